@@ -1,0 +1,1 @@
+"""What gateware and host share, written once in plain Python: nothing here imports Amaranth."""

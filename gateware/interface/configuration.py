@@ -1,0 +1,110 @@
+"""The engine's size: the few numbers from which every width and every layout is derived.
+
+The board tells them in its INFO answer, so that the compiler on the host and the gateware on the
+board always compute with the same ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EngineConfiguration:
+    """Size of one engine.
+
+    Attributes
+    ----------
+    lanes : int
+        ``L``: output channels computed at once; also the width of a weight ring entry in bytes.
+    pixels : int
+        ``P``: output pixels computed at once.
+    ring_entries : int
+        Depth of the weight ring, a power of two. A window of more than ``ring_entries`` taps can
+        only be computed where it is used once.
+    memory_bytes : int
+        Size of the scratchpad.
+    banks : int
+        Single-port banks into which the scratchpad is divided, contiguous address ranges.
+    accumulator_bits : int
+        Width of an accumulator, two's complement.
+    requantizer_passes : int
+        Cycles the requantiser takes for one result.
+
+    Raises
+    ------
+    ValueError
+        If a number is outside what the gateware can be built for.
+    """
+
+    lanes: int = 8
+    pixels: int = 2
+    ring_entries: int = 1024
+    memory_bytes: int = 128 * 1024
+    banks: int = 4
+    accumulator_bits: int = 24
+    requantizer_passes: int = 2
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.lanes <= 32:
+            raise ValueError(f"Lanes must be between 1 and 32, not {self.lanes!r}")
+        if not 1 <= self.pixels <= 16:
+            raise ValueError(f"Pixels must be between 1 and 16, not {self.pixels!r}")
+        if self.ring_entries & (self.ring_entries - 1) or not 16 <= self.ring_entries <= 8192:
+            raise ValueError(
+                f"Ring entries must be a power of two between 16 and 8192, not {self.ring_entries!r}"
+            )
+        if self.banks & (self.banks - 1) or not 1 <= self.banks <= 16:
+            raise ValueError(f"Banks must be a power of two up to 16, not {self.banks!r}")
+        bank_bytes, rest = divmod(self.memory_bytes, self.banks)
+        if rest or bank_bytes & (bank_bytes - 1) or self.memory_words > 1 << 16:
+            raise ValueError(
+                f"Memory must be banks of a power of two and at most 65536 words of "
+                f"{self.word_bytes} bytes, not {self.memory_bytes!r} bytes in {self.banks} banks"
+            )
+        if not 20 <= self.accumulator_bits <= 32:
+            raise ValueError(
+                f"Accumulator bits must be between 20 and 32, not {self.accumulator_bits!r}"
+            )
+        if self.requantizer_passes not in (1, 2, 3, 5, 6):
+            raise ValueError(
+                f"Requantiser passes must divide 30 multiplier bits (1, 2, 3, 5 or 6), "
+                f"not {self.requantizer_passes!r}"
+            )
+
+    @property
+    def word_bytes(self) -> int:
+        """``W``: width of the memory port, the power of two that gives each pixel a byte a cycle."""
+        return max(2, 1 << (self.pixels - 1).bit_length())
+
+    @property
+    def memory_words(self) -> int:
+        return self.memory_bytes // self.word_bytes
+
+    @property
+    def bank_bytes(self) -> int:
+        return self.memory_bytes // self.banks
+
+    @property
+    def entry_words(self) -> int:
+        """Memory words of the tape that fill one ring entry."""
+        return -(-self.lanes // self.word_bytes)
+
+    @property
+    def entry_bytes(self) -> int:
+        """Bytes of the tape that one ring entry takes, padding included."""
+        return self.entry_words * self.word_bytes
+
+    @property
+    def channel_group(self) -> int:
+        """Channels that one channel-wise window (pooling, depthwise) works on: a power of two."""
+        return 1 << (self.pixels.bit_length() - 1)
+
+    @property
+    def lanes_per_pixel(self) -> int:
+        """``B``: lanes that belong to one pixel stream in a channel-wise layer."""
+        return max(1, self.lanes // self.pixels)
+
+    def first_lane(self, pixel: int) -> int:
+        """Lane that leaves the drain first for ``pixel``; the others follow, modulo ``lanes``."""
+        return pixel * self.lanes_per_pixel % self.lanes

@@ -1,0 +1,50 @@
+"""How a tensor lies in the scratchpad."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class TensorLayout:
+    """An int8 picture in memory: height, width, channels (HWC), rows padded to whole words.
+
+    Attributes
+    ----------
+    address : int
+        Byte address of the first row, a multiple of the memory word.
+    height, width, channels : int
+    row_pitch : int
+        Bytes from one row to the next, a multiple of the memory word, at least
+        ``width * channels``. What lies in the padding is never used.
+    """
+
+    address: int
+    height: int
+    width: int
+    channels: int
+    row_pitch: int
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+        return self.height * self.row_pitch
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row that hold pixels."""
+        return self.width * self.channels
+
+    def pack(self, values: npt.NDArray[np.int8]) -> bytes:
+        """Bytes as they lie in memory, for ``values`` of shape (height, width, channels)."""
+        rows = np.zeros((self.height, self.row_pitch), np.int8)
+        rows[:, : self.row_bytes] = values.reshape(self.height, self.row_bytes)
+        return rows.tobytes()
+
+    def unpack(self, data: bytes) -> npt.NDArray[np.int8]:
+        """Inverse of :meth:`pack`: shape (height, width, channels)."""
+        rows = np.frombuffer(data, np.int8, self.size).reshape(self.height, self.row_pitch)
+        return rows[:, : self.row_bytes].reshape(self.height, self.width, self.channels).copy()

@@ -1,0 +1,240 @@
+"""The tape: what the compiler writes and the engine reads front to back.
+
+A tape is a sequence of **entries** of ``L`` bytes (each padded to whole memory words), which the
+tape reader copies into the weight ring. Two things are made of entries:
+
+* **Weight entries**: the weights of the ``L`` lanes for one tap of the window, lane 0 first.
+* **Tape words** of 64 bits: descriptors, parameters, tables. A word takes ``ceil(8 / L)`` entries,
+  its bytes in order, the rest of the last entry unused.
+
+For each layer, in this order:
+
+1. ``Level`` words: eight of them, in the order of :class:`Level` (:data:`DELTA`).
+2. Control words: :data:`CONTROL_0`, :data:`CONTROL_1`, :data:`CONTROL_2`.
+3. If the flag ``load_table`` is set, 256 table words: the byte for index ``value + 128``.
+4. For each tile: ``L`` parameter words (:data:`PARAMETER`), lane 0 first; then, unless the flag
+   ``pool`` is set, ``taps`` weight entries in the order in which the window's bytes arrive.
+
+**Address generation.** The pixel fetcher and the writer are loop nests with one address each.
+At every step the outermost loop level that advances selects a delta word, whose fields are added
+to the fetcher's ``row`` (word address of the window's row), ``x`` (byte offset within the row of
+pixel 0's first byte) and ``y`` (picture row, to find padding), and to the writer's byte address.
+All are zero before the layer's START delta is added. So a delta is relative to where the inner
+levels ended, not to where they began.
+
+The fetcher's nest: for each tile, line, group of pixels, kernel row. The writer's: for each tile,
+line, group, slot (pixel, or channel in a channel-wise layer), lane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+from .configuration import EngineConfiguration
+
+WORD_BYTES = 8
+TABLE_WORDS = 256
+#: In the last control word, so that the engine can tell a descriptor from anything else.
+DESCRIPTOR_MAGIC = 0xE7
+
+
+class Level(IntEnum):
+    """Index of a delta word: which loop level advances."""
+
+    #: Once, before the first window (fetcher) or result (writer).
+    START = 0
+    #: Fetcher: to the next row of the window.
+    KERNEL_ROW = 1
+    #: Fetcher and writer: to the next group of pixels in the line.
+    GROUP = 2
+    #: Fetcher and writer: to the next line of windows.
+    LINE = 3
+    #: Fetcher and writer: to the next tile.
+    TILE = 4
+    #: Writer: to the next pixel (or channel) of the group.
+    SLOT = 5
+    #: Writer: to the next lane.
+    LANE = 6
+    #: Writer: from lane L - 1 to lane 0, instead of LANE.
+    WRAP = 7
+
+
+LEVELS = len(Level)
+
+
+@dataclass(frozen=True)
+class Field:
+    """A bit field: ``width`` bits, two's complement if ``signed``."""
+
+    name: str
+    width: int
+    signed: bool = False
+
+    def encode(self, value: int) -> int:
+        low, high = (
+            (-(1 << (self.width - 1)), (1 << (self.width - 1)) - 1)
+            if self.signed
+            else (0, (1 << self.width) - 1)
+        )
+        if not low <= value <= high:
+            raise ValueError(f"{self.name} must be between {low} and {high}, not {value!r}")
+        return value & ((1 << self.width) - 1)
+
+    def decode(self, bits: int) -> int:
+        bits &= (1 << self.width) - 1
+        return bits - (1 << self.width) if self.signed and bits >> (self.width - 1) else bits
+
+
+@dataclass(frozen=True)
+class Word:
+    """Layout of a tape word: fields from bit 0 upward."""
+
+    fields: tuple[Field, ...]
+
+    def __post_init__(self) -> None:
+        if sum(field.width for field in self.fields) > 8 * WORD_BYTES:
+            raise ValueError("A tape word has 64 bits")
+
+    def __getitem__(self, name: str) -> Field:
+        return next(field for field in self.fields if field.name == name)
+
+    def pack(self, **values: int) -> int:
+        """Encode ``values``; fields not named are zero.
+
+        Raises
+        ------
+        ValueError
+            If a value does not fit its field; the text names both.
+        """
+        word = offset = 0
+        for field in self.fields:
+            word |= field.encode(int(values.pop(field.name, 0))) << offset
+            offset += field.width
+        if values:
+            raise TypeError(f"No such fields: {', '.join(values)}")
+        return word
+
+    def unpack(self, word: int) -> dict[str, int]:
+        values = {}
+        for field in self.fields:
+            values[field.name] = field.decode(word)
+            word >>= field.width
+        return values
+
+
+#: What a loop level adds when it advances. ``row``, ``write``: modulo the memory's size.
+DELTA = Word(
+    (
+        Field("row", 16),  # words
+        Field("x", 14, signed=True),  # bytes
+        Field("y", 9, signed=True),  # picture rows
+        Field("write", 20),  # bytes
+    )
+)
+
+#: Control: how runs of pixels are fetched.
+CONTROL_0 = Word(
+    (
+        # Bytes between one slot's run and the next's: stride * channels between pixels; in a
+        # channel-wise layer, channels * horizontal dilation between the taps of a kernel row.
+        Field("slot_step", 13),
+        # Words of a slot's run less one, in full words: (run bytes - 1) // W; and the remainder.
+        # Zero in a channel-wise layer.
+        Field("run_words", 12),
+        Field("run_rest", 4),
+        # Slots of a beat less one: W - 1, or kernel width - 1 in a channel-wise layer.
+        Field("last_slot", 4),
+        # Picture row length in bytes, as full words and remainder; bytes beyond are padding.
+        Field("row_words", 12),
+        Field("row_rest", 4),
+        Field("height", 9),  # picture rows; y outside [0, height) is padding
+        Field("spare", 6),
+    )
+)
+
+#: Control: how often each loop runs, less one.
+CONTROL_1 = Word(
+    (
+        Field("kernel_rows", 6),
+        Field("groups", 9),
+        Field("lines", 9),
+        Field("tiles", 8),
+        Field("taps", 13),  # window bytes a slot: ring entries of a tile
+        Field("windows", 16),  # groups * lines
+        Field("spare", 3),
+    )
+)
+
+#: Control: what is done with a result.
+CONTROL_2 = Word(
+    (
+        Field("pad_value", 8),  # input zero point as a byte, or -128 for max pooling
+        Field("zero_point", 8, signed=True),  # of the output
+        Field("minimum", 8, signed=True),
+        Field("maximum", 8, signed=True),
+        # Results drained from a window, less one: lanes of each slot, and slots.
+        Field("drain_lanes", 5),
+        Field("drain_slots", 4),
+        # In the last tile (or line, with lanes_end_on_line) only so many lanes hold a result; in
+        # the last group (or tile, if channel_wise) only so many slots do. Less one.
+        Field("last_lanes", 5),
+        Field("last_slots", 4),
+        Field("lanes_end_on_line", 1),
+        Field("channel_wise", 1),  # a stream is a channel, not a pixel
+        Field("pool", 1),  # the greatest byte of the window instead of a sum of products
+        Field("table", 1),  # a result goes through the table
+        Field("load_table", 1),  # a table follows
+        Field("last", 1),  # last layer of the tape
+        Field("magic", 8),
+    )
+)
+
+CONTROLS = (CONTROL_0, CONTROL_1, CONTROL_2)
+DESCRIPTOR_WORDS = LEVELS + len(CONTROLS)
+
+#: Requantisation of one lane: ``clamp(round(round((acc + bias) * m / 2^31) / 2^shift) + zero)``
+#: with ``m = 2^30 + multiplier`` (a Q31 multiplier's top bit is always one).
+PARAMETER = Word(
+    (
+        Field("bias", 24, signed=True),
+        Field("shift", 5),  # right shift, 0 to 31
+        Field("spare", 3),
+        Field("multiplier", 30),
+    )
+)
+
+
+def word_entries(configuration: EngineConfiguration) -> int:
+    """Ring entries that a tape word takes."""
+    return -(-WORD_BYTES // configuration.lanes)
+
+
+def entry(configuration: EngineConfiguration, data: bytes) -> bytes:
+    """One entry's bytes on the tape: ``data`` (at most ``L`` bytes), padded to whole words."""
+    if len(data) > configuration.lanes:
+        raise ValueError(f"An entry has {configuration.lanes} bytes, not {len(data)}")
+    return data.ljust(configuration.entry_bytes, b"\0")
+
+
+def encode_words(configuration: EngineConfiguration, words: Iterable[int]) -> bytes:
+    """Tape words as bytes on the tape."""
+    lanes = configuration.lanes
+    parts = []
+    for word in words:
+        data = word.to_bytes(WORD_BYTES, "little")
+        parts += [entry(configuration, data[i : i + lanes]) for i in range(0, WORD_BYTES, lanes)]
+    return b"".join(parts)
+
+
+def decode_words(configuration: EngineConfiguration, tape: bytes, count: int) -> Iterator[int]:
+    """The first ``count`` tape words of ``tape``."""
+    step = configuration.entry_bytes
+    per_word = word_entries(configuration)
+    for index in range(count):
+        start = index * per_word * step
+        data = b"".join(
+            tape[start + i * step : start + i * step + configuration.lanes] for i in range(per_word)
+        )
+        yield int.from_bytes(data[:WORD_BYTES], "little")
