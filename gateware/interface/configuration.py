@@ -52,7 +52,7 @@ class EngineConfiguration:
             raise ValueError(f"Pixels must be between 1 and 16, not {self.pixels!r}")
         if self.ring_entries & (self.ring_entries - 1) or not 16 <= self.ring_entries <= 8192:
             raise ValueError(
-                f"Ring entries must be a power of two between 16 and 8192, not {self.ring_entries!r}"
+                f"Ring entries must be a power of two between 16 and 8192, not {self.ring_entries}"
             )
         if self.banks & (self.banks - 1) or not 1 <= self.banks <= 16:
             raise ValueError(f"Banks must be a power of two up to 16, not {self.banks!r}")
@@ -74,7 +74,7 @@ class EngineConfiguration:
 
     @property
     def word_bytes(self) -> int:
-        """``W``: width of the memory port, the power of two that gives each pixel a byte a cycle."""
+        """``W``: width of the memory port in bytes: a byte a cycle for each pixel."""
         return max(2, 1 << (self.pixels - 1).bit_length())
 
     @property

@@ -1,1 +1,1 @@
-"""Eyespot."""
+"""The serial link: UART, framing, commands."""

@@ -1,1 +1,1 @@
-"""Eyespot."""
+"""The scratchpad: one address space over single-port banks, and who may use it."""
