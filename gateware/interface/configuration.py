@@ -106,5 +106,9 @@ class EngineConfiguration:
         return max(1, self.lanes // self.pixels)
 
     def first_lane(self, pixel: int) -> int:
-        """Lane that leaves the drain first for ``pixel``; the others follow, modulo ``lanes``."""
-        return pixel * self.lanes_per_pixel % self.lanes
+        """Lane that leaves the drain first for ``pixel``; the others follow, modulo ``lanes``.
+
+        So the lanes of a channel-wise layer are the first ones to leave. With fewer lanes than
+        pixels there is no such layer but pooling, and every pixel begins at lane 0.
+        """
+        return pixel * self.lanes_per_pixel if self.pixels <= self.lanes else 0

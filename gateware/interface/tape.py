@@ -23,7 +23,10 @@ All are zero before the layer's START delta is added. So a delta is relative to 
 levels ended, not to where they began.
 
 The fetcher's nest: for each tile, line, group of pixels, kernel row. The writer's: for each tile,
-line, group, slot (pixel, or channel in a channel-wise layer), lane.
+line, group, slot (pixel, or channel in a channel-wise layer), lane. The lanes of slot ``p`` leave
+the drain in the order ``first_lane(p)``, ``first_lane(p) + 1``, … modulo ``L``
+(:meth:`.EngineConfiguration.first_lane`), ``drain_lanes + 1`` of them. Since slot 0 ends at lane
+``L - 1`` and the others end just before where they began, leaving slot 0 has a delta of its own.
 """
 
 from __future__ import annotations
@@ -45,7 +48,7 @@ class Level(IntEnum):
 
     #: Once, before the first window (fetcher) or result (writer).
     START = 0
-    #: Fetcher: to the next row of the window.
+    #: Fetcher: to the next row of the window. Writer: from lane L - 1 to lane 0, instead of LANE.
     KERNEL_ROW = 1
     #: Fetcher and writer: to the next group of pixels in the line.
     GROUP = 2
@@ -53,15 +56,17 @@ class Level(IntEnum):
     LINE = 3
     #: Fetcher and writer: to the next tile.
     TILE = 4
-    #: Writer: to the next pixel (or channel) of the group.
+    #: Writer: to the next pixel (or channel) of the group, but from the first one.
     SLOT = 5
     #: Writer: to the next lane.
     LANE = 6
-    #: Writer: from lane L - 1 to lane 0, instead of LANE.
-    WRAP = 7
+    #: Writer: from the first pixel (or channel) of the group to the second.
+    FIRST_SLOT = 7
 
 
 LEVELS = len(Level)
+#: The writer's name for the delta word that it alone reads at this index.
+WRAP = Level.KERNEL_ROW
 
 
 @dataclass(frozen=True)
