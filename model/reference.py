@@ -1,0 +1,515 @@
+"""The exact int8 network: byte for byte what TensorFlow Lite for Microcontrollers computes.
+
+`run` and `predict` execute a whole graph on a batch. `requantization`, `window` and `table` give the
+integers that define a layer; the compiler takes them from here, so that hardware and reference
+cannot drift apart.
+
+Products are summed in floating point by BLAS, which is exact: every partial sum is an integer below
+2**24 in float32, or below 2**53 in float64, and the type is chosen by the bound of the actual weights.
+
+Sources: TensorFlow Lite ``kernels/internal/reference/integer_ops`` and ``kernels/padding.h``;
+TensorFlow Lite for Microcontrollers ``micro/kernels/*_common.cc``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import Literal
+
+import numpy as np
+
+from model import fixed_point
+from model.errors import ModelError
+from model.graph import (
+    ABSENT,
+    Activation,
+    AddOptions,
+    DenseOptions,
+    Graph,
+    Operator,
+    OperatorKind,
+    Padding,
+    Quantization,
+    SoftmaxOptions,
+    WindowOptions,
+)
+
+__all__ = ["Requantization", "Window", "predict", "requantization", "run", "table", "window"]
+
+_WORKING_SET = 1 << 20
+"""Elements of the largest intermediate array: a batch is cut so that it stays near the cache."""
+
+_MAX_BATCH = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Requantization:
+    """How a layer's accumulator becomes int8.
+
+    ``clip(scale(accumulator, multiplier, shift) + output_zero_point, minimum, maximum)`` with
+    `model.fixed_point.multiply_by_quantized_multiplier` as ``scale``; the accumulator sums
+    ``(input - input_zero_point) * weight`` and the bias.
+
+    Attributes
+    ----------
+    multiplier, shift : ndarray of int64, shape (output channels,)
+    input_zero_point, output_zero_point : int
+        In -128 .. 127.
+    minimum, maximum : int
+        The clamp, which holds the fused activation; in -128 .. 127.
+    """
+
+    multiplier: np.ndarray
+    shift: np.ndarray
+    input_zero_point: int
+    output_zero_point: int
+    minimum: int
+    maximum: int
+
+    def apply(self, accumulator: np.ndarray) -> np.ndarray:
+        """Requantise `accumulator`, shape (..., output channels), of int32 values, to int8."""
+        scaled = fixed_point.multiply_by_quantized_multiplier(
+            accumulator, self.multiplier, self.shift
+        )
+        scaled += self.output_zero_point
+        return np.clip(scaled, self.minimum, self.maximum).astype(np.int8)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Geometry of a layer that slides a kernel over a picture.
+
+    Output pixel (y, x) reads the input rows ``y * stride_h - top + dilation_h * (0 .. kernel_h - 1)``
+    and the columns likewise; pixels outside count as padding.
+
+    Attributes
+    ----------
+    top, left, bottom, right : int
+        Rows and columns of padding that are read beyond each edge; 0 if none.
+    """
+
+    input_h: int
+    input_w: int
+    output_h: int
+    output_w: int
+    kernel_h: int
+    kernel_w: int
+    stride_h: int
+    stride_w: int
+    dilation_h: int
+    dilation_w: int
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    def taps(self) -> Iterator[tuple[int, int, slice, slice]]:
+        """Yield (kernel row, kernel column, rows, columns): the padded pixels that each tap reads."""
+        for i in range(self.kernel_h):
+            for j in range(self.kernel_w):
+                y, x = i * self.dilation_h, j * self.dilation_w
+                rows = slice(y, y + (self.output_h - 1) * self.stride_h + 1, self.stride_h)
+                columns = slice(x, x + (self.output_w - 1) * self.stride_w + 1, self.stride_w)
+                yield i, j, rows, columns
+
+    def pad(self, x: np.ndarray, value: float) -> np.ndarray:
+        """Surround `x`, shape (n, input_h, input_w, channels), with `value` as the taps need it."""
+        edges = ((0, 0), (self.top, self.bottom), (self.left, self.right), (0, 0))
+        if not any(map(any, edges)):
+            return x
+        return np.pad(x, edges, constant_values=value)
+
+
+def _extent(size: int, kernel: int, stride: int, dilation: int, padding: Padding) -> tuple[int, ...]:
+    """Outputs, and padding before and after, along one dimension.
+
+    ``ComputeOutSize`` and ``ComputePaddingWithOffset`` of TensorFlow Lite: the odd pixel of padding
+    goes after.
+    """
+    effective = (kernel - 1) * dilation + 1
+    if padding is Padding.SAME:
+        count = -(-size // stride)
+    else:
+        count = (size - effective) // stride + 1
+    total = max(0, (count - 1) * stride + effective - size)
+    return count, total // 2, total - total // 2
+
+
+def window(graph: Graph, operator: Operator) -> Window:
+    """Geometry of a CONV_2D, DEPTHWISE_CONV_2D, MAX_POOL_2D or AVERAGE_POOL_2D.
+
+    Raises
+    ------
+    TypeError
+        If `operator` slides no window.
+    ModelError
+        If the kernel does not fit into the picture.
+    """
+    options = operator.options
+    if not isinstance(options, WindowOptions):
+        raise TypeError(f"{operator.kind.value} {operator.name!r} slides no window")
+    _, input_h, input_w, _ = graph.tensors[operator.inputs[0]].shape
+    output_h, top, bottom = _extent(
+        input_h, options.kernel_h, options.stride_h, options.dilation_h, options.padding
+    )
+    output_w, left, right = _extent(
+        input_w, options.kernel_w, options.stride_w, options.dilation_w, options.padding
+    )
+    if output_h < 1 or output_w < 1:
+        raise ModelError(
+            f"layer {operator.name}: a {options.kernel_h}x{options.kernel_w} window does not fit "
+            f"into {input_h}x{input_w} pixels"
+        )
+    return Window(
+        input_h=input_h,
+        input_w=input_w,
+        output_h=output_h,
+        output_w=output_w,
+        kernel_h=options.kernel_h,
+        kernel_w=options.kernel_w,
+        stride_h=options.stride_h,
+        stride_w=options.stride_w,
+        dilation_h=options.dilation_h,
+        dilation_w=options.dilation_w,
+        top=top,
+        left=left,
+        bottom=bottom,
+        right=right,
+    )
+
+
+def _quantization(graph: Graph, tensor: int) -> Quantization:
+    quantization = graph.tensors[tensor].quantization
+    if quantization is None:
+        raise ModelError(f"tensor {graph.tensors[tensor].name}: no quantisation")
+    return quantization
+
+
+def _affine(graph: Graph, tensor: int) -> tuple[np.float32, int]:
+    """Scale and zero point of a tensor that has one of each."""
+    quantization = _quantization(graph, tensor)
+    return quantization.scale[0], int(quantization.zero_point[0])
+
+
+def _round_half_away(x: float) -> int:
+    """C's ``round``."""
+    return int(np.copysign(np.floor(abs(float(x)) + 0.5), x))
+
+
+def _clamp(activation: Activation, scale: np.float32, zero_point: int) -> tuple[int, int]:
+    """int8 range of a fused activation: ``CalculateActivationRangeQuantized``, float32 throughout."""
+    low, high = -128, 127
+    if activation is not Activation.NONE:
+        low = max(low, zero_point)
+    if activation is Activation.RELU6:
+        steps = min(float(np.float32(6) / scale), 255.0)
+        high = min(high, zero_point + _round_half_away(steps))
+    return low, high
+
+
+def requantization(graph: Graph, operator: Operator) -> Requantization:
+    """Multipliers, shifts, zero points and clamp of a layer with weights.
+
+    The factor of an output channel is s_in * s_w / s_out. A convolution computes it in float64
+    throughout, and so does a fully connected layer with one scale per channel; a fully connected
+    layer with one scale first rounds s_in * s_w to float32 (``GetQuantizedConvolutionMultipler``).
+
+    Parameters
+    ----------
+    graph : Graph
+    operator : Operator
+        CONV_2D, DEPTHWISE_CONV_2D or FULLY_CONNECTED.
+
+    Raises
+    ------
+    TypeError
+        If `operator` has no weights.
+    """
+    options = operator.options
+    weights = graph.tensors[operator.inputs[1]]
+    scale_in, zero_in = _affine(graph, operator.inputs[0])
+    scale_out, zero_out = _affine(graph, operator.outputs[0])
+    scale_w = _quantization(graph, operator.inputs[1]).scale
+    if operator.kind is OperatorKind.FULLY_CONNECTED and isinstance(options, DenseOptions):
+        channels = weights.shape[0]
+        if len(scale_w) == 1:
+            product = (np.float32(scale_in) * scale_w.astype(np.float32)).astype(np.float64)
+        else:
+            product = float(scale_in) * scale_w.astype(np.float64)
+    elif isinstance(options, WindowOptions) and len(operator.inputs) > 1:
+        depthwise = operator.kind is OperatorKind.DEPTHWISE_CONV_2D
+        channels = weights.shape[3 if depthwise else 0]
+        product = float(scale_in) * scale_w.astype(np.float64)
+    else:
+        raise TypeError(f"{operator.kind.value} {operator.name!r} has no weights")
+    multiplier, shift = fixed_point.quantize_multiplier(product / float(scale_out))
+    minimum, maximum = _clamp(options.activation, scale_out, zero_out)
+    return Requantization(
+        multiplier=np.broadcast_to(multiplier, (channels,)),
+        shift=np.broadcast_to(shift, (channels,)),
+        input_zero_point=zero_in,
+        output_zero_point=zero_out,
+        minimum=minimum,
+        maximum=maximum,
+    )
+
+
+# Layers that are a function of one byte.
+
+
+def _logistic(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
+    """``reference_integer_ops::Logistic``: Q4.27 in; the output's scale is 1/256, zero point -128."""
+    integer_bits, output_bits = 4, 8
+    scale, zero_point = _affine(graph, operator.inputs[0])
+    multiplier, shift = fixed_point.quantize_multiplier(float(scale) * 2.0 ** (31 - integer_bits))
+    centred = x - zero_point
+    radius = fixed_point.input_radius(integer_bits, int(shift))
+    inside = np.abs(centred) < radius
+    q4 = fixed_point.multiply_by_quantized_multiplier(
+        np.where(inside, centred, 0), multiplier, shift
+    )
+    q0 = fixed_point.logistic(q4, integer_bits)
+    result = fixed_point.rounding_divide_by_pot(q0, 31 - output_bits) - 128
+    return np.where(inside, result, np.where(centred > 0, 127, -128))
+
+
+def _relu(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
+    """``ReluQuantized``: rescale, then clamp at the output's zero point."""
+    scale_in, zero_in = _affine(graph, operator.inputs[0])
+    scale_out, zero_out = _affine(graph, operator.outputs[0])
+    multiplier, shift = fixed_point.quantize_multiplier(float(scale_in) / float(scale_out))
+    scaled = fixed_point.multiply_by_quantized_multiplier(x - zero_in, multiplier, shift)
+    return np.maximum(scaled + zero_out, zero_out)
+
+
+def _relu6(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
+    """``Relu6Quantized``: a clamp by the input's quantisation, without rescaling."""
+    low, high = _clamp(Activation.RELU6, *_affine(graph, operator.inputs[0]))
+    return np.clip(x, low, high)
+
+
+_ByteFunction = Callable[[Graph, Operator, np.ndarray], np.ndarray]
+
+_BYTE_FUNCTIONS: dict[OperatorKind, _ByteFunction] = {
+    OperatorKind.LOGISTIC: _logistic,
+    OperatorKind.RELU: _relu,
+    OperatorKind.RELU6: _relu6,
+}
+
+
+def table(graph: Graph, operator: Operator) -> np.ndarray:
+    """The 256 answers of a layer that maps byte to byte.
+
+    Returns
+    -------
+    ndarray of int8, shape (256,)
+        Indexed by the input plus 128.
+
+    Raises
+    ------
+    TypeError
+        If `operator` is no function of one byte.
+    """
+    if operator.kind not in _BYTE_FUNCTIONS:
+        raise TypeError(f"{operator.kind.value} {operator.name!r} is no function of one byte")
+    every = np.arange(-128, 128, dtype=np.int64)
+    result = _BYTE_FUNCTIONS[operator.kind](graph, operator, every)
+    return np.clip(result, -128, 127).astype(np.int8)
+
+
+# Layers that look at more than one byte. `x` is int8 with a batch axis.
+
+
+def _constant(graph: Graph, operator: Operator, position: int) -> np.ndarray:
+    data = graph.tensors[operator.inputs[position]].data
+    if data is None:
+        raise ModelError(f"layer {operator.name}: input {position} must be a constant")
+    return data
+
+
+def _bias(graph: Graph, operator: Operator) -> np.ndarray | None:
+    if len(operator.inputs) < 3 or operator.inputs[2] == ABSENT:
+        return None
+    return _constant(graph, operator, 2).astype(np.int64)
+
+
+def _exact_float(weights: np.ndarray, zero_point: int) -> type[np.floating]:
+    """Narrowest float in which ``(int8 - zero_point) @ weights`` is exact; weights (inputs, outputs)."""
+    largest_input = max(127 - zero_point, 128 + zero_point)
+    bound = largest_input * int(np.abs(weights).sum(axis=0).max(initial=0))
+    return np.float32 if bound < 1 << 24 else np.float64
+
+
+def _accumulate(
+    x: np.ndarray, weights: np.ndarray, bias: np.ndarray | None, zero_point: int
+) -> np.ndarray:
+    """``x @ weights + bias``, exact, in a 32-bit register.
+
+    Parameters
+    ----------
+    x : ndarray of float, shape (rows, inputs)
+        Integers with the zero point already taken away.
+    weights : ndarray of int64, shape (inputs, outputs)
+    bias : ndarray of int64, shape (outputs,), or None
+    """
+    accumulator = (x @ weights.astype(x.dtype)).astype(np.int64)
+    if bias is not None:
+        accumulator += bias
+    return fixed_point.wrap_int32(accumulator)
+
+
+def _conv_2d(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
+    """Convolution by im2col: weights (oc, kh, kw, ic)."""
+    shape = window(graph, operator)
+    rule = requantization(graph, operator)
+    filters = _constant(graph, operator, 1).astype(np.int64)
+    weights = filters.reshape(len(filters), -1).T
+    exact = _exact_float(weights, rule.input_zero_point)
+    padded = shape.pad(x.astype(exact) - exact(rule.input_zero_point), 0)
+    columns = np.empty(
+        (len(x), shape.output_h, shape.output_w, *filters.shape[1:]),
+        dtype=exact,
+    )
+    for i, j, rows, cols in shape.taps():
+        columns[:, :, :, i, j] = padded[:, rows, cols]
+    accumulator = _accumulate(
+        columns.reshape(-1, len(weights)),
+        weights,
+        _bias(graph, operator),
+        rule.input_zero_point,
+    )
+    return rule.apply(accumulator).reshape(columns.shape[:3] + (len(filters),))
+
+
+def _fully_connected(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
+    """Matrix product: weights (outputs, inputs)."""
+    rule = requantization(graph, operator)
+    weights = _constant(graph, operator, 1).astype(np.int64).T
+    exact = _exact_float(weights, rule.input_zero_point)
+    flat = x.reshape(-1, len(weights)).astype(exact) - exact(rule.input_zero_point)
+    accumulator = _accumulate(flat, weights, _bias(graph, operator), rule.input_zero_point)
+    return rule.apply(accumulator)
+
+
+def _max_pool_2d(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
+    """Largest byte under the window; padding never wins."""
+    shape = window(graph, operator)
+    assert isinstance(operator.options, WindowOptions)
+    padded = shape.pad(x, -128)
+    result = np.full((len(x), shape.output_h, shape.output_w, x.shape[3]), -128, np.int8)
+    for _, _, rows, columns in shape.taps():
+        np.maximum(result, padded[:, rows, columns], out=result)
+    low, high = _clamp(operator.options.activation, *_affine(graph, operator.outputs[0]))
+    return np.clip(result, low, high)
+
+
+def _softmax(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
+    assert isinstance(operator.options, SoftmaxOptions)
+    scale, _ = _affine(graph, operator.inputs[0])
+    return fixed_point.softmax(x, float(scale), operator.options.beta)
+
+
+def _reshape(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
+    return x
+
+
+_Layer = Callable[[Graph, Operator, np.ndarray], np.ndarray]
+
+_LAYERS: dict[OperatorKind, _Layer] = {
+    OperatorKind.CONV_2D: _conv_2d,
+    OperatorKind.FULLY_CONNECTED: _fully_connected,
+    OperatorKind.MAX_POOL_2D: _max_pool_2d,
+    OperatorKind.SOFTMAX: _softmax,
+    OperatorKind.RESHAPE: _reshape,
+}
+
+
+def _execute(graph: Graph, operator: Operator, values: dict[int, np.ndarray]) -> np.ndarray:
+    x = values[operator.inputs[0]]
+    if operator.kind in _BYTE_FUNCTIONS:
+        return table(graph, operator)[x.astype(np.intp) + 128]
+    if operator.kind in _LAYERS:
+        return _LAYERS[operator.kind](graph, operator, x)
+    raise ModelError(f"layer {operator.name}: {operator.kind.value} is not supported")
+
+
+def _batch(graph: Graph) -> int:
+    """How many pictures to compute at once."""
+    largest = 1
+    for operator in graph.operators:
+        size = prod(graph.tensors[operator.outputs[0]].shape)
+        if operator.kind is OperatorKind.CONV_2D:
+            shape = window(graph, operator)
+            taps = prod(graph.tensors[operator.inputs[1]].shape[1:])
+            size = max(size, shape.output_h * shape.output_w * taps)
+        largest = max(largest, size)
+    return min(max(1, _WORKING_SET // largest), _MAX_BATCH)
+
+
+def run(
+    graph: Graph, x: np.ndarray, keep: Iterable[int] | Literal["all"] = ()
+) -> dict[int, np.ndarray]:
+    """Execute a network on a batch of pictures.
+
+    Parameters
+    ----------
+    graph : Graph
+        With one input.
+    x : ndarray of int8, shape (n, ...)
+        The input tensor's shape with n in place of the batch dimension of 1.
+    keep : iterable of int, or "all"
+        Tensors to return besides the graph's outputs; "all" for every operator's output.
+
+    Returns
+    -------
+    dict of int to ndarray of int8
+        By tensor index; each with the batch axis first.
+
+    Raises
+    ------
+    ModelError
+        If `x` does not fit the network, or a layer is not supported.
+    """
+    x = np.asarray(x)
+    shape = graph.input.shape
+    if x.dtype != np.int8 or x.shape[1:] != shape[1:]:
+        wanted = "x".join(map(str, shape[1:]))
+        given = "x".join(map(str, x.shape[1:]))
+        raise ModelError(f"{graph.name}: takes int8 pictures of {wanted}, not {x.dtype} of {given}")
+    if keep == "all":
+        kept = {index for operator in graph.operators for index in operator.outputs}
+    else:
+        kept = {int(index) for index in keep}
+    kept |= set(graph.outputs)
+    results = {
+        index: np.empty((len(x), *graph.tensors[index].shape[1:]), np.int8) for index in kept
+    }
+    last_use = {
+        index: step for step, operator in enumerate(graph.operators) for index in operator.inputs
+    }
+    batch = _batch(graph)
+    for start in range(0, len(x), batch):
+        values = {graph.inputs[0]: x[start : start + batch]}
+        for step, operator in enumerate(graph.operators):
+            index = operator.outputs[0]
+            value = _execute(graph, operator, values)
+            values[index] = value.reshape(-1, *graph.tensors[index].shape[1:])
+            for used in set(operator.inputs):
+                if last_use[used] == step and used not in kept:
+                    values.pop(used, None)
+        for index in kept:
+            results[index][start : start + batch] = values[index]
+    return results
+
+
+def predict(graph: Graph, x: np.ndarray) -> np.ndarray:
+    """The network's output for a batch of pictures; see `run`.
+
+    Returns
+    -------
+    ndarray of int8, shape (n, ...)
+        The output tensor with the batch axis first.
+    """
+    return run(graph, x)[graph.outputs[0]]
