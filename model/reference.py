@@ -25,7 +25,6 @@ from model.errors import ModelError
 from model.graph import (
     ABSENT,
     Activation,
-    AddOptions,
     DenseOptions,
     Graph,
     Operator,
