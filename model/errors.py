@@ -1,7 +1,7 @@
 """What can go wrong for a user, as exceptions whose text is one clear line.
 
-A command line catches :class:`EyespotError`, prints it, and exits non-zero. Mistakes of a programmer
-stay ``TypeError`` and ``ValueError``.
+A command line catches :class:`EyespotError`, prints it, and exits non-zero. Mistakes of a
+programmer stay ``TypeError`` and ``ValueError``.
 """
 
 __all__ = ["DataError", "EyespotError", "ModelError"]

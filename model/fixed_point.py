@@ -1,8 +1,8 @@
 """The integer arithmetic of TensorFlow Lite for Microcontrollers, exactly, on whole arrays.
 
-Every function takes and returns NumPy ``int64`` arrays that hold ``int32`` values, so that a product
-of two of them is exact. "Q*m*.*n*" is a signed 32-bit number with *m* integer and *n* fraction bits,
-m + n = 31.
+Every function takes and returns NumPy ``int64`` arrays that hold ``int32`` values, so that a
+product of two of them is exact. "Q*m*.*n*" is a signed 32-bit number with *m* integer and *n*
+fraction bits, m + n = 31; "Q*m*" is short for it.
 
 Sources: gemmlowp ``fixedpoint/fixedpoint.h`` (all fixed-point functions), TensorFlow Lite
 ``kernels/internal/common.h`` and ``quantization_util.cc`` (multipliers).
@@ -170,8 +170,8 @@ def _exp_between_minus_quarter_and_zero(a: np.ndarray) -> np.ndarray:
 def exp_on_negative_values(a: ArrayLike, integer_bits: int) -> np.ndarray:
     """exp(a) for a <= 0, from Q`integer_bits` to Q0.31.
 
-    gemmlowp's ``exp_on_negative_values``: the part below a quarter by a series, then a multiplication
-    by exp(-2**k) for each bit of the rest.
+    gemmlowp's ``exp_on_negative_values``: the part below a quarter by a series, then a
+    multiplication by exp(-2**k) for each bit of the rest.
 
     Parameters
     ----------

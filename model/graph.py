@@ -57,6 +57,20 @@ class OperatorKind(str, Enum):
     LEAKY_RELU = "LEAKY_RELU"
     QUANTIZE = "QUANTIZE"
 
+    @property
+    def stem(self) -> str:
+        """What a layer of this kind is called, before its number: ``conv``, ``dense``, ``relu``."""
+        return _STEMS.get(self, self.value.lower())
+
+
+_STEMS = {
+    OperatorKind.CONV_2D: "conv",
+    OperatorKind.DEPTHWISE_CONV_2D: "depthwise",
+    OperatorKind.FULLY_CONNECTED: "dense",
+    OperatorKind.MAX_POOL_2D: "max_pool",
+    OperatorKind.AVERAGE_POOL_2D: "average_pool",
+}
+
 
 class Activation(str, Enum):
     """Activation fused into an operator: a clamp of its output."""
@@ -119,8 +133,8 @@ class Tensor:
 class WindowOptions:
     """Options of CONV_2D, DEPTHWISE_CONV_2D, MAX_POOL_2D and AVERAGE_POOL_2D.
 
-    For a convolution the kernel's size repeats the shape of its weights. ``depth_multiplier`` counts
-    output channels per input channel and matters to DEPTHWISE_CONV_2D only.
+    For a convolution the kernel's size repeats the shape of its weights. ``depth_multiplier``
+    counts output channels per input channel and matters to DEPTHWISE_CONV_2D only.
     """
 
     kernel_h: int
@@ -284,7 +298,7 @@ class Graph:
         )
 
     def producer(self, tensor: int) -> int | None:
-        """Index of the operator that writes tensor number `tensor`; None for inputs and constants."""
+        """Index of the operator that writes tensor number `tensor`; None if none does."""
         for index, operator in enumerate(self.operators):
             if tensor in operator.outputs:
                 return index

@@ -1,11 +1,11 @@
 """The exact int8 network: byte for byte what TensorFlow Lite for Microcontrollers computes.
 
-`run` and `predict` execute a whole graph on a batch. `requantization`, `window` and `table` give the
-integers that define a layer; the compiler takes them from here, so that hardware and reference
+`run` and `predict` execute a whole graph on a batch. `requantization`, `window` and `table` give
+the integers that define a layer; the compiler takes them from here, so that hardware and reference
 cannot drift apart.
 
 Products are summed in floating point by BLAS, which is exact: every partial sum is an integer below
-2**24 in float32, or below 2**53 in float64, and the type is chosen by the bound of the actual weights.
+2**24 in float32, or below 2**53 in float64; the bound of the actual weights chooses the type.
 
 Sources: TensorFlow Lite ``kernels/internal/reference/integer_ops`` and ``kernels/padding.h``;
 TensorFlow Lite for Microcontrollers ``micro/kernels/*_common.cc``.
@@ -80,8 +80,8 @@ class Requantization:
 class Window:
     """Geometry of a layer that slides a kernel over a picture.
 
-    Output pixel (y, x) reads the input rows ``y * stride_h - top + dilation_h * (0 .. kernel_h - 1)``
-    and the columns likewise; pixels outside count as padding.
+    Output pixel (y, x) reads the input rows ``y * stride_h - top + i * dilation_h`` for i in
+    0 .. kernel_h - 1, and the columns likewise; pixels outside count as padding.
 
     Attributes
     ----------
@@ -105,7 +105,7 @@ class Window:
     right: int
 
     def taps(self) -> Iterator[tuple[int, int, slice, slice]]:
-        """Yield (kernel row, kernel column, rows, columns): the padded pixels that each tap reads."""
+        """Yield (kernel row, kernel column, rows, columns) of the padded pixels for each tap."""
         for i in range(self.kernel_h):
             for j in range(self.kernel_w):
                 y, x = i * self.dilation_h, j * self.dilation_w
@@ -121,7 +121,9 @@ class Window:
         return np.pad(x, edges, constant_values=value)
 
 
-def _extent(size: int, kernel: int, stride: int, dilation: int, padding: Padding) -> tuple[int, ...]:
+def _extent(
+    size: int, kernel: int, stride: int, dilation: int, padding: Padding
+) -> tuple[int, int, int]:
     """Outputs, and padding before and after, along one dimension.
 
     ``ComputeOutSize`` and ``ComputePaddingWithOffset`` of TensorFlow Lite: the odd pixel of padding
@@ -198,7 +200,7 @@ def _round_half_away(x: float) -> int:
 
 
 def _clamp(activation: Activation, scale: np.float32, zero_point: int) -> tuple[int, int]:
-    """int8 range of a fused activation: ``CalculateActivationRangeQuantized``, float32 throughout."""
+    """int8 range of a fused activation: ``CalculateActivationRangeQuantized``, in float32."""
     low, high = -128, 127
     if activation is not Activation.NONE:
         low = max(low, zero_point)
@@ -259,7 +261,7 @@ def requantization(graph: Graph, operator: Operator) -> Requantization:
 
 
 def _logistic(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
-    """``reference_integer_ops::Logistic``: Q4.27 in; the output's scale is 1/256, zero point -128."""
+    """``reference_integer_ops::Logistic``: through Q4.27; output scale 1/256, zero point -128."""
     integer_bits, output_bits = 4, 8
     scale, zero_point = _affine(graph, operator.inputs[0])
     multiplier, shift = fixed_point.quantize_multiplier(float(scale) * 2.0 ** (31 - integer_bits))
@@ -335,7 +337,7 @@ def _bias(graph: Graph, operator: Operator) -> np.ndarray | None:
 
 
 def _exact_float(weights: np.ndarray, zero_point: int) -> type[np.floating]:
-    """Narrowest float in which ``(int8 - zero_point) @ weights`` is exact; weights (inputs, outputs)."""
+    """Narrowest float that holds every partial sum of ``(int8 - zero_point) @ weights``."""
     largest_input = max(127 - zero_point, 128 + zero_point)
     bound = largest_input * int(np.abs(weights).sum(axis=0).max(initial=0))
     return np.float32 if bound < 1 << 24 else np.float64

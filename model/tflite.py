@@ -72,14 +72,6 @@ _ACTIVATIONS: Final = {
 }
 _PADDINGS: Final = {tflite.Padding.SAME: Padding.SAME, tflite.Padding.VALID: Padding.VALID}
 
-_SHORT_NAMES: Final = {
-    OperatorKind.CONV_2D: "conv",
-    OperatorKind.DEPTHWISE_CONV_2D: "depthwise",
-    OperatorKind.FULLY_CONNECTED: "dense",
-    OperatorKind.MAX_POOL_2D: "max_pool",
-    OperatorKind.AVERAGE_POOL_2D: "average_pool",
-}
-
 _OPERATOR_VERSIONS: Final = {
     OperatorKind.CONV_2D: 3,
     OperatorKind.DEPTHWISE_CONV_2D: 3,
@@ -296,7 +288,7 @@ def _read_operators(model: Any, subgraph: Any) -> list[Operator]:
         operator = subgraph.Operators(position)
         kind = _read_kind(model, operator, position)
         seen[kind] += 1
-        name = f"{_SHORT_NAMES.get(kind, kind.value.lower())}{seen[kind]}"
+        name = f"{kind.stem}{seen[kind]}"
         operators.append(
             Operator(
                 kind=kind,
