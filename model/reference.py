@@ -22,6 +22,7 @@ import numpy as np
 
 from model import fixed_point
 from model.errors import ModelError
+from model.geometry import extent
 from model.graph import (
     ABSENT,
     Activation,
@@ -29,7 +30,6 @@ from model.graph import (
     Graph,
     Operator,
     OperatorKind,
-    Padding,
     Quantization,
     SoftmaxOptions,
     WindowOptions,
@@ -121,23 +121,6 @@ class Window:
         return np.pad(x, edges, constant_values=value)
 
 
-def _extent(
-    size: int, kernel: int, stride: int, dilation: int, padding: Padding
-) -> tuple[int, int, int]:
-    """Outputs, and padding before and after, along one dimension.
-
-    ``ComputeOutSize`` and ``ComputePaddingWithOffset`` of TensorFlow Lite: the odd pixel of padding
-    goes after.
-    """
-    effective = (kernel - 1) * dilation + 1
-    if padding is Padding.SAME:
-        count = -(-size // stride)
-    else:
-        count = (size - effective) // stride + 1
-    total = max(0, (count - 1) * stride + effective - size)
-    return count, total // 2, total - total // 2
-
-
 def window(graph: Graph, operator: Operator) -> Window:
     """Geometry of a CONV_2D, DEPTHWISE_CONV_2D, MAX_POOL_2D or AVERAGE_POOL_2D.
 
@@ -152,10 +135,10 @@ def window(graph: Graph, operator: Operator) -> Window:
     if not isinstance(options, WindowOptions):
         raise TypeError(f"{operator.kind.value} {operator.name!r} slides no window")
     _, input_h, input_w, _ = graph.tensors[operator.inputs[0]].shape
-    output_h, top, bottom = _extent(
+    output_h, top, bottom = extent(
         input_h, options.kernel_h, options.stride_h, options.dilation_h, options.padding
     )
-    output_w, left, right = _extent(
+    output_w, left, right = extent(
         input_w, options.kernel_w, options.stride_w, options.dilation_w, options.padding
     )
     if output_h < 1 or output_w < 1:
