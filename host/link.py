@@ -24,7 +24,7 @@ from gateware.interface.protocol import (
     CRC_BYTES,
     MAX_RUN_CYCLES,
     PROTOCOL_VERSION,
-    REPLY_HEADER_BYTES,
+    REQUEST_HEADER_BYTES,
     RESET_BAUD,
     Info,
     Opcode,
@@ -44,18 +44,21 @@ BAUD_TOLERANCE = 0.02
 #: Fewest clock cycles a bit that the board's receiver can sample.
 MIN_BIT_CYCLES = 4
 
-#: Frames in flight: enough to bridge 16 ms of USB latency at 3 Mbaud.
-_WINDOW = 24
-#: Frames that may wait at the board behind one that takes long to answer. It has two buffers: one
-#: is being carried out, the other receives.
-_LOOKAHEAD = 1
+#: Seconds of the line's time that may be in flight: enough to bridge 16 ms of USB latency each way.
+_WINDOW_SECONDS = 0.04
+#: Bytes and frames that may be in flight: at least and at most.
+_WINDOW_BYTES = 600
+_WINDOW_FRAMES = 100
+#: Frames that may follow one that takes long to answer. The board has two buffers for requests, of
+#: which one is being carried out and the other waits, and two for replies.
+_LOOKAHEAD = {Opcode.RESULT: 1, Opcode.READ: 2}
 #: Repeated attempts without any progress, then the link is given up.
 _ATTEMPTS = 10
 #: Seconds that adapter, driver and operating system may add to an answer.
 _LATENCY = 0.25
 _BITS_PER_BYTE = 10
-#: COBS code byte, delimiter.
-_FRAME_OVERHEAD = 2
+#: Bytes of a frame on the wire besides its payload, at most: header, CRC, COBS code, delimiter.
+_FRAME_BYTES = REQUEST_HEADER_BYTES + CRC_BYTES + 2
 #: Longest wait in one read, in seconds: how fast Ctrl-C and time-outs take effect.
 _POLL = 0.05
 
@@ -72,6 +75,10 @@ class Port(Protocol):
     def write(self, data: Any, /) -> int | None: ...
     def flush(self) -> None: ...
     def close(self) -> None: ...
+
+
+def _frame_bytes(request: Request) -> int:
+    return _FRAME_BYTES + len(request.payload)
 
 
 def bit_cycles(clock_hz: int, baud: int) -> int | None:
@@ -137,6 +144,8 @@ class Link:
         self._reset_baud = int(getattr(port, "reset_baud", RESET_BAUD))
         self._sequence = 0
         self._ran = False
+        #: When all that was written will have left.
+        self._line_free = 0.0
         self._decoder = ReplyDecoder()
         self._arrived: deque[Reply] = deque()
         port.timeout = min(_POLL, self._latency)
@@ -148,6 +157,8 @@ class Link:
             self.port.write(data)
         except (serial.SerialException, OSError) as error:
             raise PortError(f"the port failed: {error}") from error
+        seconds = len(data) * _BITS_PER_BYTE / self.port.baudrate
+        self._line_free = max(self._now(), self._line_free) + seconds
 
     def _set_baud(self, baud: int) -> None:
         try:
@@ -178,21 +189,14 @@ class Link:
 
     # Time.
 
-    def _line_seconds(self, requests: Iterable[Request]) -> float:
-        """Time that frames and their answers take on the wire, one after the other."""
-        count = sum(
-            len(request.payload) + request.reply_bytes + 2 * (16 + _FRAME_OVERHEAD)
-            for request in requests
-        )
-        return count * _BITS_PER_BYTE / self.port.baudrate
-
-    def _patience(self, requests: Sequence[Request]) -> float:
-        """Seconds to wait for the next answer while ``requests`` are outstanding."""
-        seconds = self._latency + 1.5 * self._line_seconds(requests)
+    def _deadline(self, requests: Sequence[Request]) -> float:
+        """When to give up waiting for the next answer while ``requests`` are outstanding."""
+        answers = sum(_FRAME_BYTES + request.reply_bytes for request in requests)
+        seconds = self._latency + 1.5 * answers * _BITS_PER_BYTE / self.port.baudrate
         if self._ran and any(request.opcode == Opcode.RESULT for request in requests):
             clock_hz = self.info.clock_hz if self.info else 1_000_000
             seconds += self.run_seconds or MAX_RUN_CYCLES / clock_hz
-        return seconds
+        return max(self._now(), self._line_free) + seconds
 
     # One request.
 
@@ -206,7 +210,7 @@ class Link:
         """
         for _ in range(attempts):
             sequence = self._send(request)
-            deadline = self._now() + self._patience([request])
+            deadline = self._deadline([request])
             while (reply := self._receive(deadline)) is not None:
                 if reply.sequence == sequence and reply.opcode == request.opcode:
                     return reply
@@ -269,7 +273,7 @@ class Link:
             waiting = outstanding()
             if not waiting:
                 continue
-            reply = self._receive(self._now() + self._patience(waiting))
+            reply = self._receive(self._deadline(waiting))
             expected = [s for each in active for s in each.sequences[len(each.replies) :]]
             if reply is not None and reply.sequence not in expected:
                 continue  # of an attempt that was given up
@@ -301,14 +305,12 @@ class Link:
         """Whether ``request`` may be sent while ``waiting`` are not answered."""
         if not waiting:
             return True
-        if len(waiting) >= _WINDOW:
+        room = max(_WINDOW_BYTES, _WINDOW_SECONDS * self.port.baudrate / _BITS_PER_BYTE)
+        if len(waiting) >= _WINDOW_FRAMES or sum(map(_frame_bytes, waiting)) > room:
             return False
-        slow = next(
-            (i for i, each in enumerate(waiting) if each.opcode in (Opcode.READ, Opcode.RESULT)),
-            None,
-        )
-        if slow is not None and len(waiting) - slow > _LOOKAHEAD:
-            return False
+        for index, each in enumerate(waiting):
+            if len(waiting) - index > _LOOKAHEAD.get(each.opcode, _WINDOW_FRAMES):
+                return False
         if cautious:
             kinds = {each.opcode for each in waiting}
             if request.opcode == Opcode.RUN or Opcode.RUN in kinds:
@@ -408,6 +410,3 @@ class Link:
             raise LinkError("the board does not answer any more")
         self.info = info
         return info
-
-
-assert CRC_BYTES + REPLY_HEADER_BYTES <= 16, "the bound in Link._line_seconds"
