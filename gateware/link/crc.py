@@ -1,0 +1,65 @@
+"""CRC-32, a bit a cycle."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..interface.protocol import CRC_RESIDUE
+
+__all__ = ["CRC32"]
+
+#: The polynomial of IEEE 802.3, bit-reversed: the least significant bit goes first.
+POLYNOMIAL = 0xEDB88320
+
+
+class CRC32(wiring.Component):
+    """CRC-32 as :func:`zlib.crc32`, which is the inverse of ``value``.
+
+    Latency and throughput: nine cycles a byte. Back-pressure: ``ready`` is low for the eight
+    cycles after a byte is accepted; ``value`` stands while it is high.
+
+    Members
+    -------
+    i : :py:`In(stream.Signature(8))`
+    clear : :py:`In(1)`
+        Start anew. Also ends the byte in progress; a byte in the same cycle is lost.
+    flush : :py:`In(1)`
+        High while a byte is in progress: shift ``value`` right by eight bits, whatever the byte.
+        So its bytes can be had one by one, least significant first, from ``value[:8]``.
+    value : :py:`Out(32)`
+    match : :py:`Out(1)`
+        ``value`` is what remains after data followed by its own CRC, least significant byte first.
+    """
+
+    i: In(stream.Signature(8))
+    clear: In(1)
+    flush: In(1)
+    value: Out(32, init=0xFFFFFFFF)
+    match: Out(1)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+
+        busy = Signal()
+        count = Signal(3)
+        shift = Signal(8, reset_less=True)
+        feedback = Signal()
+        m.d.comb += [
+            self.i.ready.eq(~busy),
+            self.match.eq(self.value == CRC_RESIDUE),
+            feedback.eq((self.value[0] ^ shift[0]) & ~self.flush),
+        ]
+
+        with m.If(busy):
+            m.d.sync += [
+                shift.eq(shift >> 1),
+                count.eq(count + 1),
+                self.value.eq((self.value >> 1) ^ Mux(feedback, POLYNOMIAL, 0)),
+                busy.eq(count != 7),
+            ]
+        with m.Else():
+            m.d.sync += [shift.eq(self.i.payload), busy.eq(self.i.valid)]
+        with m.If(self.clear):
+            m.d.sync += [self.value.eq(0xFFFFFFFF), busy.eq(0), count.eq(0)]
+
+        return m

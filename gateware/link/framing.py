@@ -1,0 +1,132 @@
+"""Consistent Overhead Byte Stuffing (Cheshire and Baker, 1999): frames that hold no zero byte.
+
+A frame is a chain of blocks: a code, then ``code - 1`` bytes that are not zero, then, except after
+the last block, a zero that is not sent. Frames here are shorter than 254 bytes, so that the code
+255, a block without a zero after it, never occurs.
+"""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..interface.protocol import DELIMITER
+
+__all__ = ["COBSDecoder", "COBSEncoder", "DecodedByte", "FrameByte", "FrameWrite"]
+
+
+class DecodedByte(data.Struct):
+    """A byte of a frame or, with ``end``, no byte but its end. ``error``: the frame is cut off."""
+
+    data: 8
+    end: 1
+    error: 1
+
+
+class FrameByte(data.Struct):
+    """A byte of a frame or, with ``end``, no byte but its end; ``data`` is then zero."""
+
+    data: 8
+    end: 1
+
+
+class FrameWrite(data.Struct):
+    """A byte of an encoded frame and its place in it."""
+
+    address: 8
+    data: 8
+
+
+class COBSDecoder(wiring.Component):
+    """Encoded bytes to frames.
+
+    Any delimiter ends a frame, so that the decoder is in step again after it, whatever came
+    before. Delimiters that follow each other give empty frames, with ``error``. A block that
+    begins with the code 255 is decoded as if a zero followed it: the frame is then longer than
+    any that may be sent, and who receives it must refuse it for that.
+
+    Latency: one cycle. Throughput: a byte a cycle. Back-pressure: ``i`` waits for ``o``.
+
+    Members
+    -------
+    i : :py:`In(stream.Signature(8))`
+    o : :py:`Out(stream.Signature(DecodedByte))`
+    """
+
+    i: In(stream.Signature(8))
+    o: Out(stream.Signature(DecodedByte))
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+
+        # Bytes to come before the next code, that code included.
+        left = Signal(8, init=1)
+        first = Signal(init=1)
+        at_code = Signal()
+        m.d.comb += [
+            at_code.eq(left == 1),
+            self.i.ready.eq(~self.o.valid | self.o.ready),
+        ]
+
+        with m.If(self.i.ready):
+            delimiter = self.i.payload == DELIMITER
+            m.d.sync += [
+                self.o.valid.eq(self.i.valid & (delimiter | ~at_code | ~first)),
+                self.o.p.data.eq(Mux(at_code, 0, self.i.payload)),
+                self.o.p.end.eq(delimiter),
+                self.o.p.error.eq(first | ~at_code),
+            ]
+            with m.If(self.i.valid):
+                m.d.sync += [first.eq(delimiter), left.eq(left - 1)]
+                with m.If(delimiter):
+                    m.d.sync += left.eq(1)
+                with m.Elif(at_code):
+                    m.d.sync += left.eq(self.i.payload)
+
+        return m
+
+
+class COBSEncoder(wiring.Component):
+    """Frames to writes into a buffer of 256 bytes, from which they can be sent as they lie there.
+
+    The code of a block is known only at its end. Its place is kept free, and where a zero ends
+    the block, the zero's own write goes there; the zero's place is the next block's code. The
+    frame's end is written as a zero, then as the delimiter.
+
+    Latency: none, ``o`` follows ``i`` in the same cycle. Throughput: a byte a cycle, two for the
+    frame's end. Back-pressure: ``i`` waits for ``o``.
+
+    Members
+    -------
+    i : :py:`In(stream.Signature(FrameByte))`
+        At most 253 bytes, then an end.
+    o : :py:`Out(stream.Signature(FrameWrite))`
+    """
+
+    i: In(stream.Signature(FrameByte))
+    o: Out(stream.Signature(FrameWrite))
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+
+        code_place = Signal(8)
+        place = Signal(8, init=1)
+        # place - code_place: at most 254, as the frame is shorter.
+        distance = Signal(8, init=1)
+        delimiting = Signal()
+        zero = Signal()
+        m.d.comb += [
+            zero.eq(self.i.p.data == 0),
+            self.o.valid.eq(self.i.valid),
+            self.o.p.address.eq(Mux(zero, code_place, place)),
+            self.o.p.data.eq(self.i.p.data | Mux(zero & ~delimiting, distance, 0)),
+            self.i.ready.eq(self.o.ready & (~self.i.p.end | delimiting)),
+        ]
+
+        with m.If(self.i.valid & self.o.ready):
+            m.d.sync += [place.eq(place + 1), distance.eq(distance + 1)]
+            with m.If(zero):
+                m.d.sync += [code_place.eq(place), distance.eq(1), delimiting.eq(self.i.p.end)]
+            with m.If(delimiting):
+                m.d.sync += [code_place.eq(0), place.eq(1), delimiting.eq(0)]
+
+        return m

@@ -1,0 +1,155 @@
+"""UART, 8N1: bytes to and from a line, at a rate that can change."""
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.cdc import FFSynchronizer
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["DIVISOR_BITS", "MIN_DIVISOR", "UARTReceiver", "UARTTransmitter"]
+
+#: Width of a divisor: 9600 baud from clocks up to 39 MHz.
+DIVISOR_BITS = 12
+#: Fewest clock cycles a bit with which the receiver keeps its tolerance of ±2 %.
+MIN_DIVISOR = 4
+
+
+class UARTReceiver(wiring.Component):
+    """Serial line to bytes.
+
+    A bit is sampled once, ``divisor // 2`` cycles after its first cycle as the synchroniser sees
+    it. A start bit that is high again in its middle was a glitch and is ignored. After a low stop
+    bit the receiver waits for the line to rise before it looks for the next start bit.
+
+    Latency: a byte is given three cycles after the middle of its stop bit. Throughput: the line's.
+    Tolerance: ±2 % of rate difference from ``MIN_DIVISOR`` on.
+
+    Members
+    -------
+    rx : :py:`In(1)`
+        The line; asynchronous.
+    divisor : :py:`In(DIVISOR_BITS)`
+        Clock cycles a bit, at least ``MIN_DIVISOR``. May change at any time; the character that is
+        being received is then lost.
+    o : :py:`Out(stream.Signature(8, always_ready=True))`
+        Bytes. There is no back-pressure: a byte is there for one cycle.
+    break_ : :py:`Out(1)`
+        High for one cycle: a zero byte with a low stop bit. ``o.payload`` is then zero.
+    error : :py:`Out(1)`
+        High for one cycle: any other byte with a low stop bit. It is not given.
+    """
+
+    rx: In(1, init=1)
+    divisor: In(DIVISOR_BITS)
+    o: Out(stream.Signature(8, always_ready=True))
+    break_: Out(1)
+    error: Out(1)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+
+        line = Signal(init=1)
+        m.submodules.synchronizer = FFSynchronizer(self.rx, line, init=1)
+
+        # A marker runs ahead of the data bits; when it arrives at the end, the stop bit is next.
+        marker = 1 << 8
+        shift = Signal(9, init=marker)
+        m.d.comb += self.o.payload.eq(shift[1:])
+
+        # In the start bit the count goes up in steps of two, and so reaches the divisor, but for
+        # its lowest bit, in half of the time: one comparator serves both.
+        count = Signal(DIVISOR_BITS, init=1, reset_less=True)
+        halved = Signal()
+        elapsed = Signal()
+        m.d.comb += elapsed.eq(
+            (count[1:] == self.divisor[1:]) & (halved | (count[0] == self.divisor[0]))
+        )
+        restart = Signal()
+        m.d.sync += count.eq(count + Cat(~halved, halved))
+        with m.If(restart):
+            m.d.sync += count.eq(1)
+
+        m.d.sync += [self.o.valid.eq(0), self.break_.eq(0), self.error.eq(0)]
+        with m.FSM():
+            with m.State("Wait for a start bit"):
+                m.d.comb += [halved.eq(1), restart.eq(line)]
+                with m.If(~line):
+                    m.next = "Check the start bit"
+            with m.State("Check the start bit"):
+                m.d.comb += [halved.eq(1), restart.eq(elapsed)]
+                m.d.sync += shift.eq(marker)
+                with m.If(elapsed):
+                    m.next = "Receive"
+                    with m.If(line):
+                        m.next = "Wait for a start bit"
+            with m.State("Receive"):
+                m.d.comb += restart.eq(elapsed)
+                with m.If(elapsed):
+                    with m.If(~shift[0]):
+                        m.d.sync += shift.eq(Cat(shift[1:], line))
+                    with m.Elif(line):
+                        m.d.sync += self.o.valid.eq(1)
+                        m.next = "Wait for a start bit"
+                    with m.Else():
+                        zero = ~self.o.payload.any()
+                        m.d.sync += [self.break_.eq(zero), self.error.eq(~zero)]
+                        m.next = "Wait for the line to rise"
+            with m.State("Wait for the line to rise"):
+                m.d.comb += restart.eq(1)
+                with m.If(line):
+                    m.next = "Wait for a start bit"
+
+        return m
+
+
+class UARTTransmitter(wiring.Component):
+    """Bytes to a serial line.
+
+    Latency: the start bit begins in the cycle after a byte is accepted. Throughput: a byte in
+    ``10 * divisor`` cycles, without a gap while there are bytes. Back-pressure: ``ready`` is low
+    from a byte's acceptance to the last cycle of its stop bit.
+
+    Members
+    -------
+    i : :py:`In(stream.Signature(8))`
+    divisor : :py:`In(DIVISOR_BITS)`
+        Clock cycles a bit, at least 2. May change while ``idle``.
+    tx : :py:`Out(1)`
+        The line, straight from a register.
+    idle : :py:`Out(1)`
+        High while there is nothing on the line: the last stop bit has ended.
+    """
+
+    i: In(stream.Signature(8))
+    divisor: In(DIVISOR_BITS)
+    tx: Out(1, init=1)
+    idle: Out(1)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+
+        # Start bit, data, stop bit; zeros follow, so the stop bit is also the mark of the end.
+        shift = Signal(10, init=1)
+        m.d.comb += self.tx.eq(shift[0])
+
+        busy = Signal()
+        count = Signal(DIVISOR_BITS, init=1, reset_less=True)
+        elapsed = Signal()
+        stopping = Signal()
+        m.d.comb += [
+            elapsed.eq(count == self.divisor),
+            stopping.eq(~shift[1:].any()),
+            self.i.ready.eq(~busy | (elapsed & stopping)),
+            self.idle.eq(~busy),
+        ]
+
+        m.d.sync += count.eq(count + 1)
+        with m.If(elapsed | ~busy):
+            m.d.sync += count.eq(1)
+            with m.If(stopping):
+                m.d.sync += busy.eq(self.i.valid)
+                with m.If(self.i.valid):
+                    m.d.sync += shift.eq(Cat(0, self.i.payload, 1))
+            with m.Else():
+                m.d.sync += shift.eq(shift[1:])
+
+        return m
