@@ -1,7 +1,5 @@
 """The byte bus by which the link's commands reach the scratchpad."""
 
-from __future__ import annotations
-
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
