@@ -70,6 +70,11 @@ class GraphBuilder:
             labels=labels,
         )
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of `last`, without the batch dimension."""
+        return self._tensors[self.last].shape[1:]
+
     def _add(self, tensor: Tensor) -> int:
         self._tensors.append(tensor)
         return len(self._tensors) - 1
@@ -121,10 +126,6 @@ class GraphBuilder:
             zeros = np.zeros(len(bias_scale))
             constants.append(("bias", bias.astype(np.int32), _affine(bias_scale, zeros)))
         return self._layer(kind, shape, quantization, tuple(constants), options)
-
-    def _shape(self, tensor: int) -> tuple[int, ...]:
-        """Shape without the batch dimension."""
-        return self._tensors[tensor].shape[1:]
 
     def _quantization(self, tensor: int) -> tuple[float, int]:
         quantization = self._tensors[tensor].quantization
@@ -190,7 +191,7 @@ class GraphBuilder:
     ) -> int:
         """DEPTHWISE_CONV_2D: weights (1, kernel rows, kernel columns, output channels)."""
         _, kernel_h, kernel_w, channels = weights.shape
-        multiplier = channels // self._shape(self.last)[2]
+        multiplier = channels // self.shape[2]
         options = WindowOptions(
             kernel_h, kernel_w, *stride, padding, activation, *dilation, multiplier
         )
@@ -233,7 +234,7 @@ class GraphBuilder:
         activation: Activation,
     ) -> int:
         options = WindowOptions(*kernel, *(stride or kernel), padding, activation)
-        shape = (*self._pixels(kind, options), self._shape(self.last)[2])
+        shape = (*self._pixels(kind, options), self.shape[2])
         return self._layer(kind, shape, self._quantization(self.last), options=options)
 
     def max_pool_2d(
@@ -258,34 +259,33 @@ class GraphBuilder:
 
     def logistic(self) -> int:
         """LOGISTIC: the sigmoid."""
-        return self._layer(OperatorKind.LOGISTIC, self._shape(self.last), (1 / 256, -128))
+        return self._layer(OperatorKind.LOGISTIC, self.shape, (1 / 256, -128))
 
     def tanh(self) -> int:
         """TANH."""
-        return self._layer(OperatorKind.TANH, self._shape(self.last), (1 / 128, 0))
+        return self._layer(OperatorKind.TANH, self.shape, (1 / 128, 0))
 
     def relu(self, scale: float, zero_point: int) -> int:
         """RELU on its own, with its own output quantisation."""
-        return self._layer(OperatorKind.RELU, self._shape(self.last), (scale, zero_point))
+        return self._layer(OperatorKind.RELU, self.shape, (scale, zero_point))
 
     def relu6(self) -> int:
         """RELU6 on its own; it keeps its input's quantisation."""
         quantization = self._quantization(self.last)
-        return self._layer(OperatorKind.RELU6, self._shape(self.last), quantization)
+        return self._layer(OperatorKind.RELU6, self.shape, quantization)
 
     def leaky_relu(self, alpha: float, scale: float, zero_point: int) -> int:
         """LEAKY_RELU."""
-        shape = self._shape(self.last)
         options = LeakyReluOptions(alpha)
-        return self._layer(OperatorKind.LEAKY_RELU, shape, (scale, zero_point), options=options)
+        return self._layer(OperatorKind.LEAKY_RELU, self.shape, (scale, zero_point), options=options)
 
     def hard_swish(self, scale: float, zero_point: int) -> int:
         """HARD_SWISH."""
-        return self._layer(OperatorKind.HARD_SWISH, self._shape(self.last), (scale, zero_point))
+        return self._layer(OperatorKind.HARD_SWISH, self.shape, (scale, zero_point))
 
     def quantize(self, scale: float, zero_point: int) -> int:
         """QUANTIZE: another scale and zero point."""
-        return self._layer(OperatorKind.QUANTIZE, self._shape(self.last), (scale, zero_point))
+        return self._layer(OperatorKind.QUANTIZE, self.shape, (scale, zero_point))
 
     def add(
         self,
@@ -298,7 +298,7 @@ class GraphBuilder:
         """ADD of `last` and tensor number `other`."""
         return self._layer(
             OperatorKind.ADD,
-            self._shape(self.last),
+            self.shape,
             (scale, zero_point),
             options=AddOptions(activation),
             others=(other,),
@@ -317,10 +317,8 @@ class GraphBuilder:
 
     def softmax(self, beta: float = 1.0) -> int:
         """SOFTMAX."""
-        shape = self._shape(self.last)
-        return self._layer(
-            OperatorKind.SOFTMAX, shape, (1 / 256, -128), options=SoftmaxOptions(beta)
-        )
+        options = SoftmaxOptions(beta)
+        return self._layer(OperatorKind.SOFTMAX, self.shape, (1 / 256, -128), options=options)
 
 
 def _affine(scale: ArrayLike, zero_point: ArrayLike, axis: int = 0) -> Quantization:

@@ -1,9 +1,10 @@
 """The 4×4 black-and-white pictures of the paper's task, made rather than collected.
 
-Four classes: a cross, a ring, a horizontal line, a vertical line. Cross and ring come in 3×3 at each
-of four places, and in 4×4; lines at each of four places. Noise turns over up to one pixel, white to
-black or black to white. Clean shapes of different classes differ in five pixels or more, so that noise
-makes none of them ambiguous.
+Four classes: a cross, a ring, a horizontal line, a vertical line. Cross and ring fill the picture,
+a line stands at any of four places. Noise turns over up to one pixel,
+white to black or black to white, and makes black a little brighter and white a little darker, so that
+hardly two pictures are the same. Clean shapes of different classes differ in six pixels or more, so
+that noise makes none of them ambiguous.
 
 After "Pattern Recognition using Convolutional Neural Networks in Python" (Chan, Fallar, Ramos,
 Sese; De La Salle University), whose picture is the 4×4 cross.
@@ -18,18 +19,11 @@ __all__ = ["LABELS", "SIDE", "generate", "shapes"]
 SIDE = 4
 LABELS = ("cross", "ring", "horizontal", "vertical")
 
-_NOISY_SHARE = 0.75
+_FLIPPED_SHARE = 0.75
 """Share of the pictures in which one pixel is turned over."""
 
-
-def _cross(side: int) -> np.ndarray:
-    return np.eye(side, dtype=bool) | np.eye(side, dtype=bool)[::-1]
-
-
-def _ring(side: int) -> np.ndarray:
-    ring = np.ones((side, side), bool)
-    ring[1:-1, 1:-1] = False
-    return ring
+_GREY_NOISE = 32
+"""How far black and white may stray, out of 255."""
 
 
 def _shifted(shape: np.ndarray) -> list[np.ndarray]:
@@ -45,13 +39,12 @@ def _shifted(shape: np.ndarray) -> list[np.ndarray]:
 
 
 def shapes() -> tuple[list[np.ndarray], ...]:
-    """All clean pictures of each class, as arrays of bool, shape (4, 4), in the order of `LABELS`."""
-    return (
-        _shifted(_cross(4)) + _shifted(_cross(3)),
-        _shifted(_ring(4)) + _shifted(_ring(3)),
-        _shifted(np.ones((1, SIDE), bool)),
-        _shifted(np.ones((SIDE, 1), bool)),
-    )
+    """All clean pictures of each class in `LABELS`, as arrays of bool of shape (4, 4)."""
+    cross = np.eye(SIDE, dtype=bool) | np.eye(SIDE, dtype=bool)[::-1]
+    ring = np.ones((SIDE, SIDE), bool)
+    ring[1:-1, 1:-1] = False
+    line = np.ones((1, SIDE), bool)
+    return _shifted(cross), _shifted(ring), _shifted(line), _shifted(line.T)
 
 
 def generate(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -65,7 +58,7 @@ def generate(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarr
     Returns
     -------
     x : ndarray of uint8, shape (count, 4, 4, 1)
-        0 or 255.
+        Near 0 or near 255.
     y : ndarray of int64, shape (count,)
     """
     clean = shapes()
@@ -74,7 +67,8 @@ def generate(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarr
     for picture, label in zip(x, y):
         choices = clean[label]
         picture[...] = choices[int(rng.integers(len(choices)))]
-        if rng.random() < _NOISY_SHARE:
+        if rng.random() < _FLIPPED_SHARE:
             pixel = tuple(rng.integers(SIDE, size=2))
             picture[pixel] = ~picture[pixel]
-    return (x[..., np.newaxis] * np.uint8(255)).astype(np.uint8), y
+    noise = rng.integers(_GREY_NOISE, size=x.shape)
+    return np.where(x, 255 - noise, noise).astype(np.uint8)[..., np.newaxis], y
