@@ -66,16 +66,21 @@ class EngineConfiguration:
             raise ValueError(
                 f"Accumulator bits must be between 20 and 32, not {self.accumulator_bits!r}"
             )
-        if self.requantizer_passes not in (1, 2, 3, 5, 6):
+        if self.requantizer_passes != 2:
             raise ValueError(
-                f"Requantiser passes must divide 30 multiplier bits (1, 2, 3, 5 or 6), "
-                f"not {self.requantizer_passes!r}"
+                f"The requantiser takes 2 passes, not {self.requantizer_passes!r}: others are not "
+                f"built yet"
             )
 
     @property
     def word_bytes(self) -> int:
         """``W``: width of the memory port in bytes: a byte a cycle for each pixel."""
         return max(2, 1 << (self.pixels - 1).bit_length())
+
+    @property
+    def window_taps(self) -> int:
+        """Ring entries that a window may take if it is used more than once: one stays free."""
+        return self.ring_entries - 1
 
     @property
     def memory_words(self) -> int:

@@ -1,0 +1,189 @@
+"""The engine: from a tape and a picture in memory to the answer in memory."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, ResetInserter, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, connect, flipped
+
+from ..interface.configuration import EngineConfiguration
+from ..interface.protocol import MAX_RUN_CYCLES, EngineError, StallCause
+from ..memory.bus import ByteBusSignature
+from ..memory.scratchpad import Scratchpad
+from ..primitives import Technology
+from .control import EngineControlSignature
+from .drain import Drain
+from .mac_array import MacArray
+from .max_pool import MaxPool
+from .pixel_buffers import PixelBuffers
+from .requantizer import Requantizer
+from .run_generator import RunGenerator
+from .sequencer import Sequencer
+from .slot_generator import SlotGenerator, pixel_tag
+from .weight_ring import TapeReader, WeightRing
+from .writer import Writer
+
+#: Cycles for which a run stays busy after its end, so that no read of it is under way.
+FLUSH_CYCLES = 16
+
+
+class Engine(wiring.Component):
+    """The whole datapath with its scratchpad.
+
+    Parameters
+    ----------
+    configuration : EngineConfiguration
+    technology : Technology
+
+    Members
+    -------
+    control : :py:`In(EngineControlSignature())`
+    host : :py:`In(ByteBusSignature())`
+        The host's way to the scratchpad, also during a run.
+    """
+
+    def __init__(self, configuration: EngineConfiguration, technology: Technology) -> None:
+        self.configuration = configuration
+        self.technology = technology
+        super().__init__({"control": In(EngineControlSignature()), "host": In(ByteBusSignature())})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        configuration, technology = self.configuration, self.technology
+        memory = Scratchpad(configuration, pixel_tag(configuration), technology)
+        tape_reader = TapeReader(configuration)
+        ring = WeightRing(configuration)
+        runs = RunGenerator()
+        slots = SlotGenerator(configuration)
+        buffers = PixelBuffers(configuration)
+        mac = MacArray(configuration, technology)
+        pool = MaxPool(configuration)
+        drain = Drain(configuration)
+        requantizer = Requantizer(configuration, technology)
+        writer = Writer(configuration)
+        sequencer = Sequencer(configuration)
+
+        # The blocks that hold a run's state are in reset between runs: a run begins where it ends.
+        idle = Signal()
+        m.submodules.memory = memory
+        for name, block in (
+            ("tape_reader", tape_reader),
+            ("ring", ring),
+            ("runs", runs),
+            ("slots", slots),
+            ("buffers", buffers),
+            ("mac", mac),
+            ("pool", pool),
+            ("drain", drain),
+            ("requantizer", requantizer),
+            ("writer", writer),
+            ("sequencer", sequencer),
+        ):
+            m.submodules[name] = ResetInserter(idle)(block)
+
+        # Memory
+        connect(m, flipped(self.host), memory.host)
+        connect(m, tape_reader.port, memory.tape)
+        connect(m, slots.request, memory.pixels.request)
+        connect(m, memory.pixels.response, buffers.words)
+        connect(m, writer.writes, memory.results)
+
+        # The tape's way
+        connect(m, tape_reader.words, ring.words)
+        m.d.comb += [
+            tape_reader.freed.eq(sequencer.ring.freed),
+            ring.step.eq(sequencer.ring.step),
+            ring.rewind.eq(sequencer.ring.rewind),
+            ring.mark.eq(sequencer.ring.mark),
+            ring.fresh.eq(sequencer.ring.fresh),
+            sequencer.entry.eq(ring.data),
+            sequencer.ring_available.eq(ring.available),
+        ]
+
+        # The pixels' way
+        connect(m, runs.runs, slots.runs)
+        m.d.comb += [
+            slots.room.eq(buffers.room),
+            buffers.step.eq(sequencer.step),
+            buffers.pad_value.eq(sequencer.layer.pad_value),
+            buffers.channel_wise.eq(sequencer.layer.channel_wise),
+            sequencer.pixels_available.eq(buffers.available),
+        ]
+
+        # The sums' way
+        for unit in (mac, pool):
+            m.d.comb += [
+                unit.step.eq(sequencer.step),
+                unit.flags.eq(sequencer.flags),
+                unit.pixels.eq(buffers.pixels),
+            ]
+        bank_delayed = Signal.like(sequencer.bank)
+        with m.If(sequencer.step):
+            m.d.sync += bank_delayed.eq(sequencer.bank)
+        m.d.comb += [
+            mac.weights.eq(ring.data),
+            drain.sums.eq(mac.sums),
+            drain.load.eq(mac.done & ~sequencer.layer.pool),
+            drain.maxima.eq(pool.maxima),
+            drain.load_maxima.eq(pool.done & sequencer.layer.pool),
+            drain.bank.eq(bank_delayed),
+            drain.issued.eq(sequencer.step & sequencer.flags.last),
+            sequencer.blocked.eq(drain.blocked),
+        ]
+        connect(m, drain.results, requantizer.sums)
+        connect(m, requantizer.results, writer.results)
+
+        # The layer
+        m.d.comb += sequencer.finished.eq(writer.finished)
+        for block in (runs, slots, drain, requantizer, writer):
+            m.d.comb += block.layer.eq(sequencer.layer)
+        for block in (runs, writer):
+            m.d.comb += [
+                block.start.eq(sequencer.start),
+                block.deltas.valid.eq(sequencer.deltas.valid),
+                block.deltas.payload.eq(sequencer.deltas.payload),
+            ]
+        connect(m, sequencer.parameters, requantizer.parameters)
+        connect(m, sequencer.table, requantizer.table)
+
+        self._run(m, idle, sequencer)
+        with m.If(self.control.busy):
+            m.d.sync += self.control.best.eq(writer.best)
+        return m
+
+    def _run(self, m: Module, idle: Signal, sequencer: Sequencer) -> None:
+        """Start, count, stop."""
+        control = self.control
+        layers = Signal(8)
+        cause = Signal(StallCause)
+        flush = Signal(range(FLUSH_CYCLES))
+        running, timeout, stall = Signal(), Signal(), Signal()
+        m.d.comb += [
+            idle.eq(~running),
+            sequencer.layers.eq(layers),
+            timeout.eq(control.cycles[MAX_RUN_CYCLES.bit_length() - 1]),
+            control.busy.eq(running | (flush != 0)),
+        ]
+        with m.If(running):
+            m.d.sync += control.cycles.eq(control.cycles + 1)
+            m.d.sync += stall.eq(sequencer.stall & (sequencer.stalled == cause))
+            with m.If(stall):
+                m.d.sync += control.stalls.eq(control.stalls + 1)
+            with m.If(sequencer.done | timeout):
+                m.d.sync += [running.eq(0), flush.eq(FLUSH_CYCLES - 1)]
+            with m.If(sequencer.bad_descriptor):
+                m.d.sync += control.error.eq(EngineError.BAD_DESCRIPTOR)
+            with m.Elif(timeout):
+                m.d.sync += control.error.eq(EngineError.TIMEOUT)
+        with m.Elif(flush != 0):
+            m.d.sync += flush.eq(flush - 1)
+        with m.Elif(control.run):
+            m.d.sync += [
+                running.eq(1),
+                stall.eq(0),
+                layers.eq(control.layers),
+                cause.eq(control.stall_cause),
+                control.cycles.eq(0),
+                control.stalls.eq(0),
+                control.error.eq(EngineError.NONE),
+            ]

@@ -1,0 +1,36 @@
+"""The current layer's descriptor, as the blocks of the engine see it."""
+
+from amaranth.hdl import signed, unsigned
+from amaranth.lib import data
+
+from ..interface import tape
+
+
+def struct_layout(word: tape.Word) -> data.StructLayout:
+    """A tape word's fields as an Amaranth layout: the one definition is :mod:`.interface.tape`."""
+    return data.StructLayout(
+        {
+            field.name: signed(field.width) if field.signed else unsigned(field.width)
+            for field in word.fields
+        }
+    )
+
+
+#: Control fields that the blocks use: everything in the control words but what only fills them.
+LAYER = data.StructLayout(
+    {
+        field.name: signed(field.width) if field.signed else unsigned(field.width)
+        for word in tape.CONTROLS
+        for field in word.fields
+        if field.name not in ("spare", "magic")
+    }
+)
+
+DELTA = struct_layout(tape.DELTA)
+
+
+class DeltaWrite(data.Struct):
+    """A delta word on its way into the address generators' memories."""
+
+    index: range(tape.LEVELS)
+    delta: DELTA

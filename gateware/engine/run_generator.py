@@ -1,0 +1,131 @@
+"""The pixel fetcher's loop nest: which run of bytes comes next."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..interface import tape
+from ..interface.tape import Level
+from .layer import LAYER, DeltaWrite
+
+#: A row of a window: where it begins for slot 0, and whether it lies above or below the picture.
+RUN = data.StructLayout(
+    {
+        "row": 16,  # word address of the picture row
+        "x": signed(tape.DELTA["x"].width),  # byte offset in it
+        "outside": 1,
+    }
+)
+
+
+class RunGenerator(wiring.Component):
+    """For each tile, line, group and kernel row of a layer, one run.
+
+    One address, one delta memory: the outermost loop that advances selects what is added
+    (:mod:`.interface.tape`). Latency: 3 cycles from ``start``. Throughput: a run every 2 cycles.
+
+    Members
+    -------
+    deltas : :py:`In(stream.Signature(DeltaWrite, always_ready=True))`
+        Fill the delta memory; not while runs are made.
+    layer : :py:`In(LAYER)`
+    start : :py:`In(1)`
+        Begin the layer. The memory and ``layer`` must be complete.
+    runs : :py:`Out(stream.Signature(RUN))`
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "deltas": In(stream.Signature(DeltaWrite, always_ready=True)),
+                "layer": In(LAYER),
+                "start": In(1),
+                "runs": Out(stream.Signature(RUN)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        row_field, x_field, y_field = (tape.DELTA[name] for name in ("row", "x", "y"))
+        delta_layout = data.StructLayout(
+            {"row": row_field.width, "x": signed(x_field.width), "y": signed(y_field.width)}
+        )
+        m.submodules.memory = memory = Memory(shape=delta_layout, depth=tape.LEVELS, init=[])
+        write, read = memory.write_port(), memory.read_port()
+        source = self.deltas.payload
+        m.d.comb += [
+            write.en.eq(self.deltas.valid),
+            write.addr.eq(source.index),
+            write.data.row.eq(source.delta.row),
+            write.data.x.eq(source.delta.x),
+            write.data.y.eq(source.delta.y),
+        ]
+
+        kernel_row = Signal.like(self.layer.kernel_rows)
+        group = Signal.like(self.layer.groups)
+        line = Signal.like(self.layer.lines)
+        tile = Signal.like(self.layer.tiles)
+        # The loops count down; each is reloaded as the one around it advances.
+        level = Signal(Level)
+        finished = Signal()
+        with m.If(kernel_row != 0):
+            m.d.comb += level.eq(Level.KERNEL_ROW)
+        with m.Elif(group != 0):
+            m.d.comb += level.eq(Level.GROUP)
+        with m.Elif(line != 0):
+            m.d.comb += level.eq(Level.LINE)
+        with m.Else():
+            m.d.comb += [level.eq(Level.TILE), finished.eq(tile == 0)]
+
+        advance, add, valid = Signal(), Signal(), Signal()
+        m.d.comb += advance.eq(valid & self.runs.ready)
+        with m.If(advance):
+            m.d.sync += kernel_row.eq(
+                Mux(level == Level.KERNEL_ROW, kernel_row - 1, self.layer.kernel_rows)
+            )
+            with m.If(level != Level.KERNEL_ROW):
+                m.d.sync += group.eq(Mux(level == Level.GROUP, group - 1, self.layer.groups))
+            with m.If((level == Level.LINE) | (level == Level.TILE)):
+                m.d.sync += line.eq(Mux(level == Level.LINE, line - 1, self.layer.lines))
+            with m.If(level == Level.TILE):
+                m.d.sync += tile.eq(tile - 1)
+        m.d.comb += [
+            read.en.eq(1),
+            read.addr.eq(Mux(advance, level, Level.START)),
+        ]
+        row = Signal(row_field.width)
+        x = Signal(signed(x_field.width))
+        y = Signal(y_field.width)
+        starting = Signal()
+        m.d.sync += [
+            starting.eq(self.start),
+            add.eq((advance & ~finished) | starting),
+            valid.eq(add | (valid & ~advance)),
+        ]
+        with m.If(self.start):
+            m.d.sync += [
+                row.eq(0),
+                x.eq(0),
+                y.eq(0),
+                kernel_row.eq(self.layer.kernel_rows),
+                group.eq(self.layer.groups),
+                line.eq(self.layer.lines),
+                tile.eq(self.layer.tiles),
+            ]
+        with m.Elif(add):
+            m.d.sync += [
+                row.eq(row + read.data.row),
+                x.eq(x + read.data.x),
+                y.eq(y + read.data.y),
+            ]
+        m.d.comb += [
+            self.runs.valid.eq(valid),
+            self.runs.p.row.eq(row),
+            self.runs.p.x.eq(x),
+            # Above the picture y is negative: as an unsigned number, far below it.
+            self.runs.p.outside.eq(y >= self.layer.height),
+        ]
+        return m

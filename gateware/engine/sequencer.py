@@ -1,0 +1,328 @@
+"""The sequencer: reads descriptors and parameters from the ring, and steps through the windows."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..interface import tape
+from ..interface.configuration import EngineConfiguration
+from ..interface.protocol import StallCause
+from .drain import PARAMETER_BANKS
+from .layer import LAYER, DeltaWrite, struct_layout
+from .mac_array import StepFlags
+from .requantizer import ParameterWrite
+
+#: Index of the first control word of a descriptor.
+CONTROL = tape.LEVELS
+
+
+class RingControl(data.Struct):
+    """What the sequencer does with the ring, and ``freed``: an entry is needed no more."""
+
+    step: 1
+    rewind: 1
+    mark: 1
+    fresh: 1
+    freed: 1
+
+
+class Sequencer(wiring.Component):
+    """Runs the tape's layers one after the other, from the end of its reset.
+
+    For each layer: descriptor, table, then for each tile its parameters and its windows. A window
+    is ``taps + 1`` steps; a step takes a byte from each pixel stream and an entry from the ring.
+    In the first window of a tile the entries are fresh, in the last they are freed.
+
+    Throughput: a step a cycle while pixels and weights last and the drain is free.
+
+    Parameters
+    ----------
+    configuration : EngineConfiguration
+
+    Members
+    -------
+    entry : :py:`In(8 * L)`, ring_available : :py:`In(1)`, ring : :py:`Out(RingControl)`
+        The weight ring.
+    pixels_available : :py:`In(1)`
+    blocked : :py:`In(1)`
+        The drain cannot take another window yet.
+    finished : :py:`In(1)`
+        The writer has written the layer.
+    layers : :py:`In(8)`
+        Layers to run; 0: up to the last.
+    deltas, parameters, table : streams out, always ready
+        For the address generators and the requantiser.
+    layer : :py:`Out(LAYER)`
+    start : :py:`Out(1)`
+        ``layer`` and the deltas are complete: begin to fetch, expect results.
+    step : :py:`Out(1)`, flags : :py:`Out(StepFlags)`
+        A step of the multipliers.
+    bank : :py:`Out(2)`
+        Parameter bank of the window under way.
+    done, bad_descriptor : :py:`Out(1)`
+        The last layer is complete; or the tape is no tape. Until the next reset.
+    stalled : :py:`Out(StallCause)`, stall : :py:`Out(1)`
+        Whether the multipliers waited a cycle ago, and for what.
+    """
+
+    def __init__(self, configuration: EngineConfiguration) -> None:
+        self.configuration = configuration
+        entry = data.StructLayout({"index": 8, "value": 8})
+        super().__init__(
+            {
+                "entry": In(8 * configuration.lanes),
+                "ring_available": In(1),
+                "ring": Out(RingControl),
+                "pixels_available": In(1),
+                "blocked": In(1),
+                "finished": In(1),
+                "layers": In(8),
+                "deltas": Out(stream.Signature(DeltaWrite, always_ready=True)),
+                "parameters": Out(stream.Signature(ParameterWrite, always_ready=True)),
+                "table": Out(stream.Signature(entry, always_ready=True)),
+                "layer": Out(LAYER),
+                "start": Out(1),
+                "step": Out(1),
+                "flags": Out(StepFlags),
+                "bank": Out(range(PARAMETER_BANKS)),
+                "done": Out(1),
+                "bad_descriptor": Out(1),
+                "stalled": Out(StallCause),
+                "stall": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        # Words on their way from the ring: an entry arrives a cycle after the step that left it.
+        descriptor, table, parameter = Signal(), Signal(), Signal()
+        index = Signal(8)
+        half = Signal()
+        last_part = self._parts(m)
+        load, loaded = Signal(), Signal()
+        m.d.comb += load.eq(self.ring_available)
+
+        def take_word(last_index: int) -> None:
+            """Take the next part of a word; after the last word `loaded` is high."""
+            m.d.comb += [
+                self.ring.step.eq(load),
+                self.ring.fresh.eq(load),
+                self.ring.freed.eq(load),
+                loaded.eq(load & last_part & (index == last_index)),
+            ]
+            with m.If(load & last_part):
+                m.d.sync += index.eq(Mux(index == last_index, 0, index + 1))
+
+        self._distribute(m, descriptor, table, parameter, index, half, last_part)
+        windows = _Windows(self)
+
+        layers_left = Signal(8)
+        first_layer = Signal(init=1)
+        overhead = Signal()
+        m.d.comb += overhead.eq(1)
+        with m.FSM():
+            with m.State("LOAD_DESCRIPTOR"):
+                take_word(tape.DESCRIPTOR_WORDS - 1)
+                m.d.comb += descriptor.eq(load & last_part)
+                with m.If(loaded):
+                    m.next = "DESCRIPTOR_ARRIVES"
+            with m.State("DESCRIPTOR_ARRIVES"):
+                with m.If(first_layer):
+                    m.d.sync += [first_layer.eq(0), layers_left.eq(self.layers)]
+                m.next = "START_LAYER"
+            with m.State("START_LAYER"):
+                m.d.comb += self.start.eq(~self.bad_descriptor)
+                windows.begin_layer(m)
+                m.next = "LOAD_PARAMETERS"
+                with m.If(self.layer.load_table):
+                    m.next = "LOAD_TABLE"
+                with m.If(self.bad_descriptor):
+                    m.next = "STOPPED"
+            with m.State("LOAD_TABLE"):
+                take_word(tape.TABLE_WORDS - 1)
+                m.d.comb += table.eq(load & last_part)
+                with m.If(loaded):
+                    m.next = "LOAD_PARAMETERS"
+            with m.State("LOAD_PARAMETERS"):
+                # The requantiser's memory takes a word in two halves: stay at its last part for
+                # two cycles.
+                with m.If(last_part & ~half):
+                    m.d.comb += parameter.eq(self.ring_available)
+                    m.d.sync += half.eq(self.ring_available)
+                with m.Else():
+                    take_word(self.configuration.lanes - 1)
+                    m.d.comb += [parameter.eq(load & last_part), self.ring.mark.eq(loaded)]
+                    with m.If(load):
+                        m.d.sync += half.eq(0)
+                with m.If(loaded):
+                    windows.begin_tile(m)
+                    m.next = "RUN_WINDOWS"
+            with m.State("RUN_WINDOWS"):
+                m.d.comb += overhead.eq(0)
+                windows.run(m)
+                with m.If(windows.tile_done):
+                    m.d.sync += self.bank.eq(self.bank + 1)
+                    m.next = "LOAD_PARAMETERS"
+                    with m.If(windows.last_tile):
+                        m.next = "FINISH_LAYER"
+            with m.State("FINISH_LAYER"):
+                with m.If(self.finished):
+                    m.d.sync += layers_left.eq(layers_left - 1)
+                    m.next = "LOAD_DESCRIPTOR"
+                    with m.If(self.layer.last | (layers_left == 1)):
+                        m.next = "STOPPED"
+            with m.State("STOPPED"):
+                m.d.comb += self.done.eq(1)
+        m.d.sync += [
+            self.stall.eq(overhead | windows.stall),
+            self.stalled.eq(Mux(overhead, StallCause.OVERHEAD, windows.cause)),
+        ]
+        return m
+
+    def _parts(self, m: Module) -> Signal:
+        """Whether the entry at the ring's read pointer is the last of its word."""
+        last_part = Signal()
+        parts = tape.word_entries(self.configuration)
+        part = Signal(range(parts))
+        m.d.comb += last_part.eq(part == parts - 1)
+        with m.If(self.ring.step & self.ring.freed & self.ring.fresh & ~self.step):
+            m.d.sync += part.eq(Mux(last_part, 0, part + 1))
+        return last_part
+
+    def _word(self, m: Module, last_part: Signal) -> Signal:
+        """The word of which the last part arrives."""
+        parts = tape.word_entries(self.configuration)
+        word = Signal(8 * tape.WORD_BYTES)
+        if parts == 1:
+            m.d.comb += word.eq(self.entry)
+        else:
+            before = Signal((parts - 1) * len(self.entry), reset_less=True)
+            arrives = Signal()
+            m.d.sync += arrives.eq(self.ring.step & ~last_part)
+            with m.If(arrives):
+                m.d.sync += before.eq(Cat(before, self.entry)[len(self.entry) :])
+            m.d.comb += word.eq(Cat(before, self.entry))
+        return word
+
+    def _distribute(
+        self,
+        m: Module,
+        descriptor: Signal,
+        table: Signal,
+        parameter: Signal,
+        index: Signal,
+        half: Signal,
+        last_part: Signal,
+    ) -> None:
+        """Send each word, as it arrives, to where it belongs."""
+        word = self._word(m, last_part)
+        arrived_index = Signal.like(index, reset_less=True)
+        arrived_half = Signal(reset_less=True)
+        for_control = Signal()
+        m.d.sync += [
+            arrived_index.eq(index),
+            arrived_half.eq(half),
+            for_control.eq(descriptor & (index >= CONTROL)),
+            self.deltas.valid.eq(descriptor & (index < CONTROL)),
+            self.table.valid.eq(table),
+            self.parameters.valid.eq(parameter),
+        ]
+        m.d.comb += [
+            self.deltas.p.index.eq(arrived_index),
+            self.deltas.p.delta.eq(word),
+            self.table.p.index.eq(arrived_index),
+            self.table.p.value.eq(word),
+            self.parameters.p.lane.eq(arrived_index),
+            self.parameters.p.half.eq(arrived_half),
+            self.parameters.p.bank.eq(self.bank),
+            self.parameters.p.parameter.eq(word),
+        ]
+        for number, control in enumerate(tape.CONTROLS):
+            fields = data.View(struct_layout(control), word)
+            with m.If(for_control & (arrived_index == CONTROL + number)):
+                for field in control.fields:
+                    if field.name in LAYER.members:
+                        m.d.sync += self.layer[field.name].eq(fields[field.name])
+                    elif field.name == "magic":
+                        m.d.sync += self.bad_descriptor.eq(fields.magic != tape.DESCRIPTOR_MAGIC)
+
+
+class _Windows:
+    """The sequencer's inner loops: tiles, windows, taps."""
+
+    def __init__(self, sequencer: Sequencer) -> None:
+        self.sequencer = sequencer
+        layer = sequencer.layer
+        self.tap = Signal.like(layer.taps)
+        self.window = Signal.like(layer.windows)
+        self.tile = Signal.like(layer.tiles)
+        # Kept beside the counters, so that no comparison lies in a step's path.
+        self.last_tap = Signal()
+        self.last_window = Signal()
+        self.last_tile = Signal()
+        self.first_tap = Signal()
+        self.first_window = Signal()
+        self.tile_done = Signal()
+        self.stall = Signal()
+        self.cause = Signal(StallCause)
+
+    def begin_layer(self, m: Module) -> None:
+        layer = self.sequencer.layer
+        m.d.sync += [self.tile.eq(layer.tiles), self.last_tile.eq(layer.tiles == 0)]
+
+    def _begin_window(self, m: Module) -> None:
+        layer = self.sequencer.layer
+        m.d.sync += [
+            self.tap.eq(layer.taps),
+            self.last_tap.eq(layer.taps == 0),
+            self.first_tap.eq(1),
+        ]
+
+    def begin_tile(self, m: Module) -> None:
+        layer = self.sequencer.layer
+        self._begin_window(m)
+        m.d.sync += [
+            self.window.eq(layer.windows),
+            self.last_window.eq(layer.windows == 0),
+            self.first_window.eq(1),
+        ]
+
+    def run(self, m: Module) -> None:
+        """Step where everything is there; what is not there, is the cause of a stall."""
+        sequencer = self.sequencer
+        layer, ring = sequencer.layer, sequencer.ring
+        has_weights, is_free = Signal(), Signal()
+        m.d.comb += [
+            has_weights.eq(sequencer.ring_available | ~self.first_window | layer.pool),
+            is_free.eq(~(self.last_tap & sequencer.blocked)),
+            sequencer.step.eq(sequencer.pixels_available & has_weights & is_free),
+            sequencer.flags.first.eq(self.first_tap),
+            sequencer.flags.last.eq(self.last_tap),
+            ring.step.eq(sequencer.step & ~layer.pool),
+            ring.rewind.eq(self.last_tap & ~self.last_window),
+            ring.fresh.eq(self.first_window),
+            ring.freed.eq(sequencer.step & ~layer.pool & self.last_window),
+            self.tile_done.eq(sequencer.step & self.last_tap & self.last_window),
+            self.stall.eq(~sequencer.step),
+        ]
+        with m.If(~sequencer.pixels_available):
+            m.d.comb += self.cause.eq(StallCause.PIXELS)
+        with m.Elif(~has_weights):
+            m.d.comb += self.cause.eq(StallCause.WEIGHTS)
+        with m.Else():
+            m.d.comb += self.cause.eq(StallCause.DRAIN)
+        with m.If(sequencer.step):
+            m.d.sync += [
+                self.tap.eq(self.tap - 1),
+                self.last_tap.eq(self.tap == 1),
+                self.first_tap.eq(0),
+            ]
+            with m.If(self.last_tap):
+                self._begin_window(m)
+                m.d.sync += [
+                    self.window.eq(self.window - 1),
+                    self.last_window.eq(self.window == 1),
+                    self.first_window.eq(0),
+                ]
+                with m.If(self.last_window):
+                    m.d.sync += [self.tile.eq(self.tile - 1), self.last_tile.eq(self.tile == 1)]

@@ -1,0 +1,88 @@
+"""One single-port bank of the scratchpad."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, ClockSignal, Const, Elaboratable, Instance, Module, Signal
+from amaranth.lib.memory import Memory
+
+from ..primitives import Technology
+
+SPRAM_WORDS = 1 << 14
+SPRAM_BYTES = 2
+
+
+class Bank(Elaboratable):
+    """``depth`` words of ``word_bytes`` bytes; a read or a write a cycle, reads one cycle later.
+
+    On iCE40 the bank is made of SB_SPRAM256KA (16,384 words of 16 bits): one for each two bytes
+    of the word. Elsewhere it is block RAM. Its contents are undefined at first.
+
+    Attributes
+    ----------
+    enable, write : Signal(1), in
+    address : Signal(range(depth)), in
+    write_data : Signal(8 * word_bytes), in
+    mask : Signal(word_bytes), in
+        Bytes that a write changes.
+    read_data : Signal(8 * word_bytes), out
+        Of the last read; undefined after a write.
+
+    Raises
+    ------
+    ValueError
+        If an iCE40 bank is not made of whole SPRAMs.
+    """
+
+    def __init__(self, depth: int, word_bytes: int, technology: Technology) -> None:
+        if technology is Technology.ICE40 and (depth != SPRAM_WORDS or word_bytes % SPRAM_BYTES):
+            raise ValueError(
+                f"An iCE40 bank is {SPRAM_WORDS} words of 2, 4, ... bytes, because that is an "
+                f"SPRAM's size, not {depth!r} words of {word_bytes!r}"
+            )
+        self.depth = depth
+        self.word_bytes = word_bytes
+        self.technology = technology
+        self.enable = Signal()
+        self.write = Signal()
+        self.address = Signal(range(depth))
+        self.write_data = Signal(8 * word_bytes)
+        self.mask = Signal(word_bytes)
+        self.read_data = Signal(8 * word_bytes)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        if self.technology is Technology.ICE40:
+            for index in range(self.word_bytes // SPRAM_BYTES):
+                self._add_spram(m, index)
+        else:
+            m.submodules.memory = memory = Memory(
+                shape=8 * self.word_bytes, depth=self.depth, init=[]
+            )
+            write_port = memory.write_port(granularity=8)
+            read_port = memory.read_port()
+            m.d.comb += [
+                write_port.addr.eq(self.address),
+                write_port.data.eq(self.write_data),
+                write_port.en.eq(self.mask & (self.enable & self.write).replicate(self.word_bytes)),
+                read_port.addr.eq(self.address),
+                read_port.en.eq(self.enable & ~self.write),
+                self.read_data.eq(read_port.data),
+            ]
+        return m
+
+    def _add_spram(self, m: Module, index: int) -> None:
+        low, high = self.mask.word_select(index, SPRAM_BYTES)
+        m.submodules[f"spram{index}"] = Instance(
+            "SB_SPRAM256KA",
+            i_ADDRESS=self.address,
+            i_DATAIN=self.write_data.word_select(index, 16),
+            # A mask bit a nibble.
+            i_MASKWREN=Cat(low, low, high, high),
+            i_WREN=self.write,
+            i_CHIPSELECT=self.enable,
+            i_CLOCK=ClockSignal("sync"),
+            i_STANDBY=Const(0, 1),
+            i_SLEEP=Const(0, 1),
+            i_POWEROFF=Const(1, 1),  # active low
+            o_DATAOUT=self.read_data.word_select(index, 16),
+        )

@@ -1,0 +1,94 @@
+"""An adder with a select input in the same logic cell: one iCE40 cell a bit."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from amaranth.hdl import Const, Elaboratable, Instance, Module, Mux, Signal
+
+from . import Technology
+
+
+class AdderMode(Enum):
+    """What ``select`` does."""
+
+    #: ``select ? b : a + b``: an accumulator that starts anew.
+    LOAD = "load"
+    #: ``select ? a + b : a``: a row of a multiplier.
+    CONDITIONAL = "conditional"
+
+
+class SelectAdder(Elaboratable):
+    """``width``-bit sum, modulo ``2**width``, with a select input. Combinational.
+
+    On iCE40 each bit is an explicit SB_LUT4 with the carry at I3, because yosys does not merge the
+    multiplexer into the adder's cell by itself.
+
+    Parameters
+    ----------
+    width : int
+    mode : AdderMode
+    technology : Technology
+
+    Attributes
+    ----------
+    a, b : Signal(width), in
+    select : Signal(1), in
+    output : Signal(width), out
+    """
+
+    def __init__(self, width: int, mode: AdderMode, technology: Technology) -> None:
+        self.width = width
+        self.mode = mode
+        self.technology = technology
+        self.a = Signal(width)
+        self.b = Signal(width)
+        self.select = Signal()
+        self.output = Signal(width)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        if self.technology is Technology.ICE40:
+            self._elaborate_cells(m)
+        elif self.mode is AdderMode.LOAD:
+            m.d.comb += self.output.eq(Mux(self.select, self.b, self.a + self.b))
+        else:
+            m.d.comb += self.output.eq(Mux(self.select, self.a + self.b, self.a))
+        return m
+
+    @property
+    def lut_init(self) -> int:
+        """Truth table of a bit's cell: I0 select, I1 a, I2 b, I3 carry in."""
+        init = 0
+        for index in range(16):
+            select, a, b, carry = (index >> i & 1 for i in range(4))
+            total = a ^ b ^ carry
+            if self.mode is AdderMode.LOAD:
+                value = b if select else total
+            else:
+                value = total if select else a
+            init |= value << index
+        return init
+
+    def _elaborate_cells(self, m: Module) -> None:
+        carry: Signal | Const = Const(0, 1)
+        for bit in range(self.width):
+            m.submodules[f"sum{bit}"] = Instance(
+                "SB_LUT4",
+                p_LUT_INIT=Const(self.lut_init, 16),
+                i_I0=self.select,
+                i_I1=self.a[bit],
+                i_I2=self.b[bit],
+                i_I3=carry,
+                o_O=self.output[bit],
+            )
+            if bit < self.width - 1:
+                carry_out = Signal(name=f"carry{bit}")
+                m.submodules[f"chain{bit}"] = Instance(
+                    "SB_CARRY",
+                    i_I0=self.a[bit],
+                    i_I1=self.b[bit],
+                    i_CI=carry,
+                    o_CO=carry_out,
+                )
+                carry = carry_out

@@ -1,0 +1,111 @@
+"""Two signed 8 by 8 bit products of one factor: half an SB_MAC16 each on iCE40."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, ClockSignal, Const, Elaboratable, Instance, Module, Signal, signed
+
+from . import Technology
+
+#: Cycles from factors to products: input registers, product registers.
+MULTIPLIER_LATENCY = 2
+
+
+class DualMultiplier(Elaboratable):
+    """``low = a * b_low``, ``high = a * b_high``, signed, two cycles later.
+
+    Throughput: a pair of products a cycle. No back-pressure, no reset.
+
+    Parameters
+    ----------
+    technology : Technology
+
+    Attributes
+    ----------
+    a, b_low, b_high : Signal(signed(8)), in
+    low, high : Signal(signed(16)), out
+    """
+
+    def __init__(self, technology: Technology) -> None:
+        self.technology = technology
+        self.a = Signal(signed(8))
+        self.b_low = Signal(signed(8))
+        self.b_high = Signal(signed(8))
+        self.low = Signal(signed(16))
+        self.high = Signal(signed(16))
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        if self.technology is Technology.ICE40:
+            self._elaborate_mac16(m)
+        else:
+            self._elaborate_registers(m)
+        return m
+
+    def _elaborate_registers(self, m: Module) -> None:
+        a = Signal(signed(8), reset_less=True)
+        m.d.sync += a.eq(self.a)
+        for name, factor, product in (
+            ("low", self.b_low, self.low),
+            ("high", self.b_high, self.high),
+        ):
+            b = Signal(signed(8), reset_less=True, name=f"{name}_b")
+            register = Signal(signed(16), reset_less=True, name=f"{name}_product")
+            m.d.sync += [b.eq(factor), register.eq(a * b)]
+            m.d.comb += product.eq(register)
+
+    def _elaborate_mac16(self, m: Module) -> None:
+        # Lattice "DSP Function Usage Guide" (TN1295), dual 8x8 multiplier with input and product
+        # registers; the products bypass the accumulators (output select 2).
+        products = Signal(32)
+        zero, one = Const(0, 1), Const(1, 1)
+        m.submodules.mac16 = Instance(
+            "SB_MAC16",
+            p_NEG_TRIGGER=zero,
+            p_A_REG=one,
+            p_B_REG=one,
+            p_C_REG=zero,
+            p_D_REG=zero,
+            p_TOP_8x8_MULT_REG=one,
+            p_BOT_8x8_MULT_REG=one,
+            p_PIPELINE_16x16_MULT_REG1=zero,
+            p_PIPELINE_16x16_MULT_REG2=zero,
+            p_TOPOUTPUT_SELECT=Const(2, 2),
+            p_TOPADDSUB_LOWERINPUT=Const(0, 2),
+            p_TOPADDSUB_UPPERINPUT=zero,
+            p_TOPADDSUB_CARRYSELECT=Const(0, 2),
+            p_BOTOUTPUT_SELECT=Const(2, 2),
+            p_BOTADDSUB_LOWERINPUT=Const(0, 2),
+            p_BOTADDSUB_UPPERINPUT=zero,
+            p_BOTADDSUB_CARRYSELECT=Const(0, 2),
+            p_MODE_8x8=one,
+            p_A_SIGNED=one,
+            p_B_SIGNED=one,
+            i_CLK=ClockSignal("sync"),
+            i_CE=one,
+            i_A=Cat(self.a, self.a),
+            i_B=Cat(self.b_low, self.b_high),
+            i_C=Const(0, 16),
+            i_D=Const(0, 16),
+            i_AHOLD=zero,
+            i_BHOLD=zero,
+            i_CHOLD=zero,
+            i_DHOLD=zero,
+            i_IRSTTOP=zero,
+            i_IRSTBOT=zero,
+            i_ORSTTOP=zero,
+            i_ORSTBOT=zero,
+            i_OLOADTOP=zero,
+            i_OLOADBOT=zero,
+            i_ADDSUBTOP=zero,
+            i_ADDSUBBOT=zero,
+            i_OHOLDTOP=zero,
+            i_OHOLDBOT=zero,
+            i_CI=zero,
+            i_ACCUMCI=zero,
+            i_SIGNEXTIN=zero,
+            o_O=products,
+        )
+        m.d.comb += [
+            self.low.eq(products[:16].as_signed()),
+            self.high.eq(products[16:].as_signed()),
+        ]
