@@ -1,1 +1,19 @@
-"""Eyespot."""
+"""The compiler: from an int8 network to the image that a board runs.
+
+``graph`` → :mod:`.lowering` → layers → :mod:`.placement` → addresses → :mod:`.tape_writer` → tape →
+image. :mod:`.channels` holds the arithmetic that must be exact, :mod:`.loops` the shape of the work,
+:mod:`.cycles` the prediction.
+"""
+
+from .assembly import compile
+from .errors import CompileError, DoesNotFitError
+from .report import CompiledModel, LayerReport, MemoryBlock
+
+__all__ = [
+    "CompileError",
+    "CompiledModel",
+    "DoesNotFitError",
+    "LayerReport",
+    "MemoryBlock",
+    "compile",
+]

@@ -1,0 +1,166 @@
+"""Put the compiler's steps together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+
+from gateware.interface.configuration import EngineConfiguration
+from gateware.interface.image import TAPE_ADDRESS, build_image
+from gateware.interface.layout import TensorLayout
+from host.metadata import ModelCard, SoftmaxCard, TensorCard
+from model.graph import Graph
+
+from .cycles import estimate
+from .errors import CompileError
+from .layers import Layer
+from .loops import Loops
+from .lowering import Lowered, lower
+from .placement import Block, place
+from .report import CompiledModel, LayerReport, MemoryBlock
+from .tape_writer import Addresses, tape_bytes, write_layer
+
+#: What the card may hold (:mod:`host.metadata`).
+_MAX_TEXT = 256
+
+
+def compile(graph: Graph, configuration: EngineConfiguration) -> CompiledModel:
+    """Compile a network for one board.
+
+    Parameters
+    ----------
+    graph : Graph
+        With one int8 input and one output.
+    configuration : EngineConfiguration
+        The board's engine.
+
+    Raises
+    ------
+    CompileError
+        If the engine cannot run it; the text names the layer, the limit and the amount.
+    DoesNotFitError
+        If the memory is too small for it.
+    """
+    lowered = lower(graph, configuration)
+    loops = [Loops.of(layer, configuration) for layer in lowered.layers]
+    sizes = [tape_bytes(*work, configuration) for work in zip(lowered.layers, loops)]
+    # The tape's length is known, but the metadata's depends on the addresses in it.
+    image_bytes = TAPE_ADDRESS + sum(sizes)
+    while True:
+        blocks = place(lowered, image_bytes, _ranges(sizes), configuration)
+        tape = _write_tape(lowered.layers, loops, blocks, configuration)
+        card = _card(graph, lowered, blocks)
+        image = build_image(configuration, tape, card.to_dict(), len(lowered.layers))
+        if len(image) <= image_bytes:
+            break
+        image_bytes = len(image)
+    return CompiledModel(
+        image=image,
+        card=card,
+        layers=tuple(
+            _report(layer, work, size, graph, lowered, blocks, configuration)
+            for layer, work, size in zip(lowered.layers, loops, sizes)
+        ),
+        memory=_memory(graph, lowered, blocks, image),
+        configuration=configuration,
+    )
+
+
+def _ranges(sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """Addresses at which each layer's part of the tape begins and ends."""
+    return list(pairwise(accumulate(sizes, initial=TAPE_ADDRESS)))
+
+
+def _write_tape(
+    layers: Sequence[Layer],
+    loops: Sequence[Loops],
+    blocks: dict[int, Block],
+    configuration: EngineConfiguration,
+) -> bytes:
+    return b"".join(
+        write_layer(
+            layer,
+            work,
+            Addresses(blocks[layer.source.tensor].address, blocks[layer.target.tensor].address),
+            configuration,
+            last=layer is layers[-1],
+        )
+        for layer, work in zip(layers, loops)
+    )
+
+
+def _layout(lowered: Lowered, blocks: dict[int, Block], tensor: int) -> TensorLayout:
+    view = lowered.storage[tensor]
+    return TensorLayout(
+        address=blocks[tensor].address,
+        height=view.height,
+        width=view.width,
+        channels=view.pixel_pitch,
+        row_pitch=view.row_pitch,
+    )
+
+
+def _card(graph: Graph, lowered: Lowered, blocks: dict[int, Block]) -> ModelCard:
+    softmax = None if lowered.softmax is None else SoftmaxCard(lowered.softmax.beta)
+    return ModelCard(
+        name=graph.name[:_MAX_TEXT],
+        input=_tensor_card(graph, lowered.input, _layout(lowered, blocks, lowered.input)),
+        output=_tensor_card(graph, lowered.answer, _layout(lowered, blocks, lowered.output)),
+        softmax=softmax,
+        labels=tuple(label[:_MAX_TEXT] for label in graph.labels),
+    )
+
+
+def _tensor_card(graph: Graph, tensor: int, layout: TensorLayout) -> TensorCard:
+    value = graph.tensors[tensor]
+    if value.quantization is None:
+        raise CompileError(f"tensor {value.name}: no quantisation")
+    return TensorCard(
+        shape=value.shape[1:] if len(value.shape) > 1 else value.shape,
+        scale=float(value.quantization.scale[0]),
+        zero_point=int(value.quantization.zero_point[0]),
+        layout=layout,
+    )
+
+
+def _report(
+    layer: Layer,
+    loops: Loops,
+    size: int,
+    graph: Graph,
+    lowered: Lowered,
+    blocks: dict[int, Block],
+    configuration: EngineConfiguration,
+) -> LayerReport:
+    prediction = estimate(layer, loops, configuration)
+    tensor = layer.target.tensor
+    multipliers = configuration.lanes * configuration.pixels
+    return LayerReport(
+        name=layer.name,
+        op=layer.operation,
+        macs=layer.macs,
+        cycles=prediction.cycles,
+        utilisation=layer.macs / (prediction.cycles * multipliers),
+        bound=prediction.bound,
+        tensor=tensor if tensor < len(graph.tensors) else None,
+        output=_layout(lowered, blocks, tensor),
+        channels=lowered.storage[tensor].channels,
+        tape_bytes=size,
+    )
+
+
+def _memory(
+    graph: Graph, lowered: Lowered, blocks: dict[int, Block], image: bytes
+) -> tuple[MemoryBlock, ...]:
+    def name(tensor: int) -> str:
+        if tensor < len(graph.tensors):
+            return graph.tensors[tensor].name
+        return next(layer.name for layer in lowered.layers if layer.target.tensor == tensor)
+
+    memory = [MemoryBlock("image", 0, len(image), -1, len(lowered.layers))]
+    for tensor, block in blocks.items():
+        lifetime = block.lifetime
+        memory.append(
+            MemoryBlock(name(tensor), block.address, lifetime.size, lifetime.first, lifetime.last)
+        )
+    return tuple(sorted(memory, key=lambda block: (block.address, block.first)))

@@ -1,0 +1,129 @@
+"""Fit the arithmetic of each output channel to the engine's accumulator and requantiser.
+
+What the engine computes for a lane is ``clamp(scale(sum(x * w) + bias) + zero_point)`` with ``x``
+the stored byte, so the input's zero point moves into the bias. The sum over all inputs that can
+occur is bounded from the actual weights; what could overflow is refused, except where it does not
+matter: a *dead* channel, whose output is the same over its whole range, needs no sum at all.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gateware.interface.configuration import EngineConfiguration
+from gateware.interface.tape import PARAMETER
+from model.fixed_point import INT32_MAX, INT32_MIN
+from model.reference import Requantization
+
+from .errors import CompileError
+from .layers import Epilogue, IntArray
+
+_INT8_MIN, _INT8_MAX = -128, 127
+_UNIT_MULTIPLIER = 1 << 30
+
+
+def signed_bits(value: int) -> int:
+    """Bits of the narrowest two's complement number that holds ``value``."""
+    return (value if value >= 0 else ~value).bit_length() + 1
+
+
+def _bounds(weights: IntArray) -> tuple[IntArray, IntArray]:
+    """Least and greatest sum of each row of ``weights`` over all int8 inputs."""
+    at_least, at_most = weights * _INT8_MIN, weights * _INT8_MAX
+    return (
+        np.minimum(at_least, at_most).sum(axis=1),
+        np.maximum(at_least, at_most).sum(axis=1),
+    )
+
+
+def fit_channels(
+    name: str,
+    weights: IntArray,
+    bias: IntArray,
+    rule: Requantization,
+    configuration: EngineConfiguration,
+) -> tuple[IntArray, Epilogue]:
+    """Weights and epilogue with which the engine computes exactly what the reference does.
+
+    Parameters
+    ----------
+    name : str
+        Of the layer, for the error's text.
+    weights : ndarray of int64, shape (output channels, taps)
+    bias : ndarray of int64, shape (output channels,)
+    rule : Requantization
+        From :func:`model.reference.requantization`.
+    configuration : EngineConfiguration
+
+    Returns
+    -------
+    weights : ndarray of int64, of the same shape
+        Zero for dead channels.
+    epilogue : Epilogue
+        Without a table.
+
+    Raises
+    ------
+    CompileError
+        If a channel needs a wider accumulator or bias, or a left shift, than the engine has.
+    """
+    weights = weights.copy()
+    folded = bias - rule.input_zero_point * weights.sum(axis=1)
+    multiplier, left = rule.multiplier.copy(), np.maximum(rule.shift, 0)
+
+    low, high = (bound + folded for bound in _bounds(weights))
+    exact = (low << left >= INT32_MIN) & (high << left <= INT32_MAX)
+    least, greatest = rule.apply(np.clip(np.stack([low, high]), INT32_MIN, INT32_MAX))
+    dead = exact & (least == greatest)
+    weights[dead] = 0
+    # scale(2 * d) is d with a multiplier of 2^30 and no shift.
+    folded[dead] = 2 * (least[dead].astype(np.int64) - rule.output_zero_point)
+    multiplier[dead] = _UNIT_MULTIPLIER
+    left[dead] = 0
+    right = np.where(dead, 0, np.maximum(-rule.shift, 0))
+
+    _fold_left_shift(name, weights, folded, left)
+    _check(name, weights, folded, configuration)
+    return weights, Epilogue(
+        bias=folded,
+        multiplier=multiplier,
+        shift=right,
+        zero_point=rule.output_zero_point,
+        minimum=rule.minimum,
+        maximum=rule.maximum,
+    )
+
+
+def _fold_left_shift(name: str, weights: IntArray, bias: IntArray, left: IntArray) -> None:
+    """Move left shifts, which the requantiser has not, into weights that have room for them."""
+    for channel in np.flatnonzero(left):
+        shift = int(left[channel])
+        shifted = weights[channel] << shift
+        if shifted.size and not _INT8_MIN <= shifted.min() <= shifted.max() <= _INT8_MAX:
+            raise CompileError(
+                f"layer {name}, channel {channel}: its scale is {1 << (shift - 1)} or more, the "
+                f"engine's limit is below 1 (input scale * weight scale / output scale)"
+            )
+        weights[channel] = shifted
+        bias[channel] <<= shift
+
+
+def _check(
+    name: str, weights: IntArray, bias: IntArray, configuration: EngineConfiguration
+) -> None:
+    """Raise CompileError for the first channel whose numbers do not fit."""
+    sums = np.stack(_bounds(weights))
+    bias_bits = PARAMETER["bias"].width
+    for what, values, limit in (
+        ("sum of products", sums, configuration.accumulator_bits),
+        # One bit less, so that the requantiser may round without a carry.
+        ("accumulator", sums + bias, configuration.accumulator_bits - 1),
+        ("bias, zero point included,", bias[np.newaxis], bias_bits),
+    ):
+        outside = (values < -(1 << (limit - 1))) | (values >= 1 << (limit - 1))
+        for channel in np.flatnonzero(outside.any(axis=0)):
+            needed = max(signed_bits(int(value)) for value in values[:, channel])
+            raise CompileError(
+                f"layer {name}, channel {channel}: its {what} can need {needed} bits, the "
+                f"engine's limit is {limit}"
+            )

@@ -1,0 +1,181 @@
+"""The compiler's own picture of a network: layers that the engine can run, over views of memory.
+
+Lowering makes these from a graph; placement, tape writer and cycle model take them from here. A
+layer knows which tensors it touches but not where they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int64]
+
+
+class Mode(Enum):
+    """How a layer uses the engine's lanes and pixel streams."""
+
+    #: Lanes are output channels, streams are neighbouring output pixels.
+    CONVOLUTION = "convolution"
+    #: Streams are channels; lanes are output rows.
+    DEPTHWISE = "depthwise"
+    #: Streams are channels; a stream's greatest byte is the result.
+    POOL = "pool"
+
+    @property
+    def channel_wise(self) -> bool:
+        return self is not Mode.CONVOLUTION
+
+
+@dataclass(frozen=True)
+class View:
+    """A tensor in memory as a layer reads or writes it.
+
+    Attributes
+    ----------
+    tensor : int
+        The tensor whose memory it is, by its index in the graph (or an index beyond, for a tensor
+        that only the compiler knows).
+    height, width, channels : int
+        What counts. A view may cut the same bytes into other rows than the tensor's shape does.
+    pixel_pitch, row_pitch : int
+        Bytes from pixel to pixel and from row to row. Bytes between ``channels`` and
+        ``pixel_pitch`` hold anything.
+    offset : int
+        Bytes from the tensor's beginning to the view's.
+    """
+
+    tensor: int
+    height: int
+    width: int
+    channels: int
+    pixel_pitch: int
+    row_pitch: int
+    offset: int = 0
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes from a row's first pixel to the end of its last."""
+        return self.width * self.pixel_pitch
+
+    @property
+    def size(self) -> int:
+        return self.height * self.row_pitch
+
+    @property
+    def dense(self) -> bool:
+        """Whether the elements follow each other without a gap."""
+        return self.pixel_pitch == self.channels and (
+            self.height == 1 or self.row_pitch == self.row_bytes
+        )
+
+    def reshaped(self, height: int, width: int, channels: int) -> View:
+        """The same bytes in another shape; only of a dense view."""
+        if not self.dense or height * width * channels != self.height * self.row_bytes:
+            raise ValueError(f"{self} cannot be seen as {height}x{width}x{channels}")
+        pitch = width * channels if height > 1 else self.size
+        return View(self.tensor, height, width, channels, channels, pitch, self.offset)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The window: its size, and where it stands in the input for output pixel (0, 0).
+
+    ``top`` and ``left`` count the rows and columns of padding before the picture.
+    """
+
+    height: int = 1
+    width: int = 1
+    stride_h: int = 1
+    stride_w: int = 1
+    dilation_h: int = 1
+    dilation_w: int = 1
+    top: int = 0
+    left: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Epilogue:
+    """What becomes of an accumulator: bias, requantisation, clamp and, maybe, a table.
+
+    Attributes
+    ----------
+    bias, multiplier, shift : ndarray of int64, shape (output channels,)
+        The input's zero point is folded into the bias. Multipliers are in 2**30 .. 2**31 - 1,
+        shifts go right.
+    zero_point, minimum, maximum : int
+    table : ndarray of int8, shape (256,), or None
+        Applied last, indexed by the value plus 128.
+    """
+
+    bias: IntArray
+    multiplier: IntArray
+    shift: IntArray
+    zero_point: int = 0
+    minimum: int = -128
+    maximum: int = 127
+    table: npt.NDArray[np.int8] | None = None
+
+    @classmethod
+    def identity(
+        cls,
+        channels: int,
+        minimum: int = -128,
+        maximum: int = 127,
+        table: npt.NDArray[np.int8] | None = None,
+    ) -> Epilogue:
+        """Gives back an accumulator that holds twice a byte: ``2 * byte * 2**30 / 2**31``."""
+        return cls(
+            bias=np.zeros(channels, np.int64),
+            multiplier=np.full(channels, 1 << 30, np.int64),
+            shift=np.zeros(channels, np.int64),
+            minimum=minimum,
+            maximum=maximum,
+            table=table,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One pass of the engine over a picture.
+
+    Attributes
+    ----------
+    name : str
+        Of the operator, for people.
+    kinds : tuple of str
+        Operators that it computes, the fused ones last.
+    mode : Mode
+    source, target : View
+    kernel : Kernel
+    weights : ndarray of int64 or None
+        CONVOLUTION: (output channels, kernel rows, kernel columns, input pixel pitch);
+        DEPTHWISE: (channels, kernel rows, kernel columns); POOL: None.
+    pad_value : int
+        What the window reads outside the picture.
+    epilogue : Epilogue
+    macs : int
+        Multiplications that the network asks for, as :meth:`model.graph.Graph.macs` counts.
+    output_step : int
+        Bytes from one channel-wise result to the next channel's: more than 1 where a depthwise
+        convolution has several outputs a channel and this layer computes one of them.
+    """
+
+    name: str
+    kinds: tuple[str, ...]
+    mode: Mode
+    source: View
+    target: View
+    kernel: Kernel
+    weights: IntArray | None
+    pad_value: int
+    epilogue: Epilogue
+    macs: int = 0
+    output_step: int = 1
+
+    @property
+    def operation(self) -> str:
+        return "+".join(self.kinds)

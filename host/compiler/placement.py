@@ -1,0 +1,200 @@
+"""Where each tensor lies in the scratchpad.
+
+The image comes first, then the activations. Two tensors may share bytes if no layer needs both.
+Correctness asks for no more; speed asks that the clients that are busy at the same time - tape
+reader, pixel fetcher, writer - meet in one bank as seldom as can be. So there are several attempts:
+first those that heed banks, then those that only save space. The first that fits wins. All of it is
+deterministic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from gateware.interface.configuration import EngineConfiguration
+
+from .errors import DoesNotFitError
+from .lowering import Lowered
+from .nest import round_up
+
+
+@dataclass(frozen=True)
+class Lifetime:
+    """A tensor's size and the layers between which it must be kept.
+
+    Attributes
+    ----------
+    tensor : int
+    size : int
+        Bytes.
+    first, last : int
+        The layer that writes it and the last that reads it, both included; -1 and the number of
+        layers stand for the host.
+    """
+
+    tensor: int
+    size: int
+    first: int
+    last: int
+
+    def meets(self, other: Lifetime) -> bool:
+        """Whether there is a time at which both are needed."""
+        return self.first <= other.last and other.first <= self.last
+
+
+@dataclass(frozen=True)
+class Block:
+    """Memory that a tensor has for its lifetime."""
+
+    lifetime: Lifetime
+    address: int
+
+    @property
+    def end(self) -> int:
+        return self.address + self.lifetime.size
+
+
+def lifetimes(lowered: Lowered) -> list[Lifetime]:
+    """Of every tensor in memory, in the order in which they are first written."""
+    first = {lowered.input: -1}
+    last = {lowered.input: -1}
+    for index, layer in enumerate(lowered.layers):
+        last[layer.source.tensor] = index
+        first.setdefault(layer.target.tensor, index)
+        last[layer.target.tensor] = index
+    last[lowered.output] = len(lowered.layers)
+    return [
+        Lifetime(tensor, lowered.storage[tensor].size, first[tensor], last[tensor])
+        for tensor in sorted(first, key=lambda tensor: (first[tensor], tensor))
+    ]
+
+
+def place(
+    lowered: Lowered,
+    image_bytes: int,
+    tape_ranges: Sequence[tuple[int, int]],
+    configuration: EngineConfiguration,
+) -> dict[int, Block]:
+    """Give every tensor an address.
+
+    Parameters
+    ----------
+    lowered : Lowered
+    image_bytes : int
+        Where activations may begin.
+    tape_ranges : sequence of (int, int)
+        Addresses of each layer's part of the tape: begin and end.
+    configuration : EngineConfiguration
+
+    Returns
+    -------
+    dict of int to Block
+        By tensor.
+
+    Raises
+    ------
+    DoesNotFitError
+        If image and activations need more than the memory.
+    """
+    needs = lifetimes(lowered)
+    best: _Placement | None = None
+    for order in (_by_size, _by_time):
+        for heed_banks in (True, False):
+            placement = _Placement(image_bytes, tape_ranges, configuration, heed_banks)
+            for lifetime in sorted(needs, key=order):
+                placement.add(lifetime)
+            if placement.end <= configuration.memory_bytes:
+                return {block.lifetime.tensor: block for block in placement.blocks}
+            if best is None or placement.end < best.end:
+                best = placement
+    assert best is not None
+    raise DoesNotFitError(
+        f"the network needs {best.end} bytes of memory ({image_bytes} for the image, "
+        f"{best.end - image_bytes} for activations), the board has {configuration.memory_bytes}",
+        needed=best.end,
+        available=configuration.memory_bytes,
+    )
+
+
+def _by_size(lifetime: Lifetime) -> tuple[int, int]:
+    return -lifetime.size, lifetime.tensor
+
+
+def _by_time(lifetime: Lifetime) -> tuple[int, int, int]:
+    return lifetime.first, -lifetime.last, lifetime.tensor
+
+
+class _Placement:
+    """Blocks placed so far."""
+
+    def __init__(
+        self,
+        begin: int,
+        tape_ranges: Sequence[tuple[int, int]],
+        configuration: EngineConfiguration,
+        heed_banks: bool,
+    ) -> None:
+        self.begin = round_up(begin, configuration.word_bytes)
+        self.tape_ranges = tape_ranges
+        self.configuration = configuration
+        self.heed_banks = heed_banks
+        self.blocks: list[Block] = []
+
+    @property
+    def end(self) -> int:
+        return max((block.end for block in self.blocks), default=self.begin)
+
+    def add(self, lifetime: Lifetime) -> None:
+        """Place one more, without moving the others."""
+        taken = [block for block in self.blocks if block.lifetime.meets(lifetime)]
+
+        def free(address: int) -> bool:
+            end = address + lifetime.size
+            return all(end <= block.address or block.end <= address for block in taken)
+
+        lowest = min(
+            address for address in (self.begin, *(b.end for b in taken)) if free(address)
+        )
+        if not self.heed_banks:
+            self.blocks.append(Block(lifetime, lowest))
+            return
+        top = self.configuration.memory_bytes - lifetime.size
+        candidates = [a for a in self._candidates(lifetime, taken) if self.begin <= a <= top]
+        cost: Callable[[int], tuple[int, int]] = lambda address: (  # noqa: E731
+            self._conflicts(lifetime, address),
+            address,
+        )
+        address = min(filter(free, candidates), key=cost, default=lowest)
+        self.blocks.append(Block(lifetime, address))
+
+    def _candidates(self, lifetime: Lifetime, taken: Iterable[Block]) -> list[int]:
+        bank = self.configuration.bank_bytes
+        addresses = [self.begin, self.configuration.memory_bytes - lifetime.size]
+        for block in taken:
+            addresses += [block.end, block.address - lifetime.size]
+        for index in range(self.configuration.banks):
+            addresses += [index * bank, index * bank - lifetime.size]
+        word = self.configuration.word_bytes
+        return [address // word * word for address in addresses]
+
+    def _banks(self, begin: int, end: int) -> range:
+        bank = self.configuration.bank_bytes
+        return range(begin // bank, (end - 1) // bank + 1)
+
+    def _conflicts(self, lifetime: Lifetime, address: int) -> int:
+        """Pairs of clients, layer by layer, that would share a bank with the tensor."""
+        mine = self._banks(address, address + lifetime.size)
+        conflicts = 0
+        for layer in range(max(0, lifetime.first), lifetime.last + 1):
+            if layer < len(self.tape_ranges) and layer in (lifetime.first, lifetime.last):
+                conflicts += _common(mine, self._banks(*self.tape_ranges[layer]))
+        for block in self.blocks:
+            # One is the source and the other the target of a layer.
+            if block.lifetime.last == lifetime.first or lifetime.last == block.lifetime.first:
+                conflicts += _common(mine, self._banks(block.address, block.end))
+        return conflicts
+
+
+def _common(one: range, other: range) -> int:
+    return len(set(one) & set(other))

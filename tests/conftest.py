@@ -1,0 +1,1 @@
+"""Common to all tests. Being here, it also puts this directory on the import path."""

@@ -1,0 +1,149 @@
+"""Random small networks that the engine can run, and how to run them by the interpreter."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tape_interpreter import Execution, execute
+
+from gateware.interface.configuration import EngineConfiguration
+from gateware.interface.image import ImageHeader
+from host.compiler import CompiledModel
+from model.builder import GraphBuilder
+from model.graph import Activation, Graph, Padding
+
+ZERO_POINTS = (-128, -127, -17, 0, 1, 90, 126, 127)
+
+#: (lanes, pixels): the smallest, the iCE40's, as many pixels as lanes, no powers of two, an ECP5's,
+#: more pixels than lanes.
+SIZES = ((1, 1), (8, 2), (4, 4), (3, 3), (6, 3), (16, 8), (2, 5))
+
+
+def configuration(size: tuple[int, int], **values: int) -> EngineConfiguration:
+    lanes, pixels = size
+    return EngineConfiguration(lanes=lanes, pixels=pixels, **values)
+
+
+def run(
+    compiled: CompiledModel, picture: npt.NDArray[np.int8], layers: int = 0
+) -> tuple[npt.NDArray[np.int8], Execution]:
+    """Memory after the image ran on ``picture``; what nobody has written holds garbage."""
+    size = compiled.configuration.memory_bytes
+    memory = np.random.default_rng(0).integers(-128, 128, size).astype(np.int8)
+    memory[: len(compiled.image)] = np.frombuffer(compiled.image, np.int8)
+    data = np.frombuffer(compiled.card.input.pack(picture), np.int8)
+    memory[compiled.input.address :][: len(data)] = data
+    execution = execute(compiled.configuration, memory, layers)
+    if layers == 0:
+        assert execution.tape_bytes == sum(layer.tape_bytes for layer in compiled.layers)
+    assert memory[: len(compiled.image)].tobytes() == compiled.image
+    assert ImageHeader.unpack(compiled.image).layers == len(compiled.layers)
+    return memory, execution
+
+
+class RandomNetwork:
+    """Adds random layers, with numbers that the engine's limits allow, to a graph builder."""
+
+    def __init__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> None:
+        self.rng = rng
+        self.scale = self._log_uniform(-8, -2)
+        self.builder = GraphBuilder("random", shape, self.scale, self.zero_point())
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        graph = self.builder.build()
+        return graph.tensors[self.builder.last].shape[1:]
+
+    def zero_point(self) -> int:
+        return int(self.rng.choice(ZERO_POINTS))
+
+    def activation(self) -> Activation:
+        return Activation(str(self.rng.choice([value.value for value in Activation])))
+
+    def _log_uniform(self, low: float, high: float) -> float:
+        return float(np.float32(2 ** self.rng.uniform(low, high)))
+
+    def _layer(self, weight_shape: tuple[int, ...], per_channel: bool) -> dict[str, Any]:
+        rng, channels = self.rng, weight_shape[0]
+        weights = rng.integers(-127, 128, weight_shape).astype(np.int8)
+        scales = [self._log_uniform(-9, -6) for _ in range(channels if per_channel else 1)]
+        spread = np.sqrt(prod(weight_shape[1:])) * 2 ** rng.uniform(4.0, 7.0)
+        self.scale = float(np.float32(self.scale * max(scales) * spread))
+        bias = rng.integers(-(2**14), 2**14, channels).astype(np.int32)
+        return {
+            "weights": weights,
+            "weight_scale": scales if per_channel else scales[0],
+            "bias": bias if rng.random() < 0.9 else None,
+            "scale": self.scale,
+            "zero_point": self.zero_point(),
+            "activation": self.activation(),
+        }
+
+    def _window(self, largest: int) -> tuple[tuple[int, int], Padding]:
+        padding = Padding.SAME if self.rng.random() < 0.5 else Padding.VALID
+        height, width, _ = self.shape
+        limits = (largest, largest) if padding is Padding.SAME else (height, width)
+        kernel = tuple(int(self.rng.integers(1, min(largest, n) + 1)) for n in limits)
+        return (kernel[0], kernel[1]), padding
+
+    def _stride(self) -> tuple[int, int]:
+        return int(self.rng.integers(1, 4)), int(self.rng.integers(1, 4))
+
+    def conv(self) -> None:
+        size, padding = self._window(5)
+        dilation = (1, 1)
+        if padding is Padding.SAME and self.rng.random() < 0.3:
+            dilation = (2, int(self.rng.integers(1, 4)))
+        channels = int(self.rng.integers(1, 20))
+        self.builder.conv_2d(
+            **self._layer((channels, *size, self.shape[2]), self.rng.random() < 0.8),
+            stride=self._stride() if self.rng.random() < 0.4 else (1, 1),
+            padding=padding,
+            dilation=dilation,
+        )
+
+    def pointwise(self) -> None:
+        channels = int(self.rng.integers(1, 20))
+        self.builder.conv_2d(**self._layer((channels, 1, 1, self.shape[2]), True))
+
+    def dense(self) -> None:
+        if self.rng.random() < 0.5:
+            self.builder.reshape((prod(self.shape),))
+        shape = (int(self.rng.integers(1, 20)), prod(self.shape))
+        self.builder.fully_connected(**self._layer(shape, False))
+
+    def pool(self) -> None:
+        size, padding = self._window(4)
+        stride = self._stride() if self.rng.random() < 0.5 else None
+        self.builder.max_pool_2d(size, stride, padding, self.activation())
+
+    def table(self) -> None:
+        choice = int(self.rng.integers(3))
+        if choice == 0:
+            self.builder.logistic()
+            self.scale = 1 / 256
+        elif choice == 1:
+            self.scale = self.scale * self._log_uniform(-1, 1)
+            self.builder.relu(self.scale, self.zero_point())
+        else:
+            self.builder.relu6()
+
+
+def random_network(rng: np.random.Generator) -> Graph:
+    """Up to four layers on a small picture, some with dense layers and a softmax behind them."""
+    shape = tuple(int(n) for n in (rng.integers(1, 12), rng.integers(1, 12), rng.integers(1, 7)))
+    network = RandomNetwork(rng, shape)
+    for _ in range(int(rng.integers(1, 5))):
+        getattr(network, str(rng.choice(["conv", "conv", "pointwise", "pool", "table"])))()
+    if rng.random() < 0.5:
+        network.dense()
+        if rng.random() < 0.3:
+            network.table()
+        if rng.random() < 0.3:
+            network.dense()
+        if rng.random() < 0.5:
+            network.builder.softmax()
+    return network.builder.build()

@@ -1,0 +1,59 @@
+"""Compiled networks, run by the interpreter, against the reference: every tensor, every byte."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from networks import SIZES, RandomNetwork, configuration, random_network, run
+
+from host.compiler import compile
+from model import reference
+
+
+def check(graph, engine, rng):
+    """Compile, run, and compare each layer's tensor right after the layer."""
+    compiled = compile(graph, engine)
+    picture = rng.integers(-128, 128, graph.input.shape[1:]).astype(np.int8)
+    expected = reference.run(graph, picture[np.newaxis], keep="all")
+    for count, layer in enumerate(compiled.layers, start=1):
+        if layer.tensor is None:
+            continue
+        memory, _ = run(compiled, picture, count)
+        layout = layer.output
+        actual = layer.unpack(memory[layout.address :][: layout.size].tobytes())
+        wanted = expected[layer.tensor].reshape(actual.shape)
+        assert np.array_equal(actual, wanted), f"{layer.name} ({layer.op})"
+    memory, execution = run(compiled, picture)
+    output = compiled.card.output
+    answer = output.unpack(memory[compiled.output.address :][: compiled.output.size].tobytes())
+    if compiled.card.softmax is None:
+        assert np.array_equal(answer, expected[graph.outputs[0]][0])
+    if answer.ndim == 1:
+        assert execution.best == int(answer.argmax())
+    return compiled
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_random_networks_agree_with_the_reference(size):
+    for seed in range(12):
+        rng = np.random.default_rng([seed, *size])
+        check(random_network(rng), configuration(size), rng)
+
+
+if __name__ == "__main__":
+    import sys
+    n = int(sys.argv[1])
+    reference.activation_range = getattr(reference, "activation_range", lambda g, o: reference._clamp(o.options.activation, *reference._affine(g, o.outputs[0])))
+    from collections import Counter
+    c = Counter()
+    for size in SIZES:
+        for seed in range(n):
+            rng = np.random.default_rng([seed, *size])
+            g = random_network(rng)
+            try:
+                check(g, configuration(size), rng)
+                c["ok"] += 1
+            except Exception as e:
+                c[type(e).__name__] += 1
+                print(size, seed, [(o.kind.value, g.tensors[o.outputs[0]].shape) for o in g.operators], type(e).__name__, e)
+    print(c)
