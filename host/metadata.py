@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gateware.interface.layout import TensorLayout
+from gateware.interface.protocol import MAX_RUN_CYCLES
 
 __all__ = ["ModelCard", "SoftmaxCard", "TensorCard"]
 
@@ -62,7 +63,8 @@ class TensorCard:
     Attributes
     ----------
     shape : tuple of int
-        As in the model, without the batch dimension; as many elements as ``layout`` has.
+        As in the model, without the batch dimension. In memory a pixel may have more channels than
+        here; what lies in them is never used.
     scale : float
         ``real = scale * (stored - zero_point)``; a float32 value.
     zero_point : int
@@ -76,14 +78,21 @@ class TensorCard:
     zero_point: int
     layout: TensorLayout
 
+    @property
+    def channels(self) -> int:
+        """Channels of a pixel in memory that are the tensor's."""
+        return math.prod(self.shape) // (self.layout.height * self.layout.width)
+
     def pack(self, values: npt.NDArray[np.int8]) -> bytes:
         """Bytes as they lie in memory, for ``values`` of ``shape``."""
         layout = self.layout
-        return layout.pack(values.reshape(layout.height, layout.width, layout.channels))
+        pixels = np.zeros((layout.height, layout.width, layout.channels), np.int8)
+        pixels[:, :, : self.channels] = values.reshape(layout.height, layout.width, -1)
+        return layout.pack(pixels)
 
     def unpack(self, data: bytes) -> npt.NDArray[np.int8]:
         """Inverse of :meth:`pack`."""
-        return self.layout.unpack(data).reshape(self.shape)
+        return self.layout.unpack(data)[:, :, : self.channels].reshape(self.shape)
 
     def to_dict(self) -> dict[str, Any]:
         layout = self.layout
@@ -116,8 +125,9 @@ class TensorCard:
         )
         if layout.row_pitch < layout.row_bytes or layout.address + layout.size > memory_bytes:
             raise ValueError(f"{what} does not lie within the memory")
-        if math.prod(shape) != layout.height * layout.row_bytes:
-            raise ValueError(f"{what}.shape and {what}.layout differ in size")
+        pixels = layout.height * layout.width
+        if not pixels or math.prod(shape) % pixels or math.prod(shape) > pixels * layout.channels:
+            raise ValueError(f"{what}.shape does not fit {what}.layout")
         return cls(
             shape=shape,
             scale=_real(value.get("scale"), f"{what}.scale"),
@@ -154,6 +164,8 @@ class ModelCard:
         None where the board's output is the model's.
     labels : tuple of str
         Class names; empty if the model has none.
+    cycles : int
+        How long the compiler expects an inference to take; 0 if it does not say. Time-outs only.
     """
 
     name: str
@@ -161,6 +173,7 @@ class ModelCard:
     output: TensorCard
     softmax: SoftmaxCard | None = None
     labels: tuple[str, ...] = ()
+    cycles: int = 0
 
     def label(self, index: int) -> str:
         """Name of class ``index``; its number where the model has no name for it."""
@@ -174,6 +187,7 @@ class ModelCard:
             "output": self.output.to_dict(),
             "softmax": None if self.softmax is None else {"beta": self.softmax.beta},
             "labels": list(self.labels),
+            "cycles": self.cycles,
         }
 
     @classmethod
@@ -205,4 +219,5 @@ class ModelCard:
                 _text(label, "labels")
                 for label in _list(value.get("labels", []), "labels", _MAX_LABELS)
             ),
+            cycles=_integer(value.get("cycles", 0), "cycles", 0, MAX_RUN_CYCLES),
         )

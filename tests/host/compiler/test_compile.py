@@ -42,9 +42,15 @@ def test_random_networks_agree_with_the_reference(size):
 
 if __name__ == "__main__":
     import sys
+
     n = int(sys.argv[1])
-    reference.activation_range = getattr(reference, "activation_range", lambda g, o: reference._clamp(o.options.activation, *reference._affine(g, o.outputs[0])))
+    reference.activation_range = getattr(
+        reference,
+        "activation_range",
+        lambda g, o: reference._clamp(o.options.activation, *reference._affine(g, o.outputs[0])),
+    )
     from collections import Counter
+
     c = Counter()
     for size in SIZES:
         for seed in range(n):
@@ -55,5 +61,11 @@ if __name__ == "__main__":
                 c["ok"] += 1
             except Exception as e:
                 c[type(e).__name__] += 1
-                print(size, seed, [(o.kind.value, g.tensors[o.outputs[0]].shape) for o in g.operators], type(e).__name__, e)
+                print(
+                    size,
+                    seed,
+                    [(o.kind.value, g.tensors[o.outputs[0]].shape) for o in g.operators],
+                    type(e).__name__,
+                    e,
+                )
     print(c)

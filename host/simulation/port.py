@@ -1,0 +1,271 @@
+"""The port: pyserial's interface on one side, a :class:`.Backend` on the other.
+
+::
+
+    sim://BOARD[?backend=amaranth|cxxrtl][&reset_baud=N][&memory=kept|fresh]
+
+``backend``
+    ``cxxrtl`` where there is a C++ compiler, else ``amaranth``.
+``reset_baud``
+    Baud rate after reset: 115200, or a fast one with ``amaranth``, for which bits are dear.
+``memory``
+    ``kept``: what the board holds outlasts the program, as with a board that keeps its power.
+    ``fresh``: the board has just been switched on, and what it holds is forgotten afterwards.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qsl, urlsplit
+
+from serial.serialutil import PortNotOpenError, SerialBase, SerialException
+
+from gateware.interface.protocol import RESET_BAUD
+
+from ..errors import PortError
+from .cache import hash_files, state_directory, write_atomically
+
+if TYPE_CHECKING:
+    from .backend import Backend
+
+__all__ = ["DEFAULT_BOARD", "SimulatedPort"]
+
+DEFAULT_BOARD = "icebreaker"
+
+_BACKENDS = ("cxxrtl", "amaranth")
+_MEMORIES = ("kept", "fresh")
+_BITS_PER_BYTE = 10
+#: Most cycles in one go, so that Ctrl-C takes effect at once.
+_SLICE = {"cxxrtl": 500_000, "amaranth": 2_000}
+#: Cycles a bit after reset in Amaranth's simulator.
+_FAST_BIT_CYCLES = 4
+
+
+class _Address(NamedTuple):
+    board: str
+    backend: str | None
+    reset_baud: int | None
+    memory: str
+
+
+def _parse(url: str) -> _Address:
+    """Take an address apart; raise PortError where it makes no sense."""
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    backend = options.pop("backend", None)
+    memory = options.pop("memory", "kept")
+    reset_baud = options.pop("reset_baud", None)
+    if backend is not None and backend not in _BACKENDS:
+        raise PortError(f"{url}: backend is {' or '.join(_BACKENDS)}, not {backend!r}")
+    if memory not in _MEMORIES:
+        raise PortError(f"{url}: memory is {' or '.join(_MEMORIES)}, not {memory!r}")
+    if reset_baud is not None and not (reset_baud.isascii() and reset_baud.isdecimal()):
+        raise PortError(f"{url}: reset_baud is a number, not {reset_baud!r}")
+    if options:
+        raise PortError(f"{url}: there is no option {next(iter(options))!r}")
+    return _Address(
+        (parts.netloc or DEFAULT_BOARD).lower(),
+        backend,
+        None if reset_baud is None else int(reset_baud),
+        memory,
+    )
+
+
+def _source_hash(*more: str) -> str:
+    """Names the gateware's content, by its source files: quicker than elaborating it."""
+    files: list[Path] = []
+    for package in ("gateware", "boards"):
+        spec = importlib.util.find_spec(package)
+        for location in (spec.submodule_search_locations or []) if spec else []:
+            files += Path(location).rglob("*.py")
+    return hash_files(files, *more)
+
+
+class SimulatedPort(SerialBase):
+    """A serial port with a simulated board at its other end.
+
+    Time stands still but while the host waits: in ``read``, ``flush``, ``send_break`` and, a byte's
+    time, in ``in_waiting``.
+    """
+
+    #: Seconds that the adapter adds: there is none.
+    latency = 0.002
+    reset_baud = RESET_BAUD
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._backend: Backend | None = None
+        self._state_file: Path | None = None
+        self._received = bytearray()
+        self._clock_hz = 1
+        super().__init__(*args, **options)
+
+    # Opening and closing.
+
+    def open(self) -> None:
+        """Start the simulation; the first time on a machine it has to be compiled."""
+        if self.is_open:
+            raise SerialException("Port is already open.")
+        from boards.catalog import board
+
+        address = _parse(self.portstr or "")
+        description = board(address.board)
+        self._clock_hz = description.clock_hz
+        self._backend = self._start(description, address)
+        if address.memory == "kept":
+            key = _source_hash(description.name, self._backend.name, str(self.reset_baud))
+            name = f"{description.name}-{self._backend.name}-{key}.state"
+            self._state_file = state_directory() / "boards" / name
+            self._restore()
+        self._received.clear()
+        self.is_open = True
+        self._reconfigure_port()
+
+    def _start(self, description: Any, address: _Address) -> Backend:
+        def elaborate() -> Any:
+            from gateware.soc import Soc
+
+            return Soc(
+                description.configuration,
+                board=description.name,
+                clock_hz=description.clock_hz,
+                reset_baud=self.reset_baud,
+            )
+
+        from .cxxrtl_backend import CompileError, CxxrtlBackend, build_library, find_compiler
+
+        if address.backend == "cxxrtl" or (address.backend is None and find_compiler()):
+            self.reset_baud = address.reset_baud or RESET_BAUD
+            key = _source_hash(description.name, str(self._clock_hz), str(self.reset_baud))
+            try:
+                return CxxrtlBackend(build_library(elaborate, key))
+            except CompileError as error:
+                if address.backend:
+                    raise
+                print(f"{error}: simulating slowly", file=sys.stderr)
+        from .amaranth_backend import AmaranthBackend
+
+        self.reset_baud = address.reset_baud or self._clock_hz // _FAST_BIT_CYCLES
+        return AmaranthBackend(elaborate())
+
+    def _restore(self) -> None:
+        assert self._backend is not None and self._state_file is not None
+        try:
+            self._backend.restore(zlib.decompress(self._state_file.read_bytes()))
+        except (OSError, ValueError, zlib.error):
+            pass  # a board that has just been switched on
+
+    def close(self) -> None:
+        """End the simulation; what the board holds is kept, if it is to be."""
+        if self._backend is None:
+            return
+        backend, self._backend = self._backend, None
+        self.is_open = False
+        try:
+            if self._state_file is not None:
+                write_atomically(self._state_file, zlib.compress(backend.snapshot(), 1))
+        except OSError:
+            pass  # then it is as if the board had lost its power
+        finally:
+            backend.close()
+
+    # Time.
+
+    @property
+    def backend(self) -> str:
+        """Name of the simulator."""
+        return self._running.name
+
+    @property
+    def cycles(self) -> int:
+        """Clock cycles since the port was opened."""
+        return self._running.cycles
+
+    def now(self) -> float:
+        """Seconds since the port was opened, in the board's time."""
+        return self._running.cycles / self._clock_hz
+
+    @property
+    def _running(self) -> Backend:
+        if self._backend is None:
+            raise PortNotOpenError()
+        return self._backend
+
+    @property
+    def _bit_cycles(self) -> float:
+        return self._clock_hz / self._baudrate
+
+    def _step(self, cycles: float) -> None:
+        backend = self._running
+        wanted = max(1, min(round(cycles), _SLICE[backend.name]))
+        self._received += backend.run(wanted)
+
+    # pyserial's interface.
+
+    @property
+    def in_waiting(self) -> int:
+        if not self._received:
+            self._step(_BITS_PER_BYTE * self._bit_cycles)
+        return len(self._received)
+
+    @property
+    def out_waiting(self) -> int:
+        return self._running.pending
+
+    def read(self, size: int = 1) -> bytes:
+        backend = self._running
+        end = None
+        if self._timeout is not None:
+            end = backend.cycles + round(self._timeout * self._clock_hz)
+        while len(self._received) < size and (end is None or backend.cycles < end):
+            self._step(end - backend.cycles if end is not None else _SLICE[backend.name])
+        data = bytes(self._received[:size])
+        del self._received[:size]
+        return data
+
+    def write(self, data: Any, /) -> int:
+        data = bytes(data)
+        self._running.send(data)
+        return len(data)
+
+    def flush(self) -> None:
+        backend = self._running
+        while backend.pending:
+            self._step(backend.pending * _BITS_PER_BYTE * self._bit_cycles)
+
+    def send_break(self, duration: float = 0.25) -> None:
+        self.flush()
+        self._running.hold_low(round(duration * self._clock_hz))
+        self._step(1)
+        self.flush()
+
+    def reset_input_buffer(self) -> None:
+        self._running
+        self._received.clear()
+
+    def reset_output_buffer(self) -> None:
+        self._running
+
+    def _reconfigure_port(self) -> None:
+        if self._backend is None:
+            return
+        if not 0 < self._baudrate <= self._clock_hz / 2:
+            raise ValueError(f"this port cannot do {self._baudrate} baud")
+        self._backend.set_bit_cycles(self._bit_cycles)
+
+    # Modem lines lead nowhere.
+
+    def _update_break_state(self) -> None:
+        pass
+
+    def _update_rts_state(self) -> None:
+        pass
+
+    def _update_dtr_state(self) -> None:
+        pass
+
+    cts = dsr = cd = property(lambda self: True)
+    ri = property(lambda self: False)
