@@ -28,7 +28,7 @@ _DATA: Final = Path(__file__).parent / "data"
 _SPLIT_SEED: Final = 0
 _TEST_SHARE: Final = 0.2
 
-_PATTERNS_TRAIN: Final = 2000
+_PATTERNS_TRAIN: Final = 4000
 _PATTERNS_TEST: Final = 400
 
 _PICTURE_SIDE: Final = 32

@@ -6,8 +6,8 @@ channel of a convolution and one for all of a dense layer. A bias is int32 with 
 products that it joins. ReLU becomes the clamp of the layer before it; softmax is appended, so that
 the file is a complete classifier.
 
-Sources: TensorFlow Lite 8-bit quantization specification; Jacob et al., "Quantization and Training of
-Neural Networks for Efficient Integer-Arithmetic-Only Inference" (2018), sections 2 and 3.
+Sources: TensorFlow Lite 8-bit quantization specification; Jacob et al., "Quantization and Training
+of Neural Networks for Efficient Integer-Arithmetic-Only Inference" (2018), sections 2 and 3.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def quantize(
 
 
 def _fusible_relu(layers: tuple[Layer, ...], index: int) -> int | None:
-    """The ReLU behind layer `index`, if there is one; a max pool may lie between, for they commute."""
+    """The ReLU behind layer `index`, if any; a max pool may lie between, for they commute."""
     following = index + 1
     if isinstance(layers[index], Conv2D) and following < len(layers):
         following += isinstance(layers[following], MaxPool2D)

@@ -44,7 +44,7 @@ class Report(TypedDict):
 
 
 def _paper(classes: int) -> Recipe:
-    """The paper's network: three 3×3 filters without padding, sigmoid, twelve nodes to the classes."""
+    """The paper's network: three 3×3 filters without padding, sigmoid, dense."""
     layers = (Conv2D(3, 3, padding=Padding.VALID), Sigmoid(), Flatten(), Dense(classes))
     return Recipe(layers, Settings(epochs=100, batch=32, rate=3e-2, decay=0.0))
 
@@ -53,11 +53,11 @@ def _small(classes: int) -> Recipe:
     """For pictures of 8×8: small enough to be simulated gate by gate."""
     layers = (
         *(Conv2D(8, 3), ReLU(), MaxPool2D(2)),
-        *(Conv2D(16, 3), ReLU(), MaxPool2D(2)),
+        *(Conv2D(24, 3), ReLU(), MaxPool2D(2)),
         *(Flatten(), Dense(classes)),
     )
     moved = Augmentation(shift=0.5, turn=8, scale=0.08)
-    return Recipe(layers, Settings(epochs=100, batch=32, rate=4e-3, augmentation=moved))
+    return Recipe(layers, Settings(100, batch=32, rate=4e-3, decay=1e-2, augmentation=moved))
 
 
 def _two_convolutions(classes: int) -> Recipe:
