@@ -130,7 +130,7 @@ class _Interpreter:
 
 
 class _Layer:
-    """One layer: three machines that the engine runs side by side, here in turn, window by window."""
+    """One layer: machines that the engine runs side by side, here in turn, window by window."""
 
     def __init__(
         self, interpreter: _Interpreter, levels: list[dict[str, int]], control: dict[str, int]
@@ -208,6 +208,7 @@ class _Layer:
         pixels = self.configuration.pixels
         if control["channel_wise"]:
             group = self.configuration.channel_group
+            assert (control["run_words"], control["run_rest"]) == (0, group - 1)
             run = np.zeros((self.count("last_slot"), pixels), np.int64)
             for tap in range(len(run)):
                 offset = self.x + tap * control["slot_step"]
@@ -238,7 +239,7 @@ class _Layer:
     ) -> npt.NDArray[np.int64]:
         """Accumulators, shape (lanes, pixels)."""
         if weights is None:
-            greatest = 2 * streams.max(axis=0)
+            greatest = 2 * (streams.max(axis=0) + 128)
             return np.broadcast_to(greatest, (self.configuration.lanes, len(greatest)))
         sums = weights.T @ streams
         limit = 1 << (self.configuration.accumulator_bits - 1)
@@ -284,9 +285,7 @@ class _Layer:
                 if last_tile if control["channel_wise"] else last_group:
                     valid = valid and slot <= control["last_slots"]
                 if valid:
-                    self.store(
-                        self.requantize(int(accumulators[lane, slot]), parameters[lane])
-                    )
+                    self.store(self.requantize(int(accumulators[lane, slot]), parameters[lane]))
 
     def write_step(self, level: int) -> None:
         self.write = (self.write + self.levels[level]["write"]) % (1 << _WRITE_BITS)

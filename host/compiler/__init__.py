@@ -1,8 +1,8 @@
 """The compiler: from an int8 network to the image that a board runs.
 
-``graph`` → :mod:`.lowering` → layers → :mod:`.placement` → addresses → :mod:`.tape_writer` → tape →
-image. :mod:`.channels` holds the arithmetic that must be exact, :mod:`.loops` the shape of the work,
-:mod:`.cycles` the prediction.
+Graph → :mod:`.lowering` → layers → :mod:`.placement` → addresses → :mod:`.tape_writer` → tape →
+:mod:`.assembly` → image. :mod:`.channels` holds the arithmetic that must be exact, :mod:`.loops`
+the shape of the work, :mod:`.cycles` the prediction.
 """
 
 from .assembly import compile

@@ -120,18 +120,20 @@ class Epilogue:
     table: npt.NDArray[np.int8] | None = None
 
     @classmethod
-    def identity(
+    def half(
         cls,
         channels: int,
+        zero_point: int = 0,
         minimum: int = -128,
         maximum: int = 127,
         table: npt.NDArray[np.int8] | None = None,
     ) -> Epilogue:
-        """Gives back an accumulator that holds twice a byte: ``2 * byte * 2**30 / 2**31``."""
+        """Half of an even accumulator, exactly, and ``zero_point``: parameter words of zero."""
         return cls(
             bias=np.zeros(channels, np.int64),
             multiplier=np.full(channels, 1 << 30, np.int64),
             shift=np.zeros(channels, np.int64),
+            zero_point=zero_point,
             minimum=minimum,
             maximum=maximum,
             table=table,

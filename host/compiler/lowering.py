@@ -45,6 +45,7 @@ _WEIGHTED = (
 )
 _CHANNEL_WISE = (OperatorKind.MAX_POOL_2D, OperatorKind.DEPTHWISE_CONV_2D)
 _ENGINE = (*_WEIGHTED, OperatorKind.MAX_POOL_2D)
+#: Never greater than any byte of the picture.
 PADDING_OF_MAXIMUM = -128
 
 
@@ -389,7 +390,7 @@ class _Lowering:
 
     def _build_max_pool(self, step: _Step, operator: Operator) -> list[Layer]:
         target = self.storage[step.target]
-        minimum, maximum = reference.activation_range(self.graph, operator)
+        minimum, maximum = self._clamp(operator)
         return [
             Layer(
                 name=step.name,
@@ -400,9 +401,21 @@ class _Lowering:
                 kernel=self._kernel(operator),
                 weights=None,
                 pad_value=PADDING_OF_MAXIMUM,
-                epilogue=Epilogue.identity(target.channels, minimum, maximum, step.table),
+                epilogue=_greatest(target.channels, minimum, maximum, step.table),
             )
         ]
+
+    def _clamp(self, operator: Operator) -> tuple[int, int]:
+        """A pool's fused activation: what the reference makes of the two extreme pictures."""
+        alone = replace(
+            self.graph,
+            operators=(operator,),
+            inputs=operator.inputs[:1],
+            outputs=operator.outputs,
+        )
+        extremes = np.stack([np.full(alone.input.shape[1:], v, np.int8) for v in (-128, 127)])
+        darkest, brightest = reference.predict(alone, extremes)
+        return int(darkest.flat[0]), int(brightest.flat[0])
 
     def _build_table(self, step: _Step, operator: Operator) -> list[Layer]:
         """Each byte through the table: the greatest of a window of one."""
@@ -425,7 +438,7 @@ class _Lowering:
                 kernel=Kernel(),
                 weights=None,
                 pad_value=PADDING_OF_MAXIMUM,
-                epilogue=Epilogue.identity(source.channels, table=step.table),
+                epilogue=_greatest(source.channels, table=step.table),
             )
         ]
 
@@ -438,7 +451,7 @@ class _Lowering:
         raise AssertionError(f"layer {step.name}: a row of one window always fits")
 
     def _build_copy(self, step: _Step) -> Layer:
-        """A 1x1 convolution that multiplies by two, which the identity halves again."""
+        """A 1x1 convolution that multiplies by two, which the epilogue halves again."""
         source, target = self.storage[step.source], self.storage[step.target]
         weights = 2 * np.eye(source.channels, dtype=np.int64)[:, np.newaxis, np.newaxis, :]
         layer = Layer(
@@ -450,7 +463,7 @@ class _Lowering:
             kernel=Kernel(),
             weights=weights,
             pad_value=0,
-            epilogue=Epilogue.identity(source.channels),
+            epilogue=Epilogue.half(source.channels),
         )
         return _in_long_rows(layer, self.configuration)
 
@@ -469,9 +482,7 @@ class _Lowering:
         )
 
     @staticmethod
-    def _without_horizontal_dilation(
-        weights: IntArray, kernel: Kernel
-    ) -> tuple[IntArray, Kernel]:
+    def _without_horizontal_dilation(weights: IntArray, kernel: Kernel) -> tuple[IntArray, Kernel]:
         """Weights of zero between the columns: a run of pixels has no holes."""
         if kernel.dilation_w == 1 or kernel.width == 1:
             return weights, replace(kernel, dilation_w=1)
@@ -480,6 +491,13 @@ class _Lowering:
         spread = np.zeros((channels, height, columns, inputs), np.int64)
         spread[:, :, :: kernel.dilation_w] = weights
         return spread, replace(kernel, width=columns, dilation_w=1)
+
+
+def _greatest(
+    channels: int, minimum: int = -128, maximum: int = 127, table: Table | None = None
+) -> Epilogue:
+    """Of the window's bytes, from the accumulator's ``2 * (greatest + 128)``."""
+    return Epilogue.half(channels, -128, minimum, maximum, table)
 
 
 def _spread_channels(weights: IntArray, pixel_pitch: int) -> IntArray:
@@ -507,9 +525,7 @@ def _in_long_rows(layer: Layer, configuration: EngineConfiguration) -> Layer:
         return replace(layer, source=view, kernel=Kernel(1, width), weights=weights)
 
     pointwise = (kernel.height, kernel.width, kernel.stride_h, kernel.stride_w) == (1, 1, 1, 1)
-    gapless = all(
-        view.height == 1 or view.row_pitch == view.row_bytes for view in (source, target)
-    )
+    gapless = all(view.height == 1 or view.row_pitch == view.row_bytes for view in (source, target))
     if not (pointwise and gapless):
         return layer
     pixels = source.height * source.width
@@ -537,5 +553,3 @@ def _in_long_rows(layer: Layer, configuration: EngineConfiguration) -> Layer:
         for view in (source, target)
     )
     return replace(layer, source=source, target=target)
-
-

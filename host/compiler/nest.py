@@ -1,8 +1,8 @@
 """Loop nests: from the address that is wanted at each step to the deltas that lead there.
 
 The engine's address generators keep one address and add a delta whenever a loop advances
-(:mod:`gateware.interface.tape`). A delta is relative to where the loops inside ended. Here a nest is
-given by what each level is worth, its *stride*, and how often it runs.
+(:mod:`gateware.interface.tape`). A delta is relative to where the loops inside ended. Here a nest
+is given by what each level is worth, its *stride*, and how often it runs.
 """
 
 from __future__ import annotations

@@ -153,9 +153,7 @@ class _Placement:
             end = address + lifetime.size
             return all(end <= block.address or block.end <= address for block in taken)
 
-        lowest = min(
-            address for address in (self.begin, *(b.end for b in taken)) if free(address)
-        )
+        lowest = min(address for address in (self.begin, *(b.end for b in taken)) if free(address))
         if not self.heed_banks:
             self.blocks.append(Block(lifetime, lowest))
             return

@@ -128,7 +128,8 @@ class _LayerWriter:
         begin = (self.addresses.source + source.offset) // word
         fields[Level.START] |= self._position(begin, pitch, -kernel.top)
         fields[Level.START]["x"] = -kernel.left * source.pixel_pitch
-        for level, count, row, x in zip(nest, counts, deltas(rows, counts), deltas(columns, counts)):
+        steps = zip(nest, counts, deltas(rows, counts), deltas(columns, counts))
+        for level, count, row, x in steps:
             # A level that never advances keeps zeros, which always fit.
             if count > 1:
                 fields[level] |= self._position(0, pitch, row)
@@ -147,7 +148,8 @@ class _LayerWriter:
             group, slot, lane = target.pixel_pitch, layer.output_step, target.row_pitch
         else:
             tile = lanes
-            group, slot, lane = self.configuration.pixels * target.pixel_pitch, target.pixel_pitch, 1
+            slot, lane = target.pixel_pitch, 1
+            group = self.configuration.pixels * slot
 
         def offset(at_slot: int, step: int) -> int:
             """Of the slot's result number ``step``, from the window's first."""
@@ -176,7 +178,8 @@ class _LayerWriter:
         word = self.configuration.word_bytes
         row_words, row_rest = divmod(source.row_bytes, word)
         if layer.mode.channel_wise:
-            run_words = run_rest = 0
+            # One word a slot, with the group's channels from the first one's place on.
+            run_words, run_rest = 0, self.configuration.channel_group - 1
             slot_step = source.pixel_pitch * layer.kernel.dilation_w
             last_slot = layer.kernel.width - 1
         else:

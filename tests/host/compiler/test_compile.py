@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from networks import SIZES, RandomNetwork, configuration, random_network, run
+from networks import SIZES, configuration, random_network, run
 
 from host.compiler import compile
 from model import reference
@@ -38,34 +38,3 @@ def test_random_networks_agree_with_the_reference(size):
     for seed in range(12):
         rng = np.random.default_rng([seed, *size])
         check(random_network(rng), configuration(size), rng)
-
-
-if __name__ == "__main__":
-    import sys
-
-    n = int(sys.argv[1])
-    reference.activation_range = getattr(
-        reference,
-        "activation_range",
-        lambda g, o: reference._clamp(o.options.activation, *reference._affine(g, o.outputs[0])),
-    )
-    from collections import Counter
-
-    c = Counter()
-    for size in SIZES:
-        for seed in range(n):
-            rng = np.random.default_rng([seed, *size])
-            g = random_network(rng)
-            try:
-                check(g, configuration(size), rng)
-                c["ok"] += 1
-            except Exception as e:
-                c[type(e).__name__] += 1
-                print(
-                    size,
-                    seed,
-                    [(o.kind.value, g.tensors[o.outputs[0]].shape) for o in g.operators],
-                    type(e).__name__,
-                    e,
-                )
-    print(c)
