@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -139,7 +139,8 @@ class Link:
         self.repeats = 0
         #: Seconds that an inference may take; the longest that the engine allows, if unknown.
         self.run_seconds = 0.0
-        self._now = getattr(port, "now", time.monotonic)
+        #: Seconds, in the port's own time if it has one.
+        self.now: Callable[[], float] = getattr(port, "now", time.monotonic)
         self._latency = float(getattr(port, "latency", _LATENCY))
         self._reset_baud = int(getattr(port, "reset_baud", RESET_BAUD))
         self._sequence = 0
@@ -158,7 +159,7 @@ class Link:
         except (serial.SerialException, OSError) as error:
             raise PortError(f"the port failed: {error}") from error
         seconds = len(data) * _BITS_PER_BYTE / self.port.baudrate
-        self._line_free = max(self._now(), self._line_free) + seconds
+        self._line_free = max(self.now(), self._line_free) + seconds
 
     def _set_baud(self, baud: int) -> None:
         try:
@@ -170,7 +171,7 @@ class Link:
     def _receive(self, deadline: float) -> Reply | None:
         """The next reply; None if there is none before ``deadline``."""
         while not self._arrived:
-            if self._now() >= deadline:
+            if self.now() >= deadline:
                 return None
             try:
                 data = self.port.read(1)
@@ -193,10 +194,13 @@ class Link:
         """When to give up waiting for the next answer while ``requests`` are outstanding."""
         answers = sum(_FRAME_BYTES + request.reply_bytes for request in requests)
         seconds = self._latency + 1.5 * answers * _BITS_PER_BYTE / self.port.baudrate
+        clock_hz = self.info.clock_hz if self.info else 1_000_000
+        # CHECK reads all that it checks; a byte takes a few cycles.
+        checked = sum(each.address for each in requests if each.opcode == Opcode.CHECK)
+        seconds += 16 * checked / clock_hz
         if self._ran and any(request.opcode == Opcode.RESULT for request in requests):
-            clock_hz = self.info.clock_hz if self.info else 1_000_000
             seconds += self.run_seconds or MAX_RUN_CYCLES / clock_hz
-        return max(self._now(), self._line_free) + seconds
+        return max(self.now(), self._line_free) + seconds
 
     # One request.
 

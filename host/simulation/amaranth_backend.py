@@ -101,7 +101,7 @@ class AmaranthBackend:
 
     def _slots(self) -> list[Any]:
         """Everything with a state but the clock, which begins anew."""
-        slots = self._simulator._engine._state.slots  # type: ignore[attr-defined]
+        slots = self._simulator._engine._state.slots
         return [slot for slot in slots if hasattr(slot, "data") or slot.signal.name != "clk"]
 
     def snapshot(self) -> bytes:

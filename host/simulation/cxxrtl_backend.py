@@ -170,7 +170,7 @@ class CxxrtlBackend:
 
     def run(self, cycles: int) -> bytes:
         count = self._library.board_run(self._board, cycles, self._buffer, _BUFFER)
-        return self._buffer[:count]
+        return self._buffer.raw[:count]
 
     def snapshot(self) -> bytes:
         state = ctypes.create_string_buffer(self._library.board_state_size(self._board))

@@ -97,6 +97,7 @@ class SimulatedPort(SerialBase):
     reset_baud = RESET_BAUD
 
     def __init__(self, *args: Any, **options: Any) -> None:
+        self.is_open = False
         self._backend: Backend | None = None
         self._state_file: Path | None = None
         self._received = bytearray()
@@ -243,11 +244,10 @@ class SimulatedPort(SerialBase):
         self.flush()
 
     def reset_input_buffer(self) -> None:
-        self._running
         self._received.clear()
 
     def reset_output_buffer(self) -> None:
-        self._running
+        pass  # what is written is as good as sent
 
     def _reconfigure_port(self) -> None:
         if self._backend is None:

@@ -1,0 +1,487 @@
+"""The public API: a board at a serial port, and the model in it.
+
+>>> from host.board import Board
+>>> with Board.open("sim") as board:
+...     board.load("digits")
+...     for answer in board.classify(["three.png", "seven.png"]):
+...         print(answer.label, answer.cycles)
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from gateware.interface.configuration import EngineConfiguration
+from gateware.interface.image import HEADER_BYTES, ImageHeader, read_metadata
+from gateware.interface.layout import TensorLayout
+from gateware.interface.protocol import (
+    MAX_PAYLOAD,
+    EngineError,
+    Info,
+    Opcode,
+    Result,
+    StallCause,
+    State,
+    Status,
+)
+
+from .errors import BoardError, LinkError
+from .framing import Reply, Request
+from .link import Link, Port
+from .metadata import ModelCard
+from .ports import open_port
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from host.compiler import CompiledModel
+    from model.graph import Graph
+
+__all__ = ["Board", "Classification", "Inference", "LayerRun"]
+
+Int8Array = npt.NDArray[np.int8]
+Progress = Callable[[int, int], None]
+"""Called with how much is done and how much there is to do."""
+
+_REFUSALS = {
+    Status.BAD_OPCODE: "it does not know the command: its gateware is older than this program",
+    Status.BAD_ADDRESS: "the address is outside its memory",
+    Status.BAD_LENGTH: "the command has the wrong length",
+    Status.BUSY: "it is busy",
+    Status.NO_MODEL: (
+        "it holds no valid model: none was uploaded, or an upload was cut off "
+        "(`host upload-weights MODEL --port PORT` loads one)"
+    ),
+    Status.CRC_MISMATCH: "what arrived is damaged: its CRC does not match",
+}
+
+#: A time-out is this many times the predicted time.
+_RUN_MARGIN = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Inference:
+    """What the board computed for one input.
+
+    Attributes
+    ----------
+    logits : ndarray of int8
+        What the board gave, in the model's output shape.
+    output : ndarray of int8
+        The model's output: the softmax of ``logits`` if the model ends with one.
+    cycles, stalls : int
+        Clock cycles of the engine, and those in which it waited for the chosen cause.
+    best : int
+        Index of the greatest of ``logits``, found by the board.
+    """
+
+    logits: Int8Array
+    output: Int8Array
+    cycles: int
+    stalls: int
+    best: int
+
+
+@dataclass(frozen=True, eq=False)
+class Classification:
+    """An inference, told in the model's classes.
+
+    Attributes
+    ----------
+    index : int
+        Of the class with the greatest score.
+    label : str
+        Its name.
+    scores : ndarray of float64
+        Real values of the model's output; probabilities if it ends with a softmax.
+    inference : Inference
+    """
+
+    index: int
+    label: str
+    scores: npt.NDArray[np.float64]
+    inference: Inference
+
+
+@dataclass(frozen=True, eq=False)
+class LayerRun:
+    """What a layer left in memory, and the cycles from the start to its end."""
+
+    data: bytes
+    cycles: int
+
+
+def _reads(layout: TensorLayout) -> list[Request]:
+    end = layout.address + layout.size
+    requests = []
+    for address in range(layout.address, end, MAX_PAYLOAD):
+        count = min(MAX_PAYLOAD, end - address)
+        requests.append(Request(Opcode.READ, address, bytes([count]), reply_bytes=count))
+    return requests
+
+
+def _writes(address: int, data: bytes) -> list[Request]:
+    return [
+        Request(Opcode.WRITE, address + start, data[start : start + MAX_PAYLOAD])
+        for start in range(0, len(data), MAX_PAYLOAD)
+    ]
+
+
+class Board:
+    """A board that answers.
+
+    Use :meth:`open`, with ``with``: the port is this program's alone until the block ends.
+
+    Parameters
+    ----------
+    link : Link
+        Connected.
+
+    Attributes
+    ----------
+    info : Info
+        What the board is.
+    configuration : EngineConfiguration
+        Its engine.
+    """
+
+    def __init__(self, link: Link) -> None:
+        if link.info is None:
+            raise ValueError("The link must be connected")
+        self.link = link
+        self.info: Info = link.info
+        try:
+            self.configuration = EngineConfiguration(
+                lanes=self.info.lanes,
+                pixels=self.info.pixels,
+                ring_entries=self.info.ring_entries,
+                memory_bytes=self.info.memory_bytes,
+                banks=self.info.banks,
+                accumulator_bits=self.info.accumulator_bits,
+                requantizer_passes=self.info.requantizer_passes,
+            )
+        except ValueError as error:
+            raise LinkError(f"the board's description of itself is wrong: {error}") from error
+        self._model: ModelCard | None = None
+        self._model_is_known = False
+
+    @classmethod
+    def open(cls, port: str | Port, baud: int | None = None) -> Board:
+        """Connect to a board.
+
+        Parameters
+        ----------
+        port : str or Port
+            A device name, a pyserial URL, ``sim`` or ``sim://BOARD``; or a port that is open.
+        baud : int or None
+            Baud rate; None for the fastest that works.
+
+        Raises
+        ------
+        PortError
+            If the port cannot be opened.
+        LinkError
+            If what is connected there is no board.
+        """
+        opened = open_port(port) if isinstance(port, str) else port
+        try:
+            link = Link(opened)
+            link.connect(baud)
+            return cls(link)
+        except LinkError as error:
+            opened.close()
+            where = f"{port}: " if isinstance(port, str) else ""
+            raise LinkError(f"{where}{error}") from error
+        except BaseException:
+            opened.close()
+            raise
+
+    def close(self) -> None:
+        """Give the port back."""
+        self.link.port.close()
+
+    def __enter__(self) -> Board:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def baud(self) -> int:
+        """The rate that was agreed on."""
+        return self.link.port.baudrate
+
+    def now(self) -> float:
+        """Seconds, in the time of the board: simulated where it is."""
+        return self.link.now()
+
+    # The model.
+
+    @property
+    def model(self) -> ModelCard | None:
+        """The model that the board holds, as its memory says; None if it holds no valid one.
+
+        Raises
+        ------
+        BoardError
+            If it holds one that was compiled for another board, or by another version.
+        """
+        if not self._model_is_known:
+            self._model = self._read_model()
+            self._model_is_known = True
+            self._expect_cycles(self._model)
+        return self._model
+
+    def _expect_cycles(self, card: ModelCard | None) -> None:
+        cycles = card.cycles if card else 0
+        self.link.run_seconds = _RUN_MARGIN * cycles / self.info.clock_hz
+
+    def _read_model(self) -> ModelCard | None:
+        self.info = self.link.read_info()
+        if State.VALID not in self.info.state:
+            return None
+        try:
+            header = ImageHeader.unpack(self.read(0, HEADER_BYTES))
+            if (header.lanes, header.pixels) != (self.info.lanes, self.info.pixels):
+                raise ValueError("it was compiled for another board")
+            if header.image_bytes != self.info.image_bytes:
+                raise ValueError("the image header contradicts the board")
+            text = self.read(header.metadata_address, header.metadata_bytes)
+            return ModelCard.from_dict(read_metadata(header, text), self.info.memory_bytes)
+        except ValueError as error:
+            raise BoardError(f"the board's model cannot be used: {error}") from error
+
+    def _require_model(self) -> ModelCard:
+        card = self.model
+        if card is None:
+            raise BoardError(f"the board refuses to run: {_REFUSALS[Status.NO_MODEL]}")
+        return card
+
+    def load(
+        self,
+        model: str | os.PathLike[str] | Graph | CompiledModel,
+        progress: Progress | None = None,
+    ) -> CompiledModel:
+        """Upload a model; it is there once the board's own CRC of it is right.
+
+        Parameters
+        ----------
+        model : str, path, Graph or CompiledModel
+            A model's name or file, a network, or what the compiler made of one.
+        progress : callable, optional
+            Called with the bytes sent and the bytes to send.
+
+        Returns
+        -------
+        CompiledModel
+
+        Raises
+        ------
+        ModelError
+            If the model cannot be read, or cannot run on this board.
+        BoardError
+            If the board did not take it.
+        """
+        from host import compiler
+
+        if isinstance(model, (str, os.PathLike)):
+            from model import zoo
+
+            model = zoo.load(model)
+        compiled = (
+            model
+            if isinstance(model, compiler.CompiledModel)
+            else compiler.compile(model, self.configuration)
+        )
+        if compiled.configuration != self.configuration:
+            raise BoardError("the model was compiled for another board")
+        self._upload(compiled.image, progress)
+        self._model_is_known = False
+        return compiled
+
+    def _upload(self, image: bytes, progress: Progress | None) -> None:
+        self._model_is_known = False
+        requests = _writes(0, image)
+        replies = self.link.exchange([request] for request in requests)
+        sent = 0
+        for request, (reply,) in zip(requests, replies):
+            self._check(reply, "the upload failed")
+            sent += len(request.payload)
+            if progress is not None:
+                progress(sent, len(image))
+        (checked,) = next(self.link.exchange([[Request(Opcode.CHECK, len(image))]]))
+        self._check(checked, "the upload failed")
+
+    # Memory.
+
+    @staticmethod
+    def _check(reply: Reply, what: str) -> None:
+        if reply.status != Status.OK:
+            raise BoardError(f"{what}: the board says that {_REFUSALS[reply.status]}")
+
+    def read(self, address: int, count: int) -> bytes:
+        """Bytes of the board's memory."""
+        requests = _reads(TensorLayout(address, 1, count, 1, count))
+        parts = []
+        for request, (reply,) in zip(requests, self.link.exchange([each] for each in requests)):
+            parts.append(self._payload(reply, request))
+        return b"".join(parts)
+
+    def _payload(self, reply: Reply, request: Request) -> bytes:
+        self._check(reply, f"{request.opcode.name} failed")
+        if len(reply.payload) != request.reply_bytes:
+            raise LinkError(f"the answer to {request.opcode.name} has the wrong length")
+        return reply.payload
+
+    # Inference.
+
+    def run(self, x: Int8Array, stall_cause: StallCause = StallCause.PIXELS) -> Inference:
+        """Run the model on one input of int8."""
+        return next(self.run_many([x], stall_cause))
+
+    def run_many(
+        self, inputs: Iterable[Int8Array], stall_cause: StallCause = StallCause.PIXELS
+    ) -> Iterator[Inference]:
+        """Run the model on one input after the other; the next is sent while one is awaited.
+
+        Parameters
+        ----------
+        inputs : iterable of ndarray of int8
+            Each of the model's input shape; taken as they are needed.
+        stall_cause : StallCause
+            What :attr:`Inference.stalls` counts.
+
+        Raises
+        ------
+        BoardError
+            If the board holds no model, or the engine stops with an error.
+        ValueError
+            If an input does not fit the model.
+        """
+        card = self._require_model()
+        reads = _reads(card.output.layout)
+
+        def transaction(x: Int8Array) -> list[Request]:
+            return [*self._start(card, x, 0, stall_cause), *reads]
+
+        for replies in self.link.exchange(transaction(x) for x in inputs):
+            result = self._result(replies[: -len(reads)])
+            data = b"".join(
+                self._payload(reply, read) for reply, read in zip(replies[-len(reads) :], reads)
+            )
+            logits = card.output.unpack(data)
+            yield Inference(
+                logits=logits,
+                output=_finish(card, logits),
+                cycles=result.cycles,
+                stalls=result.stalls,
+                best=result.best,
+            )
+
+    def run_layers(self, x: Int8Array, layouts: Sequence[TensorLayout]) -> list[LayerRun]:
+        """Run the model once for each of its layers, up to that layer, and read what it left.
+
+        Parameters
+        ----------
+        x : ndarray of int8
+            Of the model's input shape.
+        layouts : sequence of TensorLayout
+            Where each layer's output lies, in running order.
+        """
+        card = self._require_model()
+        runs = []
+        for count, layout in enumerate(layouts, start=1):
+            start = self._start(card, x, count, StallCause.PIXELS)
+            replies = next(self.link.exchange([[*start, *_reads(layout)]]))
+            result = self._result(replies[: len(start)])
+            data = b"".join(
+                self._payload(*pair) for pair in zip(replies[len(start) :], _reads(layout))
+            )
+            runs.append(LayerRun(data, result.cycles))
+        return runs
+
+    @staticmethod
+    def _start(card: ModelCard, x: Int8Array, layers: int, cause: StallCause) -> list[Request]:
+        x = np.asarray(x)
+        if x.dtype != np.int8 or x.size != math.prod(card.input.shape):
+            wanted = "x".join(map(str, card.input.shape))
+            given = "x".join(map(str, x.shape))
+            raise ValueError(f"The model takes int8 of {wanted}, not {x.dtype} of {given}")
+        return [
+            *_writes(card.input.layout.address, card.input.pack(x)),
+            Request(Opcode.RUN, 0, bytes([layers, cause])),
+            Request(Opcode.RESULT, reply_bytes=Result.BYTES),
+        ]
+
+    def _result(self, replies: Sequence[Reply]) -> Result:
+        """The RESULT at the end of ``replies``, if all went well."""
+        for reply in replies:
+            self._check(reply, "the run failed")
+        try:
+            result = Result.unpack(replies[-1].payload)
+        except ValueError as error:
+            raise LinkError(f"the board's answer makes no sense: {error}") from error
+        if result.error != EngineError.NONE:
+            raise BoardError(f"the engine stopped: {result.error.name}")
+        return result
+
+    def classify(
+        self,
+        images: Iterable[str | os.PathLike[str] | Image | npt.NDArray[np.uint8]],
+        invert: bool | None = None,
+    ) -> Iterator[Classification]:
+        """Classify pictures: files, Pillow images, or arrays of uint8 pixels.
+
+        Parameters
+        ----------
+        images : iterable
+        invert : bool or None
+            Whether to exchange bright and dark; None: where the model seems to need it.
+
+        Raises
+        ------
+        PictureError
+            If a picture cannot be read.
+        """
+        from . import pictures
+
+        card = self._require_model()
+        inputs = (pictures.to_input(image, card, invert) for image in images)
+        for inference in self.run_many(inputs):
+            yield classification(card, inference)
+
+
+def _finish(card: ModelCard, logits: Int8Array) -> Int8Array:
+    """The softmax that the host computes, exactly as the reference does."""
+    if card.softmax is None:
+        return logits
+    from model import fixed_point
+
+    try:
+        return fixed_point.softmax(logits, card.output.scale, card.softmax.beta)
+    except ValueError as error:
+        raise BoardError(f"the board's model cannot be used: {error}") from error
+
+
+def classification(card: ModelCard, inference: Inference) -> Classification:
+    """Tell an inference in the model's classes."""
+    flat = inference.output.reshape(-1).astype(np.float64)
+    if card.softmax is not None:
+        scores = (flat + 128) / 256
+    else:
+        scores = (flat - card.output.zero_point) * card.output.scale
+    index = int(inference.output.reshape(-1).argmax())
+    return Classification(index, card.label(index), scores, inference)
