@@ -172,7 +172,7 @@ def _numbers(count: int) -> tuple[str, ...]:
 
 
 def _split(name: str, x: np.ndarray, y: np.ndarray, labels: tuple[str, ...]) -> Dataset:
-    """Put a fifth of each class into the test part, always the same."""
+    """Put a fifth of each class into the test part, and mix both parts; always the same."""
     rng = np.random.default_rng(_SPLIT_SEED)
     in_test = np.zeros(len(y), bool)
     for label in range(len(labels)):
@@ -183,7 +183,9 @@ def _split(name: str, x: np.ndarray, y: np.ndarray, labels: tuple[str, ...]) -> 
             )
         count = max(1, round(len(members) * _TEST_SHARE))
         in_test[rng.permutation(members)[:count]] = True
-    return Dataset(name, x[~in_test], y[~in_test], x[in_test], y[in_test], labels)
+    train = rng.permutation(np.flatnonzero(~in_test))
+    test = rng.permutation(np.flatnonzero(in_test))
+    return Dataset(name, x[train], y[train], x[test], y[test], labels)
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:

@@ -45,5 +45,6 @@ def run(graph: Graph, x: np.ndarray) -> dict[int, np.ndarray]:
         interpreter.set_input(picture[np.newaxis], 0)
         interpreter.invoke()
         for index in indexes:
-            tensors[index].append(np.array(interpreter.GetTensor(index, 0))[0])
+            value = interpreter.GetTensor(index, 0)["tensor_data"]
+            tensors[index].append(np.array(value)[0])
     return {index: np.array(values) for index, values in tensors.items()}

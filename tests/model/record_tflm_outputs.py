@@ -1,0 +1,26 @@
+"""Write what TFLM says about the models that come along: run after a change of the zoo.
+
+    python tests/model/record_tflm_outputs.py
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import oracle
+from test_zoo import RECORDED, RECORDED_COUNT
+
+from model import datasets, tflite, zoo
+
+
+def main() -> None:
+    recorded = {}
+    for name in zoo.NAMES:
+        graph = tflite.load(zoo.path(name))
+        tensors = oracle.run(graph, datasets.samples(name).x[:RECORDED_COUNT])
+        recorded[f"{name}_logits"] = tensors[graph.operators[-1].inputs[0]]
+        recorded[f"{name}_output"] = tensors[graph.outputs[0]]
+    np.savez_compressed(RECORDED, **recorded)
+
+
+if __name__ == "__main__":
+    main()
