@@ -147,7 +147,7 @@ class Engine(wiring.Component):
         connect(m, sequencer.table, requantizer.table)
 
         self._run(m, idle, sequencer)
-        with m.If(self.control.busy):
+        with m.If(~idle):
             m.d.sync += self.control.best.eq(writer.best)
         return m
 

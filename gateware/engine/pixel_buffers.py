@@ -70,15 +70,14 @@ class PixelBuffers(wiring.Component):
         read_pointer = Signal(range(DEPTH))
         with m.If(self.step):
             m.d.sync += read_pointer.eq(read_pointer + 1)
+        group = self.configuration.channel_group
         available, room = [], []
         for pixel in range(self.configuration.pixels):
             here = Signal(word_bytes, name=f"here{pixel}")
             for stage, (valid, tag, _) in enumerate(stages):
-                mine = Mux(
-                    self.channel_wise,
-                    tag.slot + pixel == stage,
-                    tag.slot == pixel,
-                )
+                # Streams that have no channel get a byte all the same: all are read together.
+                channel = pixel if pixel < group else 0
+                mine = Mux(self.channel_wise, tag.slot + channel == stage, tag.slot == pixel)
                 m.d.comb += here[stage].eq(valid & tag.valid[stage] & mine)
             byte = Signal(8, name=f"byte{pixel}")
             m.d.comb += byte.eq(stages[-1][2][:8])

@@ -146,7 +146,7 @@ CONTROL_0 = Word(
         # channel-wise layer, channels * horizontal dilation between the taps of a kernel row.
         Field("slot_step", 13),
         # Words of a slot's run less one, in full words: (run bytes - 1) // W; and the remainder.
-        # Zero in a channel-wise layer.
+        # In a channel-wise layer, zero and channel_group - 1: a word a slot.
         Field("run_words", 12),
         Field("run_rest", 4),
         # Slots of a beat less one: W - 1, or kernel width - 1 in a channel-wise layer.
@@ -188,7 +188,8 @@ CONTROL_2 = Word(
         Field("last_slots", 4),
         Field("lanes_end_on_line", 1),
         Field("channel_wise", 1),  # a stream is a channel, not a pixel
-        Field("pool", 1),  # the greatest byte of the window instead of a sum of products
+        # 2 * (greatest byte of the window + 128) instead of a sum of products
+        Field("pool", 1),
         Field("table", 1),  # a result goes through the table
         Field("load_table", 1),  # a table follows
         Field("last", 1),  # last layer of the tape
