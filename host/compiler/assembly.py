@@ -44,21 +44,20 @@ def compile(graph: Graph, configuration: EngineConfiguration) -> CompiledModel:
     lowered = lower(graph, configuration)
     loops = [Loops.of(layer, configuration) for layer in lowered.layers]
     sizes = [tape_bytes(*work, configuration) for work in zip(lowered.layers, loops)]
-    # The tape's length is known, but the metadata's depends on the addresses in it.
-    image_bytes = TAPE_ADDRESS + sum(sizes)
-    while True:
-        blocks = place(lowered, image_bytes, _ranges(sizes), configuration)
-        tape = _write_tape(lowered.layers, loops, blocks, configuration)
-        card = _card(graph, lowered, blocks)
-        image = build_image(configuration, tape, card.to_dict(), len(lowered.layers))
-        if len(image) <= image_bytes:
-            break
-        image_bytes = len(image)
+    # The metadata's length depends on the addresses in it: as long as they can be, at first.
+    longest = dict.fromkeys(lowered.storage, configuration.memory_bytes)
+    card = _card(graph, lowered, longest)
+    draft = build_image(configuration, bytes(sum(sizes)), card.to_dict(), len(sizes))
+    blocks = place(lowered, len(draft), _ranges(sizes), configuration)
+    addresses = {tensor: block.address for tensor, block in blocks.items()}
+    tape = _write_tape(lowered.layers, loops, addresses, configuration)
+    card = _card(graph, lowered, addresses)
+    image = build_image(configuration, tape, card.to_dict(), len(sizes))
     return CompiledModel(
         image=image,
         card=card,
         layers=tuple(
-            _report(layer, work, size, graph, lowered, blocks, configuration)
+            _report(layer, work, size, graph, lowered, addresses, configuration)
             for layer, work, size in zip(lowered.layers, loops, sizes)
         ),
         memory=_memory(graph, lowered, blocks, image),
@@ -74,14 +73,14 @@ def _ranges(sizes: Sequence[int]) -> list[tuple[int, int]]:
 def _write_tape(
     layers: Sequence[Layer],
     loops: Sequence[Loops],
-    blocks: dict[int, Block],
+    addresses: dict[int, int],
     configuration: EngineConfiguration,
 ) -> bytes:
     return b"".join(
         write_layer(
             layer,
             work,
-            Addresses(blocks[layer.source.tensor].address, blocks[layer.target.tensor].address),
+            Addresses(addresses[layer.source.tensor], addresses[layer.target.tensor]),
             configuration,
             last=layer is layers[-1],
         )
@@ -89,10 +88,10 @@ def _write_tape(
     )
 
 
-def _layout(lowered: Lowered, blocks: dict[int, Block], tensor: int) -> TensorLayout:
+def _layout(lowered: Lowered, addresses: dict[int, int], tensor: int) -> TensorLayout:
     view = lowered.storage[tensor]
     return TensorLayout(
-        address=blocks[tensor].address,
+        address=addresses[tensor],
         height=view.height,
         width=view.width,
         channels=view.pixel_pitch,
@@ -100,12 +99,12 @@ def _layout(lowered: Lowered, blocks: dict[int, Block], tensor: int) -> TensorLa
     )
 
 
-def _card(graph: Graph, lowered: Lowered, blocks: dict[int, Block]) -> ModelCard:
+def _card(graph: Graph, lowered: Lowered, addresses: dict[int, int]) -> ModelCard:
     softmax = None if lowered.softmax is None else SoftmaxCard(lowered.softmax.beta)
     return ModelCard(
         name=graph.name[:_MAX_TEXT],
-        input=_tensor_card(graph, lowered.input, _layout(lowered, blocks, lowered.input)),
-        output=_tensor_card(graph, lowered.answer, _layout(lowered, blocks, lowered.output)),
+        input=_tensor_card(graph, lowered.input, _layout(lowered, addresses, lowered.input)),
+        output=_tensor_card(graph, lowered.answer, _layout(lowered, addresses, lowered.output)),
         softmax=softmax,
         labels=tuple(label[:_MAX_TEXT] for label in graph.labels),
     )
@@ -129,7 +128,7 @@ def _report(
     size: int,
     graph: Graph,
     lowered: Lowered,
-    blocks: dict[int, Block],
+    addresses: dict[int, int],
     configuration: EngineConfiguration,
 ) -> LayerReport:
     prediction = estimate(layer, loops, configuration)
@@ -143,7 +142,7 @@ def _report(
         utilisation=layer.macs / (prediction.cycles * multipliers),
         bound=prediction.bound,
         tensor=tensor if tensor < len(graph.tensors) else None,
-        output=_layout(lowered, blocks, tensor),
+        output=_layout(lowered, addresses, tensor),
         channels=lowered.storage[tensor].channels,
         tape_bytes=size,
     )

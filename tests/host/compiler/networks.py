@@ -68,7 +68,9 @@ class RandomNetwork:
 
     def _layer(self, weight_shape: tuple[int, ...], per_channel: bool) -> dict[str, Any]:
         rng, channels = self.rng, weight_shape[0]
-        weights = rng.integers(-127, 128, weight_shape).astype(np.int8)
+        # Large windows have small weights, so that no sum exceeds 23 bits.
+        limit = max(1, min(127, 2**22 // (80 * prod(weight_shape[1:]))))
+        weights = rng.integers(-limit, limit + 1, weight_shape).astype(np.int8)
         scales = [self._log_uniform(-9, -6) for _ in range(channels if per_channel else 1)]
         spread = np.sqrt(prod(weight_shape[1:])) * 2 ** rng.uniform(4.0, 7.0)
         self.scale = float(np.float32(self.scale * max(scales) * spread))

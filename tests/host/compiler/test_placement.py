@@ -1,0 +1,77 @@
+"""Memory: what is needed at the same time never overlaps, and all of it lies where it may."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from networks import SIZES, configuration, random_network
+
+from gateware.interface.image import ImageHeader, read_metadata
+from gateware.interface.protocol import PAGE_BYTES
+from host.compiler import compile
+from host.metadata import ModelCard
+from model.builder import GraphBuilder
+from model.graph import Padding
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_live_tensors_never_overlap(size):
+    for seed in range(30):
+        rng = np.random.default_rng([seed, *size, 1])
+        engine = configuration(size)
+        compiled = compile(random_network(rng), engine)
+        assert compiled.memory[0].size == len(compiled.image)
+        for one, other in combinations(compiled.memory, 2):
+            together = one.first <= other.last and other.first <= one.last
+            apart = (
+                one.address + one.size <= other.address or other.address + other.size <= one.address
+            )
+            assert apart or not together, (seed, one, other)
+        for block in compiled.memory:
+            assert block.address % engine.word_bytes == 0
+            assert 0 <= block.address <= block.address + block.size <= engine.memory_bytes
+
+
+def deep_network():
+    builder = GraphBuilder("deep", (16, 16, 8), 1.0, 0)
+    weights = np.ones((8, 3, 3, 8), np.int8)
+    for _ in range(8):
+        builder.conv_2d(weights, 2**-10, None, scale=1.0, zero_point=0, padding=Padding.SAME)
+    return builder.build()
+
+
+def test_space_is_used_again():
+    graph = deep_network()
+    compiled = compile(graph, configuration((8, 2), memory_bytes=16 * 1024))
+    assert sum(block.size for block in compiled.memory) > 16 * 1024
+    assert compiled.memory_bytes <= 16 * 1024
+
+
+def test_source_and_target_lie_in_different_banks_where_there_is_room():
+    compiled = compile(deep_network(), configuration((8, 2)))
+    bank = compiled.configuration.bank_bytes
+    tape_bank = {0}
+    assert len(compiled.image) <= bank
+    banks = {
+        block.first: set(range(block.address // bank, (block.address + block.size - 1) // bank + 1))
+        for block in compiled.memory[1:]
+    }
+    for layer in range(len(compiled.layers)):
+        assert not banks[layer - 1] & banks[layer]
+        assert not banks[layer] & tape_bank
+
+
+def test_image_is_deterministic_and_describes_itself():
+    rng = [np.random.default_rng(5) for _ in range(2)]
+    engine = configuration((8, 2))
+    one, two = (compile(random_network(generator), engine) for generator in rng)
+    assert one.image == two.image
+    assert len(one.image) % PAGE_BYTES == 0
+    header = ImageHeader.unpack(one.image)
+    text = one.image[header.metadata_address :][: header.metadata_bytes]
+    card = ModelCard.from_dict(read_metadata(header, text), engine.memory_bytes)
+    assert card == one.card
+    assert (header.lanes, header.pixels) == (8, 2)
+    assert header.tape_bytes == sum(layer.tape_bytes for layer in one.layers)

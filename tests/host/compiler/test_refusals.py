@@ -1,0 +1,166 @@
+"""What the compiler refuses, and how it says so: layer, limit, amount."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from networks import configuration
+
+from host.compiler import CompileError, DoesNotFitError, compile
+from model.builder import GraphBuilder
+from model.errors import EyespotError
+from model.graph import Padding
+
+ICE40 = configuration((8, 2))
+
+
+def convolution(shape, weights, *, scale=1.0, weight_scale=2**-8, bias=None, **options):
+    builder = GraphBuilder("net", shape, 1.0, 0)
+    weights = np.asarray(weights, np.int8)
+    builder.conv_2d(weights, weight_scale, bias, scale=scale, zero_point=0, **options)
+    return builder
+
+
+def dense(inputs, weights, *, scale=2.0**16, zero_point=0, bias=None):
+    builder = GraphBuilder("net", (inputs,), 1.0, 0)
+    builder.fully_connected(
+        np.asarray(weights, np.int8), 1.0, bias, scale=scale, zero_point=zero_point
+    )
+    return builder
+
+
+def refuses(builder, text, configuration=ICE40):
+    with pytest.raises(CompileError, match=re.escape(text)) as caught:
+        compile(builder.build(), configuration)
+    assert isinstance(caught.value, EyespotError)
+    assert "\n" not in str(caught.value)
+
+
+def test_scale_of_one_or_more():
+    refuses(
+        convolution((3, 3, 1), np.full((2, 1, 1, 1), 100), weight_scale=[0.5, 1.0]),
+        "layer conv1, channel 1: its scale is 1 or more, the engine's limit is below 1",
+    )
+
+
+def test_sum_that_overflows_the_accumulator():
+    weights = np.full((1, 1024), 127)
+    refuses(
+        dense(1024, weights),
+        "layer dense1, channel 0: its sum of products can need 25 bits, the engine's limit is 24",
+    )
+    assert compile(dense(1024, weights).build(), replace(ICE40, accumulator_bits=26))
+
+
+def test_bias_that_overflows_the_accumulator():
+    refuses(
+        dense(16, np.full((2, 16), 127), bias=np.array([0, 1 << 23], np.int32)),
+        "layer dense1, channel 1: its accumulator can need 25 bits, the engine's limit is 23",
+    )
+
+
+def test_bias_that_overflows_its_field():
+    refuses(
+        dense(
+            16,
+            np.full((1, 16), 127),
+            bias=np.array([1 << 24], np.int32),
+            scale=2.0**17,
+            zero_point=-128,
+        ),
+        "layer dense1, channel 0: its bias, zero point included, can need 26 bits, "
+        "the engine's limit is 24",
+        configuration((8, 2), accumulator_bits=32),
+    )
+
+
+def test_window_that_does_not_fit_the_ring():
+    weights = np.ones((1, 8, 8, 16))
+    refuses(
+        convolution((9, 9, 16), weights),
+        "layer conv1: its window has 1024 taps, the weight ring's limit is 1023",
+    )
+    assert compile(convolution((8, 8, 16), weights).build(), ICE40)
+
+
+def test_row_that_is_too_long():
+    refuses(
+        convolution((1, 2100, 4), np.ones((1, 1, 3, 4))),
+        "layer conv1: a row of its input has 8400 bytes, the engine's limit is 8192",
+    )
+
+
+def test_picture_that_is_too_high():
+    refuses(
+        convolution((600, 1, 1), np.ones((1, 3, 1, 1))),
+        "layer conv1: height must be between 0 and 511, not 600",
+    )
+
+
+def test_window_that_takes_too_many_taps():
+    refuses(
+        dense(9000, np.zeros((1, 9000))),
+        "layer dense1: a row of its input has 9000 bytes, the engine's limit is 8192",
+    )
+
+
+def test_pool_kernel_that_is_too_wide():
+    builder = GraphBuilder("net", (1, 20, 2))
+    builder.max_pool_2d((1, 17))
+    refuses(builder, "layer max_pool1: last_slot must be between 0 and 15, not 16")
+
+
+def test_too_little_memory():
+    builder = convolution((32, 32, 4), np.ones((16, 3, 3, 4)), padding=Padding.SAME)
+    small = configuration((8, 2), memory_bytes=16 * 1024)
+    with pytest.raises(DoesNotFitError, match="bytes of memory .* the board has 16384") as caught:
+        compile(builder.build(), small)
+    assert caught.value.available == 16384
+    assert caught.value.needed == len(compile(builder.build(), ICE40).image) + 32 * 32 * 20
+
+
+def test_operators_that_the_engine_has_not():
+    builder = GraphBuilder("net", (4, 4, 2))
+    builder.relu6()
+    builder.add(0, scale=1.0, zero_point=0)
+    refuses(builder, "layer add1: the engine has no ADD")
+
+
+def test_softmax_in_the_middle():
+    builder = dense(4, np.ones((4, 4)))
+    builder.softmax()
+    builder.fully_connected(np.ones((4, 4), np.int8), 1.0, None, scale=1000.0, zero_point=0)
+    refuses(builder, "layer softmax1: a SOFTMAX is computed on the host, so it must come last")
+
+
+def test_nothing_to_do():
+    builder = GraphBuilder("net", (4,))
+    builder.softmax()
+    refuses(builder, "net: has no layer for the engine to run")
+
+
+def test_batch():
+    graph = dense(4, np.ones((4, 4))).build()
+    tensors = tuple(replace(tensor, shape=(2, *tensor.shape[1:])) for tensor in graph.tensors)
+    with pytest.raises(CompileError, match="has shape 2x4, the engine takes one picture"):
+        compile(replace(graph, tensors=tensors), ICE40)
+
+
+def test_float_input():
+    graph = dense(4, np.ones((4, 4))).build()
+    tensors = tuple(
+        replace(tensor, dtype="float32") if index in graph.inputs else tensor
+        for index, tensor in enumerate(graph.tensors)
+    )
+    with pytest.raises(CompileError, match="net: its input is float32, the engine takes int8"):
+        compile(replace(graph, tensors=tensors), ICE40)
+
+
+def test_reshape_that_moves_bytes():
+    builder = convolution((3, 3, 3), np.ones((3, 1, 1, 3)))
+    builder.reshape((9, 1, 3))
+    builder.conv_2d(np.ones((1, 2, 1, 3), np.int8), 2**-8, None, scale=1.0, zero_point=0)
+    refuses(builder, "layer conv2: reads 9x1x3 reshaped from 3x3x3, whose rows do not lie")
