@@ -42,8 +42,9 @@ from .ports import open_port
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from host.compiler import CompiledModel
     from model.graph import Graph
+
+    from .compiler import CompiledModel
 
 __all__ = ["Board", "Classification", "Inference", "LayerRun"]
 
@@ -295,17 +296,14 @@ class Board:
         BoardError
             If the board did not take it.
         """
-        from host import compiler
+        from . import compiler
+        from .models import load_model
 
-        if isinstance(model, (str, os.PathLike)):
-            from model import zoo
-
-            model = zoo.load(model)
-        compiled = (
-            model
-            if isinstance(model, compiler.CompiledModel)
-            else compiler.compile(model, self.configuration)
-        )
+        if isinstance(model, compiler.CompiledModel):
+            compiled = model
+        else:
+            graph = load_model(model) if isinstance(model, (str, os.PathLike)) else model
+            compiled = compiler.compile(graph, self.configuration)
         if compiled.configuration != self.configuration:
             raise BoardError("the model was compiled for another board")
         self._upload(compiled.image, progress)

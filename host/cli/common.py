@@ -1,0 +1,140 @@
+"""What verbs share: arguments, progress, tables, and files that can be written."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import OutputError
+
+if TYPE_CHECKING:
+    from ..board import Board
+
+__all__ = [
+    "Outcome",
+    "add_port_arguments",
+    "check_writable",
+    "open_board",
+    "positive",
+    "progress",
+    "say",
+    "table",
+]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a verb found out.
+
+    Attributes
+    ----------
+    data : dict
+        The JSON object.
+    text : str
+        The same for people.
+    failure : str or None
+        One line if it was not what it should be: the exit status is then 1.
+    """
+
+    data: dict[str, Any]
+    text: str
+    failure: str | None = None
+
+
+def positive(text: str) -> int:
+    """An argument that is a whole number from 1."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
+    return value
+
+
+def add_port_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--port`` and ``--baud``."""
+    parser.add_argument(
+        "--port",
+        required=True,
+        metavar="PORT",
+        help="serial port: a device, a pyserial URL, `sim` (a simulated iCEBreaker) or `sim://BOARD`",
+    )
+    parser.add_argument(
+        "--baud", type=positive, metavar="N", help="baud rate (default: the fastest that works)"
+    )
+
+
+@contextmanager
+def open_board(arguments: argparse.Namespace) -> Iterator[Board]:
+    """The board that ``--port`` names."""
+    from ..board import Board
+
+    with Board.open(arguments.port, arguments.baud) as board:
+        yield board
+
+
+def say(text: str) -> None:
+    """A line on standard error, where progress goes."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress(title: str, unit: str = "") -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error, if that is a terminal.
+
+    Yields
+    ------
+    callable
+        To be called with how much is done and how much there is to do.
+    """
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        Remaining(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def check_writable(path: Path) -> None:
+    """Raise OutputError now if ``path`` cannot be written later."""
+    if path.is_dir():
+        raise OutputError(f"{path}: cannot be written: it is a folder")
+    existed = path.exists()
+    try:
+        with path.open("ab"):
+            pass
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+    if not existed:
+        path.unlink()
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], left: int = 2) -> str:
+    """Columns of text, the first ``left`` of them to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(headings, *rows)]
+
+    def line(cells: Sequence[str]) -> str:
+        parts = [
+            cell.ljust(width) if index < left else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(cells, widths))
+        ]
+        return "  ".join(parts).rstrip()
+
+    return "\n".join([line(headings), *map(line, rows)])

@@ -1,0 +1,122 @@
+"""Compile a model for a board: where memory goes, and what each layer costs.
+
+A model that does not fit is an error; with --json its object then says `"fits": false`, and how
+many bytes are `needed` and `available`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import OutputError
+from .common import Outcome, check_writable, table
+
+if TYPE_CHECKING:
+    from ..compiler import CompiledModel
+
+HELP = "model to image: what goes where, and what each layer will cost"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a .tflite file, or patterns, digits, mnist")
+    parser.add_argument("--board", required=True, metavar="BOARD", help="such as icebreaker")
+    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="write the image there")
+
+
+def run(arguments: argparse.Namespace) -> Outcome:
+    from boards.catalog import board as find_board
+
+    from .. import compiler
+    from ..models import load_model
+
+    description = find_board(arguments.board)
+    graph = load_model(arguments.model)
+    if arguments.output is not None:
+        check_writable(arguments.output)
+    try:
+        compiled = compiler.compile(graph, description.configuration)
+    except compiler.DoesNotFitError as error:
+        data: dict[str, Any] = {"fits": False, "needed": error.needed, "available": error.available}
+        return Outcome(data, "", failure=str(error))
+    if arguments.output is not None:
+        try:
+            arguments.output.write_bytes(compiled.image)
+        except OSError as error:
+            raise OutputError(
+                f"{arguments.output}: cannot be written: {error.strerror or error}"
+            ) from error
+    rate = description.clock_hz / compiled.cycles
+    data = {
+        "model": graph.name,
+        "board": description.name,
+        "fits": True,
+        "macs": compiled.macs,
+        "cycles": compiled.cycles,
+        "utilisation": compiled.utilisation,
+        "clock_hz": description.clock_hz,
+        "frames_per_second": rate,
+        "memory": {
+            "used": compiled.memory_bytes,
+            "available": description.configuration.memory_bytes,
+            "image": len(compiled.image),
+            "blocks": [
+                {"name": each.name, "address": each.address, "size": each.size}
+                for each in compiled.memory
+            ],
+        },
+        "layers": [
+            {
+                "name": each.name,
+                "op": each.op,
+                "macs": each.macs,
+                "cycles": each.cycles,
+                "utilisation": each.utilisation,
+                "bound": each.bound,
+                "tape_bytes": each.tape_bytes,
+            }
+            for each in compiled.layers
+        ],
+    }
+    return Outcome(data, _text(compiled, description.name, rate, description.clock_hz))
+
+
+def _text(compiled: CompiledModel, board: str, rate: float, clock_hz: int) -> str:
+    rows = [
+        (
+            each.name,
+            each.op,
+            f"{each.macs:,}",
+            f"{each.cycles:,}",
+            f"{each.utilisation:.1%}",
+            each.bound,
+            f"{each.tape_bytes:,}",
+        )
+        for each in compiled.layers
+    ]
+    total = (
+        "total",
+        "",
+        f"{compiled.macs:,}",
+        f"{compiled.cycles:,}",
+        f"{compiled.utilisation:.1%}",
+        "",
+        f"{sum(each.tape_bytes for each in compiled.layers):,}",
+    )
+    headings = ("layer", "operators", "MACs", "cycles", "use", "bound by", "tape bytes")
+    blocks = [
+        (f"0x{each.address:05x}", f"{each.size:,}", each.name)
+        for each in sorted(compiled.memory, key=lambda block: block.address)
+    ]
+    used, available = compiled.memory_bytes, compiled.configuration.memory_bytes
+    return "\n".join(
+        [
+            table(headings, [*rows, total]),
+            "",
+            table(("address", "bytes", "what"), blocks, left=3),
+            "",
+            f"{compiled.card.name} fits the {board}: {used:,} of {available:,} bytes, predicted "
+            f"{rate:,.0f} inferences/s at {clock_hz / 1e6:g} MHz.",
+        ]
+    )

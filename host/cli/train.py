@@ -1,0 +1,41 @@
+"""Train a network on a data set, quantise it to int8, and write it as a .tflite file.
+
+DATASET is `patterns`, `digits`, `mnist`, a folder with one subfolder of pictures for each class, or
+an .npz file with `x` (uint8 pixels) and `y`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .common import Outcome, check_writable, positive
+
+HELP = "train a network and write it as an int8 .tflite file"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dataset", metavar="DATASET", help="what to learn; see above")
+    parser.add_argument("-o", "--output", metavar="F.tflite", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0, help="same seed, same network (default: 0)")
+    parser.add_argument(
+        "--epochs", type=positive, metavar="N", help="times that every picture is seen"
+    )
+
+
+def run(arguments: argparse.Namespace) -> Outcome:
+    check_writable(arguments.output)
+    from model import recipes, tflite
+    from model.progress import progress_bar
+
+    with progress_bar(f"Training on {arguments.dataset}") as show:
+        graph, report = recipes.train(
+            arguments.dataset, seed=arguments.seed, epochs=arguments.epochs, progress=show
+        )
+    tflite.save(graph, arguments.output)
+    text = (
+        f"{arguments.output}: {report['parameters']} parameters, {report['macs']} MACs\n"
+        f"test accuracy {report['float_accuracy']:.2%} in float, {report['int8_accuracy']:.2%} "
+        f"in int8; {report['seconds']:.1f} s"
+    )
+    return Outcome({"output": str(arguments.output), **report}, text)

@@ -1,0 +1,127 @@
+"""Compare the hardware with the software reference, byte for byte.
+
+Uploads the model, runs it on pictures of a data set, and compares every output tensor; with
+--layers also what every layer leaves in memory. DATA is a data set's name (its test part), or an
+.npz file with `x` and `y`. The exit status is 1 if anything differs; --json then still prints its
+object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from ..errors import EyespotError
+from .common import (
+    Outcome,
+    add_port_arguments,
+    check_writable,
+    open_board,
+    positive,
+    progress,
+    table,
+)
+
+HELP = "hardware against the software reference, byte for byte"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a .tflite file, or patterns, digits, mnist")
+    add_port_arguments(parser)
+    parser.add_argument(
+        "--data", required=True, metavar="DATA", help="what to run it on; see above"
+    )
+    parser.add_argument(
+        "--count", type=positive, metavar="N", help="pictures to take (default: all)"
+    )
+    parser.add_argument("--layers", action="store_true", help="compare every layer's activations")
+    parser.add_argument(
+        "--save", type=Path, metavar="F.npz", help="write both sides' output tensors there"
+    )
+
+
+def run(arguments: argparse.Namespace) -> Outcome:
+    import numpy as np
+
+    from ..models import load_model
+    from ..verification import load_samples, verify
+
+    graph = load_model(arguments.model)
+    x, y = load_samples(arguments.data, graph, arguments.count)
+    if arguments.save is not None:
+        check_writable(arguments.save)
+    started = time.monotonic()
+    with open_board(arguments) as board:
+        with progress(f"Sending {graph.name}", "bytes") as show:
+            compiled = board.load(graph, show)
+        with progress("Comparing", "pictures") as show:
+            report = verify(board, graph, compiled, x, y, layers=arguments.layers, progress=show)
+        info, repeats = board.info, board.link.repeats
+    if arguments.save is not None:
+        try:
+            with arguments.save.open("wb") as file:
+                np.savez_compressed(file, hardware=report.hardware, reference=report.reference)
+        except OSError as error:
+            raise EyespotError(f"{arguments.save}: {error.strerror or error}") from error
+    data: dict[str, Any] = {
+        "model": graph.name,
+        "board": info.board,
+        "count": report.count,
+        "mismatches": report.mismatches,
+        "mismatching_bytes": report.mismatching_bytes,
+        "accuracy": report.accuracy,
+        "cycles": report.cycles,
+        "predicted_cycles": compiled.cycles,
+        "utilisation": compiled.macs / (report.cycles * info.lanes * info.pixels),
+        "images_per_second": report.images_per_second,
+        "engine_images_per_second": info.clock_hz / report.cycles,
+        "repeats": repeats,
+        "seconds": time.monotonic() - started,
+    }
+    if arguments.layers:
+        data["layers"] = [
+            {
+                "name": each.name,
+                "op": each.op,
+                "macs": each.macs,
+                "mismatches": each.mismatches,
+                "compared": each.compared,
+                "cycles": each.cycles,
+                "predicted_cycles": each.predicted,
+            }
+            for each in report.layers
+        ]
+    failure = None
+    if report.mismatches:
+        failure = f"{report.mismatches} of {report.count} inferences differ from the reference"
+    return Outcome(data, _text(data), failure)
+
+
+def _text(data: dict[str, Any]) -> str:
+    lines = []
+    if "layers" in data:
+        rows = [
+            (
+                each["name"],
+                each["op"],
+                f"{each['mismatches']:,}" if each["compared"] else "inner",
+                f"{each['cycles']:,}",
+                f"{each['predicted_cycles']:,}",
+                f"{each['predicted_cycles'] / max(1, each['cycles']) - 1:+.1%}",
+            )
+            for each in data["layers"]
+        ]
+        headings = ("layer", "operators", "mismatches", "cycles", "predicted", "off by")
+        lines += [table(headings, rows), ""]
+    accuracy = "" if data["accuracy"] is None else f", accuracy {data['accuracy']:.2%}"
+    lines += [
+        f"{data['model']} on {data['board']}: {data['mismatches']} mismatches in {data['count']} "
+        f"inferences{accuracy}",
+        f"{data['cycles']:,} cycles each (predicted {data['predicted_cycles']:,}), multipliers "
+        f"used {data['utilisation']:.1%}",
+        f"{data['images_per_second']:,.0f} images/s over the line, the engine alone "
+        f"{data['engine_images_per_second']:,.0f}",
+    ]
+    return "\n".join(lines)
