@@ -171,15 +171,24 @@ def _numbers(count: int) -> tuple[str, ...]:
     return tuple(map(str, range(count)))
 
 
-def _split(name: str, x: np.ndarray, y: np.ndarray, labels: tuple[str, ...]) -> Dataset:
-    """Put a fifth of each class into the test part, and mix both parts; always the same."""
+def _split(
+    name: str,
+    x: np.ndarray,
+    y: np.ndarray,
+    labels: tuple[str, ...],
+    source: str | None = None,
+) -> Dataset:
+    """Put a fifth of each class into the test part, and mix both parts; always the same.
+
+    An error names the `source`, or else the data set.
+    """
     rng = np.random.default_rng(_SPLIT_SEED)
     in_test = np.zeros(len(y), bool)
     for label in range(len(labels)):
         members = np.flatnonzero(y == label)
         if len(members) < 2:
             raise DataError(
-                f"{name}: class {labels[label]} has {len(members)} pictures; at least 2 are needed"
+                f"{source or name}: class {labels[label]} has {len(members)} pictures; at least 2 are needed"
             )
         count = max(1, round(len(members) * _TEST_SHARE))
         in_test[rng.permutation(members)[:count]] = True
@@ -251,7 +260,7 @@ def _load_npz(path: Path) -> Dataset:
     if len(labels) < 2:
         raise DataError(f"{name}: one class only; there is nothing to tell apart")
     if len(checked) == 1:
-        return _split(path.stem, *checked[0], labels)
+        return _split(path.stem, *checked[0], labels, source=name)
     (x_train, y_train), (x_test, y_test) = checked
     if x_train.shape[1:] != x_test.shape[1:]:
         raise DataError(f"{name}: training and test pictures differ in size")
@@ -296,4 +305,4 @@ def _load_folder(path: Path) -> Dataset:
         ]
     ).reshape(len(pictures), *side, len(mode))
     labels = tuple(folder.name for folder in folders)
-    return _split(path.name, x, np.array(y, np.int64), labels)
+    return _split(path.name, x, np.array(y, np.int64), labels, source=str(path))

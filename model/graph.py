@@ -15,6 +15,7 @@ import numpy as np
 
 __all__ = [
     "ABSENT",
+    "WEIGHTED",
     "Activation",
     "AddOptions",
     "DenseOptions",
@@ -70,6 +71,12 @@ _STEMS = {
     OperatorKind.MAX_POOL_2D: "max_pool",
     OperatorKind.AVERAGE_POOL_2D: "average_pool",
 }
+
+
+WEIGHTED = frozenset(
+    {OperatorKind.CONV_2D, OperatorKind.DEPTHWISE_CONV_2D, OperatorKind.FULLY_CONNECTED}
+)
+"""Kinds whose inputs are (activation, weights, bias)."""
 
 
 class Activation(str, Enum):
@@ -266,7 +273,7 @@ class Graph:
         constants = {
             index
             for operator in self.operators
-            if operator.kind in _WEIGHTED
+            if operator.kind in WEIGHTED
             for index in operator.inputs[1:]
             if index != ABSENT
         }
@@ -278,7 +285,7 @@ class Graph:
         Convolutions and fully connected layers only: everything else counts as 0, as is the custom
         where networks are compared.
         """
-        if operator.kind not in _WEIGHTED:
+        if operator.kind not in WEIGHTED:
             return 0
         weights = self.tensors[operator.inputs[1]].shape
         outputs = prod(self.tensors[operator.outputs[0]].shape)
@@ -303,8 +310,3 @@ class Graph:
             if tensor in operator.outputs:
                 return index
         return None
-
-
-_WEIGHTED = frozenset(
-    {OperatorKind.CONV_2D, OperatorKind.DEPTHWISE_CONV_2D, OperatorKind.FULLY_CONNECTED}
-)

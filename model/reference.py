@@ -25,6 +25,7 @@ from model.errors import ModelError
 from model.geometry import extent
 from model.graph import (
     ABSENT,
+    WEIGHTED,
     Activation,
     DenseOptions,
     Graph,
@@ -198,7 +199,8 @@ def requantization(graph: Graph, operator: Operator) -> Requantization:
 
     The factor of an output channel is s_in * s_w / s_out. A convolution computes it in float64
     throughout, and so does a fully connected layer with one scale per channel; a fully connected
-    layer with one scale first rounds s_in * s_w to float32 (``GetQuantizedConvolutionMultipler``).
+    layer with one scale first rounds s_in * s_w to float32, as in
+    ``GetQuantizedConvolutionMultipler``.
 
     Parameters
     ----------
@@ -212,22 +214,17 @@ def requantization(graph: Graph, operator: Operator) -> Requantization:
         If `operator` has no weights.
     """
     options = operator.options
+    if operator.kind not in WEIGHTED:
+        raise TypeError(f"{operator.kind.value} {operator.name!r} has no weights")
     weights = graph.tensors[operator.inputs[1]]
     scale_in, zero_in = _affine(graph, operator.inputs[0])
     scale_out, zero_out = _affine(graph, operator.outputs[0])
     scale_w = _quantization(graph, operator.inputs[1]).scale
-    if operator.kind is OperatorKind.FULLY_CONNECTED and isinstance(options, DenseOptions):
-        channels = weights.shape[0]
-        if len(scale_w) == 1:
-            product = (np.float32(scale_in) * scale_w.astype(np.float32)).astype(np.float64)
-        else:
-            product = float(scale_in) * scale_w.astype(np.float64)
-    elif isinstance(options, WindowOptions) and len(operator.inputs) > 1:
-        depthwise = operator.kind is OperatorKind.DEPTHWISE_CONV_2D
-        channels = weights.shape[3 if depthwise else 0]
-        product = float(scale_in) * scale_w.astype(np.float64)
-    else:
-        raise TypeError(f"{operator.kind.value} {operator.name!r} has no weights")
+    assert isinstance(options, DenseOptions | WindowOptions)
+    product = float(scale_in) * scale_w.astype(np.float64)
+    if operator.kind is OperatorKind.FULLY_CONNECTED and len(scale_w) == 1:
+        product = (scale_in * scale_w).astype(np.float64)
+    channels = weights.shape[3 if operator.kind is OperatorKind.DEPTHWISE_CONV_2D else 0]
     multiplier, shift = fixed_point.quantize_multiplier(product / float(scale_out))
     minimum, maximum = _clamp(options.activation, scale_out, zero_out)
     return Requantization(
@@ -392,7 +389,7 @@ def _max_pool_2d(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
 def _softmax(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
     assert isinstance(operator.options, SoftmaxOptions)
     scale, _ = _affine(graph, operator.inputs[0])
-    return fixed_point.softmax(x, float(scale), operator.options.beta)
+    return fixed_point.softmax(x, float(scale), float(np.float32(operator.options.beta)))
 
 
 def _reshape(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:

@@ -50,6 +50,7 @@ _MAX_FILE_BYTES: Final = 64 << 20
 _MAX_ENTRIES: Final = 10_000
 """Tensors, operators or buffers of one model."""
 _MAX_RANK: Final = 8
+_MAX_NAME_BYTES: Final = 1000
 _BUFFER_ALIGNMENT: Final = 16
 
 _DTYPES: Final = {
@@ -173,7 +174,9 @@ def _item(get: Callable[[int], Any], count: int, index: int, what: str) -> Any:
 
 
 def _text(raw: bytes | None) -> str:
-    return (raw or b"").decode("utf-8", errors="replace")
+    """A name, fit to be printed: bytes that are no text, or would break a line, become "?"."""
+    text = (raw or b"")[:_MAX_NAME_BYTES].decode("utf-8", errors="replace")
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _read_model(data: bytes, model: Any, name: str) -> Graph:

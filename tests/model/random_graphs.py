@@ -143,7 +143,7 @@ def relu6(rng: np.random.Generator) -> Graph:
 def softmax(rng: np.random.Generator) -> Graph:
     classes = int(rng.integers(1, 40))
     builder = GraphBuilder("random", (classes,), _scale(rng, -12, 3), _pick(rng, ZERO_POINTS))
-    builder.softmax(_pick(rng, (1.0, 1.0, 0.5, 2.7)))
+    builder.softmax(_pick(rng, (1.0, 1.0, 0.5, 2.75)))
     return builder.build()
 
 
