@@ -208,7 +208,7 @@ class _Layer:
         pixels = self.configuration.pixels
         if control["channel_wise"]:
             group = self.configuration.channel_group
-            assert (control["run_words"], control["run_rest"]) == (0, group - 1)
+            assert (control["run_words"], control["run_rest"]) == (0, 0)
             run = np.zeros((self.count("last_slot"), pixels), np.int64)
             for tap in range(len(run)):
                 offset = self.x + tap * control["slot_step"]

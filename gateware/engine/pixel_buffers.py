@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -70,20 +70,18 @@ class PixelBuffers(wiring.Component):
         read_pointer = Signal(range(DEPTH))
         with m.If(self.step):
             m.d.sync += read_pointer.eq(read_pointer + 1)
-        group = self.configuration.channel_group
         available, room = [], []
         for pixel in range(self.configuration.pixels):
             here = Signal(word_bytes, name=f"here{pixel}")
-            for stage, (valid, tag, _) in enumerate(stages):
-                # Streams that have no channel get a byte all the same: all are read together.
-                channel = pixel if pixel < group else 0
-                mine = Mux(self.channel_wise, tag.slot + channel == stage, tag.slot == pixel)
-                m.d.comb += here[stage].eq(valid & tag.valid[stage] & mine)
             byte = Signal(8, name=f"byte{pixel}")
-            m.d.comb += byte.eq(stages[-1][2][:8])
-            for stage in range(word_bytes - 1):
+            for stage, (valid, tag, _) in enumerate(stages):
+                own = tag.valid[stage] & (tag.slot == pixel)
+                m.d.comb += here[stage].eq(valid & Mux(self.channel_wise, stage == pixel, own))
+            # One stage at most has a byte for a stream; where no other has, the last one may.
+            m.d.comb += byte.eq(self._byte(*stages[-1][1:]))
+            for stage, (_, tag, bytes_) in enumerate(stages[:-1]):
                 with m.If(here[stage]):
-                    m.d.comb += byte.eq(stages[stage][2][:8])
+                    m.d.comb += byte.eq(self._byte(tag, bytes_))
             push = Signal(name=f"push{pixel}")
             m.d.comb += push.eq(here.any())
 
@@ -113,6 +111,15 @@ class PixelBuffers(wiring.Component):
         # The streams fill alike, but for a word.
         m.d.sync += self.room.eq(room[0])
         return m
+
+    def _byte(self, tag: data.View, bytes_: Signal) -> Value:
+        """A stage's byte; in a channel-wise layer counted from where the group's channels begin.
+
+        Streams that have no channel get some byte all the same, because all are read together.
+        """
+        if self.configuration.channel_group == self.configuration.word_bytes:
+            return bytes_[:8]
+        return bytes_.word_select(Mux(self.channel_wise, tag.slot, 0), 8)
 
     def _stages(self, m: Module) -> list[tuple[Signal, data.View, Signal]]:
         """For stage j: valid, tag, and the word's bytes from j upward."""

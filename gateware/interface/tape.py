@@ -146,7 +146,7 @@ CONTROL_0 = Word(
         # channel-wise layer, channels * horizontal dilation between the taps of a kernel row.
         Field("slot_step", 13),
         # Words of a slot's run less one, in full words: (run bytes - 1) // W; and the remainder.
-        # In a channel-wise layer, zero and channel_group - 1: a word a slot.
+        # Zero in a channel-wise layer: a word a slot.
         Field("run_words", 12),
         Field("run_rest", 4),
         # Slots of a beat less one: W - 1, or kernel width - 1 in a channel-wise layer.

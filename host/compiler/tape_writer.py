@@ -178,8 +178,7 @@ class _LayerWriter:
         word = self.configuration.word_bytes
         row_words, row_rest = divmod(source.row_bytes, word)
         if layer.mode.channel_wise:
-            # One word a slot, with the group's channels from the first one's place on.
-            run_words, run_rest = 0, self.configuration.channel_group - 1
+            run_words = run_rest = 0
             slot_step = source.pixel_pitch * layer.kernel.dilation_w
             last_slot = layer.kernel.width - 1
         else:
