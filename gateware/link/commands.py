@@ -322,14 +322,14 @@ class CommandHandler(wiring.Component):
             with m.State("Put the status"):
                 put(status)
                 with m.If(crc.i.ready):
-                    with m.If(opcode != Opcode.WRITE):
-                        m.d.sync += index.eq(0)
+                    m.d.sync += index.eq(0)
                     m.next = "Put the CRC"
                     with m.If(status == Status.OK):
                         with m.Switch(opcode):
                             with m.Case(Opcode.INFO, Opcode.RESULT):
                                 m.next = "Look up a report byte"
                             with m.Case(Opcode.WRITE):
+                                m.d.sync += index.eq(REQUEST_HEADER_BYTES)
                                 m.next = "Fetch a byte to write"
                             with m.Case(Opcode.READ):
                                 m.next = "Ask for a byte"

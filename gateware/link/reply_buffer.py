@@ -56,7 +56,9 @@ class ReplyBuffer(wiring.Component):
             m.d.sync += half.eq(~half)
 
         place = Signal(8)
+        fetch = Signal()
         m.d.comb += [
+            read.en.eq(fetch),
             read.addr.eq(Cat(place, ~half)),
             self.o.payload.eq(read.data),
         ]
@@ -67,7 +69,7 @@ class ReplyBuffer(wiring.Component):
                 with m.If(send):
                     m.next = "Fetch"
             with m.State("Fetch"):
-                m.d.comb += read.en.eq(1)
+                m.d.comb += fetch.eq(1)
                 m.d.sync += place.eq(place + 1)
                 m.next = "Send"
             with m.State("Send"):
