@@ -13,6 +13,7 @@ from model.graph import (
     DenseOptions,
     Graph,
     LeakyReluOptions,
+    MeanOptions,
     Operator,
     OperatorKind,
     Options,
@@ -302,6 +303,32 @@ class GraphBuilder:
             (scale, zero_point),
             options=AddOptions(activation),
             others=(other,),
+        )
+
+    def mean(self, scale: float, zero_point: int) -> int:
+        """MEAN over height and width, which stay, with size 1."""
+        return self._layer(
+            OperatorKind.MEAN,
+            (1, 1, self.shape[2]),
+            (scale, zero_point),
+            (("axes", np.array([1, 2], np.int32), None),),
+            MeanOptions(keep_dims=True),
+        )
+
+    def pad(self, top: int, bottom: int, left: int, right: int) -> int:
+        """PAD with the zero point."""
+        height, width, channels = self.shape
+        return self._layer(
+            OperatorKind.PAD,
+            (height + top + bottom, width + left + right, channels),
+            self._quantization(self.last),
+            (
+                (
+                    "padding",
+                    np.array([[0, 0], [top, bottom], [left, right], [0, 0]], np.int32),
+                    None,
+                ),
+            ),
         )
 
     def reshape(self, shape: tuple[int, ...]) -> int:

@@ -27,8 +27,10 @@ from model.graph import (
     ABSENT,
     WEIGHTED,
     Activation,
+    AddOptions,
     DenseOptions,
     Graph,
+    LeakyReluOptions,
     Operator,
     OperatorKind,
     Quantization,
@@ -240,29 +242,52 @@ def requantization(graph: Graph, operator: Operator) -> Requantization:
 # Layers that are a function of one byte.
 
 
-def _logistic(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
-    """``reference_integer_ops::Logistic``: through Q4.27; output scale 1/256, zero point -128."""
-    integer_bits, output_bits = 4, 8
-    scale, zero_point = _affine(graph, operator.inputs[0])
+def _through_q4(
+    graph: Graph,
+    operator: Operator,
+    x: np.ndarray,
+    function: Callable[[np.ndarray, int], np.ndarray],
+    output_bits: int,
+    zero_point: int,
+) -> np.ndarray:
+    """A function of Q4.27, as ``reference_integer_ops::Logistic`` and ``Tanh`` compute theirs.
+
+    The output has scale ``2**-output_bits`` and `zero_point`; beyond 4 integer bits it saturates.
+    """
+    integer_bits = 4
+    scale, zero_in = _affine(graph, operator.inputs[0])
     multiplier, shift = fixed_point.quantize_multiplier(float(scale) * 2.0 ** (31 - integer_bits))
-    centred = x - zero_point
+    centred = x - zero_in
     radius = fixed_point.input_radius(integer_bits, int(shift))
     inside = np.abs(centred) < radius
     q4 = fixed_point.multiply_by_quantized_multiplier(
         np.where(inside, centred, 0), multiplier, shift
     )
-    q0 = fixed_point.logistic(q4, integer_bits)
-    result = fixed_point.rounding_divide_by_pot(q0, 31 - output_bits) - 128
+    q0 = function(q4, integer_bits)
+    result = fixed_point.rounding_divide_by_pot(q0, 31 - output_bits) + zero_point
     return np.where(inside, result, np.where(centred > 0, 127, -128))
+
+
+def _logistic(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
+    return _through_q4(graph, operator, x, fixed_point.logistic, output_bits=8, zero_point=-128)
+
+
+def _tanh(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
+    return _through_q4(graph, operator, x, fixed_point.tanh, output_bits=7, zero_point=0)
+
+
+def _rescale(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
+    """``reference_ops::Requantize``: from the input's to the output's quantisation."""
+    scale_in, zero_in = _affine(graph, operator.inputs[0])
+    scale_out, zero_out = _affine(graph, operator.outputs[0])
+    multiplier, shift = fixed_point.quantize_multiplier(float(scale_in) / float(scale_out))
+    return zero_out + fixed_point.multiply_by_quantized_multiplier(x - zero_in, multiplier, shift)
 
 
 def _relu(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
     """``ReluQuantized``: rescale, then clamp at the output's zero point."""
-    scale_in, zero_in = _affine(graph, operator.inputs[0])
-    scale_out, zero_out = _affine(graph, operator.outputs[0])
-    multiplier, shift = fixed_point.quantize_multiplier(float(scale_in) / float(scale_out))
-    scaled = fixed_point.multiply_by_quantized_multiplier(x - zero_in, multiplier, shift)
-    return np.maximum(scaled + zero_out, zero_out)
+    _, zero_out = _affine(graph, operator.outputs[0])
+    return np.maximum(_rescale(graph, operator, x), zero_out)
 
 
 def _relu6(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
@@ -271,12 +296,69 @@ def _relu6(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
     return np.clip(x, low, high)
 
 
+def _leaky_relu(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
+    """``QuantizeLeakyRelu``: one factor for either sign; both quotients in float32."""
+    assert isinstance(operator.options, LeakyReluOptions)
+    scale_in, zero_in = _affine(graph, operator.inputs[0])
+    scale_out, zero_out = _affine(graph, operator.outputs[0])
+    alpha = np.float32(operator.options.alpha)
+    positive = fixed_point.quantize_multiplier(scale_in / scale_out)
+    negative = fixed_point.quantize_multiplier(scale_in * alpha / scale_out)
+    centred = x - zero_in
+    return zero_out + np.where(
+        centred >= 0,
+        fixed_point.multiply_by_quantized_multiplier(centred, *positive),
+        fixed_point.multiply_by_quantized_multiplier(centred, *negative),
+    )
+
+
+def _hard_swish(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
+    """x * relu6(x + 3) / 6 in 16-bit fixed point: ``reference_ops::HardSwish``."""
+    scale_in, zero_in = _affine(graph, operator.inputs[0])
+    scale_out, zero_out = _affine(graph, operator.outputs[0])
+    fine_scale = np.float32(1 / 128) * scale_in
+    output, output_shift = _multiplier_16(fine_scale / scale_out)
+    reluish, reluish_shift = _multiplier_16(fine_scale / np.float32(3 / 32768))
+    fine = (x - zero_in) << 7
+    value = fine
+    if reluish_shift > 0:
+        value = _saturate_16(value << (reluish_shift - 1))
+    value = _high_mul_16(value, reluish)
+    if reluish_shift > 0:
+        value = _saturate_16(value << 1)
+    if reluish_shift < 0:
+        value = fixed_point.rounding_divide_by_pot(value, -reluish_shift)
+    value = (value + (1 << 15)) >> 1
+    product = value * _high_mul_16(fine, output)
+    truncated = np.where(product < 0, -(-product >> 15), product >> 15)
+    return zero_out + fixed_point.rounding_divide_by_pot(truncated, -output_shift)
+
+
+def _multiplier_16(factor: np.float32) -> tuple[int, int]:
+    """Multiplier in Q0.15 and shift: ``QuantizeMultiplier``, then its upper half, rounded."""
+    multiplier, shift = fixed_point.quantize_multiplier(factor)
+    return min((int(multiplier) + (1 << 15)) >> 16, (1 << 15) - 1), int(shift)
+
+
+def _saturate_16(x: np.ndarray) -> np.ndarray:
+    return np.clip(x, -(1 << 15), (1 << 15) - 1)
+
+
+def _high_mul_16(x: np.ndarray, multiplier: int) -> np.ndarray:
+    """``SaturatingRoundingDoublingHighMul`` of 16-bit numbers."""
+    return _saturate_16((x * multiplier + (1 << 14)) >> 15)
+
+
 _ByteFunction = Callable[[Graph, Operator, np.ndarray], np.ndarray]
 
 _BYTE_FUNCTIONS: dict[OperatorKind, _ByteFunction] = {
     OperatorKind.LOGISTIC: _logistic,
+    OperatorKind.TANH: _tanh,
     OperatorKind.RELU: _relu,
     OperatorKind.RELU6: _relu6,
+    OperatorKind.LEAKY_RELU: _leaky_relu,
+    OperatorKind.HARD_SWISH: _hard_swish,
+    OperatorKind.QUANTIZE: _rescale,
 }
 
 
@@ -386,6 +468,63 @@ def _max_pool_2d(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
     return np.clip(result, low, high)
 
 
+def _depthwise_conv_2d(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
+    """Each channel by filters of its own: weights (1, kh, kw, ic * depth multiplier)."""
+    shape = window(graph, operator)
+    rule = requantization(graph, operator)
+    filters = _constant(graph, operator, 1)[0].astype(np.int64)
+    channels = filters.shape[2]
+    exact = _exact_float(filters.reshape(-1, channels), rule.input_zero_point)
+    padded = shape.pad(x.astype(exact) - exact(rule.input_zero_point), 0)
+    if channels != x.shape[3]:
+        padded = np.repeat(padded, channels // x.shape[3], axis=3)
+    total = np.zeros((len(x), shape.output_h, shape.output_w, channels), exact)
+    for i, j, rows, columns in shape.taps():
+        total += padded[:, rows, columns] * filters[i, j].astype(exact)
+    accumulator = total.astype(np.int64)
+    bias = _bias(graph, operator)
+    if bias is not None:
+        accumulator += bias
+    return rule.apply(fixed_point.wrap_int32(accumulator))
+
+
+def _average_pool_2d(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
+    """Sum over the taps inside of the picture, divided by their number, half away from zero."""
+    shape = window(graph, operator)
+    assert isinstance(operator.options, WindowOptions)
+    padded = shape.pad(x.astype(np.int64), 0)
+    inside = shape.pad(np.ones((1, *x.shape[1:3], 1), np.int64), 0)
+    total = np.zeros((len(x), shape.output_h, shape.output_w, x.shape[3]), np.int64)
+    count = np.zeros((1, shape.output_h, shape.output_w, 1), np.int64)
+    for _, _, rows, columns in shape.taps():
+        total += padded[:, rows, columns]
+        count += inside[:, rows, columns]
+    mean = (np.abs(total) + count // 2) // count * np.sign(total)
+    low, high = _clamp(operator.options.activation, *_affine(graph, operator.outputs[0]))
+    return np.clip(mean, low, high).astype(np.int8)
+
+
+def _mean(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
+    """MEAN over height and width: ``QuantizedMeanOrSum``, the count folded into the multiplier."""
+    scale_in, zero_in = _affine(graph, operator.inputs[0])
+    scale_out, zero_out = _affine(graph, operator.outputs[0])
+    factor = fixed_point.quantize_multiplier(float(scale_in) / float(scale_out))
+    multiplier, shift = (int(part) for part in factor)
+    count = x.shape[1] * x.shape[2]
+    places = min(count.bit_length() - 1, 32, 31 + shift)
+    total = x.sum(axis=(1, 2), dtype=np.int64) - zero_in * count
+    mean = fixed_point.multiply_by_quantized_multiplier(
+        total, (multiplier << places) // count, shift - places
+    )
+    return np.clip(mean + zero_out, -128, 127).astype(np.int8)
+
+
+def _pad(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
+    """PAD with the output's zero point."""
+    _, zero_point = _affine(graph, operator.outputs[0])
+    return np.pad(x, _constant(graph, operator, 1), constant_values=zero_point)
+
+
 def _softmax(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
     assert isinstance(operator.options, SoftmaxOptions)
     scale, _ = _affine(graph, operator.inputs[0])
@@ -400,20 +539,50 @@ _Layer = Callable[[Graph, Operator, np.ndarray], np.ndarray]
 
 _LAYERS: dict[OperatorKind, _Layer] = {
     OperatorKind.CONV_2D: _conv_2d,
+    OperatorKind.DEPTHWISE_CONV_2D: _depthwise_conv_2d,
     OperatorKind.FULLY_CONNECTED: _fully_connected,
     OperatorKind.MAX_POOL_2D: _max_pool_2d,
+    OperatorKind.AVERAGE_POOL_2D: _average_pool_2d,
+    OperatorKind.MEAN: _mean,
+    OperatorKind.PAD: _pad,
     OperatorKind.SOFTMAX: _softmax,
     OperatorKind.RESHAPE: _reshape,
 }
+
+_ADD_LEFT_SHIFT = 20
+
+
+def _add(graph: Graph, operator: Operator, x: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Both inputs in units of twice the larger scale, with 20 bits to spare, summed and scaled.
+
+    ``reference_integer_ops::Add``. Each input's part is a function of one byte, hence a table.
+    """
+    assert isinstance(operator.options, AddOptions)
+    scale_out, zero_out = _affine(graph, operator.outputs[0])
+    affine = [_affine(graph, index) for index in operator.inputs[:2]]
+    unit = 2 * float(max(scale for scale, _ in affine))
+    every = np.arange(-128, 128)
+    first, second = (
+        fixed_point.multiply_by_quantized_multiplier(
+            (every - zero_point) << _ADD_LEFT_SHIFT,
+            *fixed_point.quantize_multiplier(float(scale) / unit),
+        )
+        for scale, zero_point in affine
+    )
+    total = first[x.astype(np.intp) + 128] + second[other.astype(np.intp) + 128]
+    factor = fixed_point.quantize_multiplier(unit / ((1 << _ADD_LEFT_SHIFT) * float(scale_out)))
+    result = fixed_point.multiply_by_quantized_multiplier(total, *factor) + zero_out
+    low, high = _clamp(operator.options.activation, scale_out, zero_out)
+    return np.clip(result, low, high).astype(np.int8)
 
 
 def _execute(graph: Graph, operator: Operator, values: dict[int, np.ndarray]) -> np.ndarray:
     x = values[operator.inputs[0]]
     if operator.kind in _BYTE_FUNCTIONS:
         return table(graph, operator)[x.astype(np.intp) + 128]
-    if operator.kind in _LAYERS:
-        return _LAYERS[operator.kind](graph, operator, x)
-    raise ModelError(f"layer {operator.name}: {operator.kind.value} is not supported")
+    if operator.kind is OperatorKind.ADD:
+        return _add(graph, operator, x, values[operator.inputs[1]])
+    return _LAYERS[operator.kind](graph, operator, x)
 
 
 def _batch(graph: Graph) -> int:
@@ -451,7 +620,7 @@ def run(
     Raises
     ------
     ModelError
-        If `x` does not fit the network, or a layer is not supported.
+        If `x` does not fit the network.
     """
     x = np.asarray(x)
     shape = graph.input.shape

@@ -281,8 +281,11 @@ def _check_add(layer: _Layer) -> None:
         other.shape == layer.input.shape,
         f"adds {_shape(layer.input.shape)} and {_shape(other.shape)}; shapes must be equal",
     )
+    layer.require(other.data is None, "adding a constant is not supported")
+    affine = [tensor.quantization for tensor in (layer.input, other, layer.output)]
+    first, second, output = (float(each.scale[0]) for each in affine if each is not None)
     layer.require(
-        layer.input.data is None and other.data is None, "adding a constant is not supported"
+        2 * max(first, second) <= output * 2**20, "output scale far below its inputs' scales"
     )
 
 
@@ -291,6 +294,17 @@ def _check_leaky_relu(layer: _Layer) -> None:
     options = layer.operator.options
     assert isinstance(options, LeakyReluOptions)
     layer.require(0 <= options.alpha < 2**20, f"alpha of {options.alpha:g}")
+
+
+def _check_hard_swish(layer: _Layer) -> None:
+    _check_same_shape(layer)
+    scale_in, scale_out = (
+        tensor.quantization.scale[0]
+        for tensor in (layer.input, layer.output)
+        if tensor.quantization is not None
+    )
+    # the reference kernel can only shift right
+    layer.require(bool(scale_in / 128 < scale_out), "output scale far below its input's scale")
 
 
 def _check_mean(layer: _Layer) -> None:
@@ -332,7 +346,7 @@ _CHECKS: dict[OperatorKind, Callable[[_Layer], None]] = {
     OperatorKind.TANH: _check_tanh,
     OperatorKind.RELU: _check_same_shape,
     OperatorKind.RELU6: _check_same_shape,
-    OperatorKind.HARD_SWISH: _check_same_shape,
+    OperatorKind.HARD_SWISH: _check_hard_swish,
     OperatorKind.QUANTIZE: _check_same_shape,
     OperatorKind.LEAKY_RELU: _check_leaky_relu,
     OperatorKind.SOFTMAX: _check_softmax,

@@ -154,6 +154,86 @@ def reshape(rng: np.random.Generator) -> Graph:
     return builder.build()
 
 
+def depthwise_conv_2d(rng: np.random.Generator) -> Graph:
+    channels = int(rng.integers(1, 7))
+    builder = _picture(rng, channels)
+    padding = _pick(rng, tuple(Padding))
+    kernel = _kernel(rng, padding, _pixels(builder))
+    outputs = channels * _pick(rng, (1, 1, 1, 2, 3))
+    stride = _stride(rng)
+    builder.depthwise_conv_2d(
+        _weights(rng, (1, *kernel, outputs)),
+        [_scale(rng) for _ in range(outputs)],
+        rng.integers(-(2**14), 2**14, outputs) if rng.random() < 0.9 else None,
+        stride=(stride[0], stride[0]),
+        padding=padding,
+        activation=_pick(rng, tuple(Activation)),
+        scale=_scale(rng, -6, 4),
+        zero_point=_pick(rng, ZERO_POINTS),
+    )
+    return builder.build()
+
+
+def average_pool_2d(rng: np.random.Generator) -> Graph:
+    builder = _picture(rng, int(rng.integers(1, 9)))
+    padding = _pick(rng, tuple(Padding))
+    kernel = _kernel(rng, padding, _pixels(builder))
+    builder.average_pool_2d(kernel, _stride(rng), padding, _pick(rng, tuple(Activation)))
+    return builder.build()
+
+
+def add(rng: np.random.Generator) -> Graph:
+    """A picture and its tanh, added."""
+    builder = every_byte(rng, _scale(rng, -8, -2))
+    picture = builder.last
+    builder.tanh()
+    builder.add(
+        picture,
+        scale=_scale(rng, -8, 1),
+        zero_point=_pick(rng, ZERO_POINTS),
+        activation=_pick(rng, tuple(Activation)),
+    )
+    return builder.build()
+
+
+def tanh(rng: np.random.Generator) -> Graph:
+    builder = every_byte(rng)
+    builder.tanh()
+    return builder.build()
+
+
+def leaky_relu(rng: np.random.Generator) -> Graph:
+    builder = every_byte(rng, _scale(rng, -6, 3))
+    alpha = float(np.float32(rng.uniform(0, 1.5)))
+    builder.leaky_relu(alpha, _scale(rng, -6, 3), _pick(rng, ZERO_POINTS))
+    return builder.build()
+
+
+def hard_swish(rng: np.random.Generator) -> Graph:
+    scale = _scale(rng, -8, 0)
+    builder = every_byte(rng, scale)
+    builder.hard_swish(float(np.float32(scale * rng.uniform(0.3, 3))), _pick(rng, ZERO_POINTS))
+    return builder.build()
+
+
+def quantize(rng: np.random.Generator) -> Graph:
+    builder = every_byte(rng, _scale(rng, -6, 3))
+    builder.quantize(_scale(rng, -6, 3), _pick(rng, ZERO_POINTS))
+    return builder.build()
+
+
+def mean(rng: np.random.Generator) -> Graph:
+    builder = _picture(rng, int(rng.integers(1, 9)))
+    builder.mean(_scale(rng, -9, 1), _pick(rng, ZERO_POINTS))
+    return builder.build()
+
+
+def pad(rng: np.random.Generator) -> Graph:
+    builder = _picture(rng, int(rng.integers(1, 9)))
+    builder.pad(*(int(size) for size in rng.integers(0, 4, 4)))
+    return builder.build()
+
+
 LAYERS: dict[str, Callable[[np.random.Generator], Graph]] = {
     "CONV_2D": conv_2d,
     "CONV_2D dilated": dilated_conv_2d,
@@ -165,6 +245,15 @@ LAYERS: dict[str, Callable[[np.random.Generator], Graph]] = {
     "RELU6": relu6,
     "SOFTMAX": softmax,
     "RESHAPE": reshape,
+    "DEPTHWISE_CONV_2D": depthwise_conv_2d,
+    "AVERAGE_POOL_2D": average_pool_2d,
+    "ADD": add,
+    "TANH": tanh,
+    "LEAKY_RELU": leaky_relu,
+    "HARD_SWISH": hard_swish,
+    "QUANTIZE": quantize,
+    "MEAN": mean,
+    "PAD": pad,
 }
 
 
