@@ -50,8 +50,8 @@ _WINDOW_SECONDS = 0.04
 _WINDOW_BYTES = 600
 _WINDOW_FRAMES = 100
 #: Frames that may follow one that takes long to answer. The board has two buffers for requests, of
-#: which one is being carried out and the other waits, and two for replies.
-_LOOKAHEAD = {Opcode.RESULT: 1, Opcode.READ: 2}
+#: which one is being carried out and the other waits.
+_LOOKAHEAD = {Opcode.RESULT: 1, Opcode.READ: 1}
 #: Repeated attempts without any progress, then the link is given up.
 _ATTEMPTS = 10
 #: Seconds that adapter, driver and operating system may add to an answer.
@@ -396,6 +396,8 @@ class Link:
         try:
             if self.request(Request(Opcode.BAUD, address=cycles)).status != Status.OK:
                 return False
+            # The board changes over when its answer's last stop bit has ended.
+            self._receive(self.now() + 2 * _BITS_PER_BYTE / self.port.baudrate)
             self._set_baud(baud)
             proofs = [self._ask_info(attempts=1) for _ in range(2)]
         except PortError:

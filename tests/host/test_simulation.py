@@ -1,14 +1,17 @@
-"""The simulated board's port and its back ends, with the real link and a board as small as can be."""
+"""The simulated board's port and its back ends, with the real link on a very small board."""
 
 from __future__ import annotations
 
 import random
 import shutil
 import zlib
+from pathlib import Path
 
 import pytest
+import small_board
 from small_board import CLOCK_HZ, MEMORY_BYTES, SmallBoard
 
+import gateware
 from gateware.interface.protocol import Opcode, State, Status
 from host.framing import Request
 from host.link import Link
@@ -32,13 +35,7 @@ def amaranth_backend():
 def cxxrtl_backend():
     if find_compiler() is None:
         pytest.skip("no C++ compiler")
-    import small_board
-    from pathlib import Path
-
-    sources = [Path(small_board.__file__)]
-    import gateware
-
-    sources += Path(gateware.__file__).parent.rglob("*.py")
+    sources = [Path(small_board.__file__), *Path(gateware.__file__).parent.rglob("*.py")]
     return CxxrtlBackend(build_library(lambda: SmallBoard(RESET_BAUD), hash_files(sources)))
 
 
