@@ -199,10 +199,9 @@ def _clamp(activation: Activation, scale: np.float32, zero_point: int) -> tuple[
 def requantization(graph: Graph, operator: Operator) -> Requantization:
     """Multipliers, shifts, zero points and clamp of a layer with weights.
 
-    The factor of an output channel is s_in * s_w / s_out. A convolution computes it in float64
-    throughout, and so does a fully connected layer with one scale per channel; a fully connected
-    layer with one scale first rounds s_in * s_w to float32, as in
-    ``GetQuantizedConvolutionMultipler``.
+    The factor of an output channel is s_in * s_w / s_out, in float64 throughout, for fully connected
+    layers too. (TensorFlow Lite's older ``GetQuantizedConvolutionMultipler`` rounded s_in * s_w to
+    float32 for these; the TFLM that we are held to does not, see ``tests/model/test_reference.py``.)
 
     Parameters
     ----------
@@ -224,8 +223,6 @@ def requantization(graph: Graph, operator: Operator) -> Requantization:
     scale_w = _quantization(graph, operator.inputs[1]).scale
     assert isinstance(options, DenseOptions | WindowOptions)
     product = float(scale_in) * scale_w.astype(np.float64)
-    if operator.kind is OperatorKind.FULLY_CONNECTED and len(scale_w) == 1:
-        product = (scale_in * scale_w).astype(np.float64)
     channels = weights.shape[3 if operator.kind is OperatorKind.DEPTHWISE_CONV_2D else 0]
     multiplier, shift = fixed_point.quantize_multiplier(product / float(scale_out))
     minimum, maximum = _clamp(options.activation, scale_out, zero_out)
@@ -297,13 +294,13 @@ def _relu6(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
 
 
 def _leaky_relu(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
-    """``QuantizeLeakyRelu``: one factor for either sign; both quotients in float32."""
+    """``QuantizeLeakyRelu``: one factor for either sign."""
     assert isinstance(operator.options, LeakyReluOptions)
     scale_in, zero_in = _affine(graph, operator.inputs[0])
     scale_out, zero_out = _affine(graph, operator.outputs[0])
-    alpha = np.float32(operator.options.alpha)
-    positive = fixed_point.quantize_multiplier(scale_in / scale_out)
-    negative = fixed_point.quantize_multiplier(scale_in * alpha / scale_out)
+    alpha = float(np.float32(operator.options.alpha))
+    positive = fixed_point.quantize_multiplier(float(scale_in) / float(scale_out))
+    negative = fixed_point.quantize_multiplier(float(scale_in) * alpha / float(scale_out))
     centred = x - zero_in
     return zero_out + np.where(
         centred >= 0,
@@ -316,9 +313,9 @@ def _hard_swish(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
     """x * relu6(x + 3) / 6 in 16-bit fixed point: ``reference_ops::HardSwish``."""
     scale_in, zero_in = _affine(graph, operator.inputs[0])
     scale_out, zero_out = _affine(graph, operator.outputs[0])
-    fine_scale = np.float32(1 / 128) * scale_in
-    output, output_shift = _multiplier_16(fine_scale / scale_out)
-    reluish, reluish_shift = _multiplier_16(fine_scale / np.float32(3 / 32768))
+    fine_scale = float(scale_in) / 128
+    output, output_shift = _multiplier_16(fine_scale / float(scale_out))
+    reluish, reluish_shift = _multiplier_16(fine_scale / (3 / 32768))
     fine = (x - zero_in) << 7
     value = fine
     if reluish_shift > 0:
@@ -334,7 +331,7 @@ def _hard_swish(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
     return zero_out + fixed_point.rounding_divide_by_pot(truncated, -output_shift)
 
 
-def _multiplier_16(factor: np.float32) -> tuple[int, int]:
+def _multiplier_16(factor: float) -> tuple[int, int]:
     """Multiplier in Q0.15 and shift: ``QuantizeMultiplier``, then its upper half, rounded."""
     multiplier, shift = fixed_point.quantize_multiplier(factor)
     return min((int(multiplier) + (1 << 15)) >> 16, (1 << 15) - 1), int(shift)
