@@ -1,0 +1,65 @@
+"""The boards that there are, as plain data: nothing here imports Amaranth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateware.interface.configuration import EngineConfiguration
+from model.errors import EyespotError
+
+__all__ = ["BOARDS", "BoardDescription", "UnknownBoardError", "board"]
+
+
+class UnknownBoardError(EyespotError):
+    """There is no board of that name."""
+
+
+@dataclass(frozen=True)
+class BoardDescription:
+    """What the compiler and the simulation must know of a board.
+
+    Attributes
+    ----------
+    name : str
+        Carries the size where the board comes in several.
+    device : str
+        The FPGA.
+    configuration : EngineConfiguration
+    clock_hz : int
+        Frequency of the engine.
+    buildable : bool
+        ``python -m boards.NAME build`` makes a bitstream; otherwise there is only the simulation.
+    """
+
+    name: str
+    device: str
+    configuration: EngineConfiguration
+    clock_hz: int
+    buildable: bool = True
+
+
+BOARDS = (
+    BoardDescription(
+        name="icebreaker",
+        device="iCE40UP5K-SG48",
+        # All eight SB_MAC16 in dual 8x8 mode, all four SPRAMs.
+        configuration=EngineConfiguration(lanes=8, pixels=2, memory_bytes=128 * 1024, banks=4),
+        clock_hz=30_000_000,
+    ),
+    BoardDescription(
+        name="ulx3s-85f",
+        device="LFE5U-85F",
+        configuration=EngineConfiguration(lanes=16, pixels=8, memory_bytes=256 * 1024, banks=8),
+        clock_hz=60_000_000,
+        buildable=False,
+    ),
+)
+
+
+def board(name: str) -> BoardDescription:
+    """The board called ``name``; raise UnknownBoardError, naming those that there are."""
+    for description in BOARDS:
+        if description.name == name.lower():
+            return description
+    known = ", ".join(description.name for description in BOARDS)
+    raise UnknownBoardError(f"there is no board {name!r}; there are: {known}")

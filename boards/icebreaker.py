@@ -1,0 +1,33 @@
+"""1BitSquared iCEBreaker: iCE40UP5K, 5,280 logic cells, 128 KiB of SPRAM, FT2232H."""
+
+from __future__ import annotations
+
+import sys
+
+from amaranth_boards.icebreaker import ICEBreakerPlatform
+
+from gateware.primitives import Technology
+
+from .builder import Board, LedPins, main
+from .clocks import Ice40Pll
+
+BOARD = Board(
+    name="icebreaker",
+    platform=ICEBreakerPlatform,
+    technology=Technology.ICE40,
+    clock=Ice40Pll(resource="clk12", input_hz=12_000_000),
+    # The board's own LEDs: green while there is a model, red for an error. The five on the
+    # break-off section, on PMOD 2, show the class in binary; the red one of them the run.
+    leds=LedPins(
+        resources=tuple(ICEBreakerPlatform.break_off_pmod),
+        valid=("led_g", 0),
+        error=("led_r", 0),
+        busy=("led_r", 1),
+        best=(("led_g", 1), ("led_g", 2), ("led_g", 3), ("led_g", 4)),
+    ),
+    programmer="iceprog",
+    programmer_hint="apt install fpga-icestorm, brew install icestorm, or pip install apio",
+)
+
+if __name__ == "__main__":
+    sys.exit(main(BOARD))

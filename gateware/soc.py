@@ -1,0 +1,123 @@
+"""The whole board, but for its clock and pins: link, engine, memory. In the bitstream and in the
+simulation it is this very component."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect
+
+from .engine.engine import Engine
+from .interface.configuration import EngineConfiguration
+from .interface.protocol import (
+    GATEWARE_VERSION,
+    PROTOCOL_VERSION,
+    RESET_BAUD,
+    EngineError,
+    Info,
+)
+from .link.link import Link
+from .primitives import Technology
+
+__all__ = ["Soc", "source_hash"]
+
+
+def source_hash() -> int:
+    """CRC-32 over the gateware's sources: bitstream and simulation tell which they are made of."""
+    root = Path(__file__).parent
+    value = 0
+    for path in sorted(root.rglob("*.py")):
+        value = zlib.crc32(path.relative_to(root).as_posix().encode(), value)
+        value = zlib.crc32(path.read_bytes(), value)
+    return value
+
+
+class Soc(wiring.Component):
+    """An engine behind a serial line.
+
+    Parameters
+    ----------
+    configuration : EngineConfiguration
+    board : str
+        Its name, as INFO tells it: at most 16 characters.
+    clock_hz : int
+        Frequency of the domain ``sync``.
+    reset_baud : int
+        Baud rate after reset.
+    technology : Technology
+
+    Members
+    -------
+    rx, tx : :py:`In(1)`, :py:`Out(1)`
+        The serial line. ``rx`` is asynchronous.
+    busy, error, valid : :py:`Out(1)`
+        The engine runs; its last run ended with an error; there is a model.
+    best : :py:`Out(10)`
+        Class of the last answer.
+
+    Raises
+    ------
+    ValueError
+        If the clock is too slow for ``reset_baud``.
+    """
+
+    def __init__(
+        self,
+        configuration: EngineConfiguration,
+        *,
+        board: str,
+        clock_hz: int,
+        reset_baud: int = RESET_BAUD,
+        technology: Technology = Technology.GENERIC,
+    ) -> None:
+        divisor = round(clock_hz / reset_baud)
+        if divisor < 4:
+            raise ValueError(
+                f"A baud rate of {reset_baud!r} needs a clock of at least {4 * reset_baud} Hz, "
+                f"because a bit takes 4 cycles or more, not {clock_hz!r}"
+            )
+        info = Info(
+            protocol=PROTOCOL_VERSION,
+            lanes=configuration.lanes,
+            pixels=configuration.pixels,
+            ring_entries=configuration.ring_entries,
+            banks=configuration.banks,
+            accumulator_bits=configuration.accumulator_bits,
+            requantizer_passes=configuration.requantizer_passes,
+            memory_bytes=configuration.memory_bytes,
+            clock_hz=clock_hz,
+            gateware=GATEWARE_VERSION,
+            source_hash=source_hash(),
+            board=board,
+        )
+        self._link = Link(info, configuration.memory_bytes, divisor)
+        self._engine = Engine(configuration, technology)
+        super().__init__(
+            {
+                "rx": In(1, init=1),
+                "tx": Out(1, init=1),
+                "busy": Out(1),
+                "error": Out(1),
+                "valid": Out(1),
+                "best": Out(10),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.link = link = self._link
+        m.submodules.engine = engine = self._engine
+        connect(m, link.bus, engine.host)
+        connect(m, link.engine, engine.control)
+        m.d.comb += [
+            link.rx.eq(self.rx),
+            self.tx.eq(link.tx),
+            self.busy.eq(engine.control.busy),
+            self.error.eq(engine.control.error != EngineError.NONE),
+            self.valid.eq(link.valid),
+            self.best.eq(engine.control.best),
+        ]
+        return m
