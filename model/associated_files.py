@@ -1,8 +1,8 @@
 """Class names inside a `.tflite` file, in the way of TFLite metadata.
 
-A zip archive with ``labels.txt`` is appended to the FlatBuffer, so that the file is both a model and
-an archive. A second FlatBuffer, stored in the model as metadata ``TFLITE_METADATA``, says that the
-output tensor's axis is labelled by that file.
+A zip archive with ``labels.txt`` is appended to the FlatBuffer, so that the file is both a model
+and an archive. A second FlatBuffer, stored in the model as metadata ``TFLITE_METADATA``, says that
+the output tensor's axis is labelled by that file.
 
 Source: TensorFlow Lite Support, ``metadata/metadata_schema.fbs`` and ``metadata_writers``.
 """

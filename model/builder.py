@@ -80,9 +80,7 @@ class GraphBuilder:
         self._tensors.append(tensor)
         return len(self._tensors) - 1
 
-    def _activation(
-        self, name: str, shape: tuple[int, ...], scale: float, zero_point: int
-    ) -> int:
+    def _activation(self, name: str, shape: tuple[int, ...], scale: float, zero_point: int) -> int:
         return self._add(Tensor(name, shape, "int8", _affine([scale], [zero_point])))
 
     def _constant(
@@ -164,9 +162,7 @@ class GraphBuilder:
             Along rows and columns.
         """
         channels, kernel_h, kernel_w, _ = weights.shape
-        options = WindowOptions(
-            kernel_h, kernel_w, *stride, padding, activation, *dilation
-        )
+        options = WindowOptions(kernel_h, kernel_w, *stride, padding, activation, *dilation)
         pixels = self._pixels(OperatorKind.CONV_2D, options)
         return self._weighted(
             OperatorKind.CONV_2D,
@@ -277,8 +273,12 @@ class GraphBuilder:
 
     def leaky_relu(self, alpha: float, scale: float, zero_point: int) -> int:
         """LEAKY_RELU."""
-        options = LeakyReluOptions(alpha)
-        return self._layer(OperatorKind.LEAKY_RELU, self.shape, (scale, zero_point), options=options)
+        return self._layer(
+            OperatorKind.LEAKY_RELU,
+            self.shape,
+            (scale, zero_point),
+            options=LeakyReluOptions(alpha),
+        )
 
     def hard_swish(self, scale: float, zero_point: int) -> int:
         """HARD_SWISH."""

@@ -1,8 +1,8 @@
 """Data sets: pictures, their classes, and a fixed split into training and test.
 
 Built in, and readable offline: ``patterns`` (made by `model.patterns`), ``digits`` and ``mnist``
-(carried along in ``model/data``, with source and licence). From outside: a folder with one subfolder
-of pictures for each class, or an ``.npz`` file.
+(carried along in ``model/data``, with source and licence). From outside: a folder with one
+subfolder of pictures for each class, or an ``.npz`` file.
 """
 
 from __future__ import annotations
@@ -188,7 +188,8 @@ def _split(
         members = np.flatnonzero(y == label)
         if len(members) < 2:
             raise DataError(
-                f"{source or name}: class {labels[label]} has {len(members)} pictures; at least 2 are needed"
+                f"{source or name}: class {labels[label]} has {len(members)} pictures; "
+                "at least 2 are needed"
             )
         count = max(1, round(len(members) * _TEST_SHARE))
         in_test[rng.permutation(members)[:count]] = True

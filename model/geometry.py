@@ -12,7 +12,7 @@ __all__ = ["Extent", "extent"]
 class Extent(NamedTuple):
     """A sliding window along one dimension: positions, and padding on either side."""
 
-    count: int
+    positions: int
     before: int
     after: int
 
@@ -20,14 +20,14 @@ class Extent(NamedTuple):
 def extent(size: int, kernel: int, stride: int, dilation: int, padding: Padding) -> Extent:
     """Positions of a window of `kernel` taps along `size` pixels.
 
-    SAME gives ceil(size / stride) positions; VALID gives those that lie inside. Where the padding is
-    odd, the extra pixel goes after. ``ComputeOutSize`` and ``ComputePaddingWithOffset`` of
+    SAME gives ceil(size / stride) positions; VALID gives those that lie inside. Where the padding
+    is odd, the extra pixel goes after. ``ComputeOutSize`` and ``ComputePaddingWithOffset`` of
     TensorFlow Lite, ``kernels/padding.h``.
 
     Returns
     -------
     Extent
-        With a count below 1 where no window fits.
+        With fewer than 1 position where no window fits.
     """
     reach = (kernel - 1) * dilation + 1
     if padding is Padding.SAME:

@@ -1,12 +1,12 @@
 """The layers of a network in floating point: what each computes, and its true gradient.
 
-Every layer has a `forward`, and a `backward` that takes the loss's gradient by the layer's output and
-returns the gradient by its input, adding up the gradients of its parameters on the way. That is the
-chain rule, one link at a time; `model.network` joins the links.
+Every layer has a `forward`, and a `backward` that takes the loss's gradient by the layer's output
+and returns the gradient by its input, adding up the gradients of its parameters on the way. That
+is the chain rule, one link at a time; `model.network` joins the links.
 
-Pictures are float32 arrays of shape (H, W, N, C): height, width, picture of the batch, channel. With
-the batch inside, the pixels that a shifted window covers lie in long contiguous runs, which is what
-makes NumPy fast here. After `Flatten`, arrays have shape (N, features).
+Pictures are float32 arrays of shape (H, W, N, C): height, width, picture of the batch, channel.
+With the batch inside, the pixels that a shifted window covers lie in long contiguous runs, which
+is what makes NumPy fast here. After `Flatten`, arrays have shape (N, features).
 
 Sources: Goodfellow, Bengio, Courville, "Deep Learning" (2016), 6.5 for back-propagation and 9 for
 convolution and pooling; He et al., "Delving Deep into Rectifiers" (2015), for the starting weights.
@@ -44,7 +44,7 @@ class Layer(ABC):
         self.gradients: dict[str, np.ndarray] = {}
 
     def build(self, shape: Shape, rng: np.random.Generator) -> Shape:
-        """Make the parameters for inputs of `shape`, batch left out, and return the output's shape."""
+        """Make the parameters for inputs of `shape`, without the batch; return the output's."""
         return shape
 
     @abstractmethod
@@ -85,9 +85,7 @@ class _Windowed(Layer):
     padding : Padding
     """
 
-    def __init__(
-        self, kernel: tuple[int, int], stride: tuple[int, int], padding: Padding
-    ) -> None:
+    def __init__(self, kernel: tuple[int, int], stride: tuple[int, int], padding: Padding) -> None:
         super().__init__()
         if min(*kernel, *stride) < 1:
             raise ValueError(f"kernel and stride must be at least 1, not {kernel!r} and {stride!r}")
@@ -105,10 +103,10 @@ class _Windowed(Layer):
             extent(size, kernel, stride, 1, self.padding)
             for size, kernel, stride in zip(shape, self.kernel, self.stride)
         )
-        if rows.count < 1 or columns.count < 1:
+        if rows.positions < 1 or columns.positions < 1:
             raise ModelError(f"a {self.kernel} window does not fit into {shape[:2]} pixels")
         self._edges = ((rows.before, rows.after), (columns.before, columns.after), (0, 0), (0, 0))
-        self._pixels = rows.count, columns.count
+        self._pixels = rows.positions, columns.positions
         return self._pixels
 
     def _pad(self, x: np.ndarray, value: float) -> np.ndarray:
@@ -319,7 +317,7 @@ class Sigmoid(Layer):
 
     def __init__(self) -> None:
         super().__init__()
-        self._y = np.empty(0, np.float32)
+        self._y: np.ndarray = np.empty(0, np.float32)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         # by way of tanh, which overflows for no x: sigmoid(x) = (1 + tanh(x / 2)) / 2
@@ -327,7 +325,7 @@ class Sigmoid(Layer):
         return self._y
 
     def backward(self, dy: np.ndarray, input_gradient: bool = True) -> np.ndarray | None:
-        return dy * self._y * (1 - self._y)
+        return dy * (self._y * (1 - self._y))
 
 
 class Flatten(Layer):

@@ -19,8 +19,8 @@ def softmax(z: np.ndarray) -> np.ndarray:
 def softmax_cross_entropy(z: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
     """Loss of logits against the true classes, and its gradient.
 
-    Summed over the batch, loss = -log p[label]; its gradient by z is simply p - 1[label]: softmax and
-    logarithm undo each other (Goodfellow et al., "Deep Learning", 6.2.2.3).
+    Summed over the batch, loss = -log p[label]; its gradient by z is simply p - 1[label]: softmax
+    and logarithm undo each other (Goodfellow et al., "Deep Learning", 6.2.2.3).
 
     Parameters
     ----------

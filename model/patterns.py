@@ -1,10 +1,10 @@
 """The 4×4 black-and-white pictures of the paper's task, made rather than collected.
 
 Four classes: a cross, a ring, a horizontal line, a vertical line. Cross and ring fill the picture,
-a line stands at any of four places. Noise turns over up to one pixel,
-white to black or black to white, and makes black a little brighter and white a little darker, so that
-hardly two pictures are the same. Clean shapes of different classes differ in six pixels or more, so
-that noise makes none of them ambiguous.
+a line stands at any of four places. Noise turns over up to one pixel, white to black or black to
+white, and makes black a little brighter and white a little darker, so that hardly two pictures are
+the same. Clean shapes of different classes differ in six pixels or more, so that noise makes none
+of them ambiguous.
 
 After "Pattern Recognition using Convolutional Neural Networks in Python" (Chan, Fallar, Ramos,
 Sese; De La Salle University), whose picture is the 4×4 cross.

@@ -1,10 +1,10 @@
 """From a trained network to int8, by TensorFlow Lite's rules.
 
-Activations are affine, ``real = scale * (stored - zero_point)``, over the range that calibration saw,
-stretched to hold 0 exactly. Weights are symmetric in -127 .. 127, with a scale for each output
-channel of a convolution and one for all of a dense layer. A bias is int32 with the scale of the
-products that it joins. ReLU becomes the clamp of the layer before it; softmax is appended, so that
-the file is a complete classifier.
+Activations are affine, ``real = scale * (stored - zero_point)``, over the range that calibration
+saw, stretched to hold 0 exactly. Weights are symmetric in -127 .. 127, with a scale for each
+output channel of a convolution and one for all of a dense layer. A bias is int32 with the scale of
+the products that it joins. ReLU becomes the clamp of the layer before it; softmax is appended, so
+that the file is a complete classifier.
 
 Sources: TensorFlow Lite 8-bit quantization specification; Jacob et al., "Quantization and Training
 of Neural Networks for Efficient Integer-Arithmetic-Only Inference" (2018), sections 2 and 3.
@@ -86,9 +86,7 @@ def _int32_bias(bias: np.ndarray, scale_in: float, weight_scale: np.ndarray) -> 
     return np.clip(exact, -(2**31), 2**31 - 1).astype(np.int32)
 
 
-def quantize(
-    network: Network, x: np.ndarray, name: str, labels: tuple[str, ...] = ()
-) -> Graph:
+def quantize(network: Network, x: np.ndarray, name: str, labels: tuple[str, ...] = ()) -> Graph:
     """The int8 graph of a trained network.
 
     Parameters

@@ -199,9 +199,10 @@ def _clamp(activation: Activation, scale: np.float32, zero_point: int) -> tuple[
 def requantization(graph: Graph, operator: Operator) -> Requantization:
     """Multipliers, shifts, zero points and clamp of a layer with weights.
 
-    The factor of an output channel is s_in * s_w / s_out, in float64 throughout, for fully connected
-    layers too. (TensorFlow Lite's older ``GetQuantizedConvolutionMultipler`` rounded s_in * s_w to
-    float32 for these; the TFLM that we are held to does not, see ``tests/model/test_reference.py``.)
+    The factor of an output channel is s_in * s_w / s_out, in float64 throughout, for fully
+    connected layers too. (TensorFlow Lite's older ``GetQuantizedConvolutionMultipler`` rounded
+    s_in * s_w to float32 for these; the TFLM that we are held to does not, see
+    ``tests/model/test_reference.py``.)
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Reading and writing `.tflite` files.
 
 A `.tflite` file is a FlatBuffer (schema: TensorFlow Lite ``schema.fbs``, version 3), behind which
-labels may be appended (`model.associated_files`). `decode` trusts nothing in it: every index, length
-and shape is checked before it is used, and what comes out has passed `model.validation`.
+labels may be appended (`model.associated_files`). `decode` trusts nothing in it: every index,
+length and shape is checked before it is used, and what comes out has passed `model.validation`.
 """
 
 from __future__ import annotations
@@ -593,9 +593,7 @@ class _Writer:
         return getattr(tflite, f"{table}End")(self._builder)
 
     @staticmethod
-    def _window_fields(
-        kind: OperatorKind, options: WindowOptions
-    ) -> dict[str, int | float | bool]:
+    def _window_fields(kind: OperatorKind, options: WindowOptions) -> dict[str, int | float | bool]:
         fields: dict[str, int | float | bool] = {
             "Padding": _code(_PADDINGS, options.padding),
             "StrideW": options.stride_w,

@@ -105,9 +105,7 @@ def fit(
             step += 1
             loss, correct, seen = loss + batch_loss, correct + batch_correct, seen + len(chosen)
             if progress is not None:
-                progress(
-                    Progress(step, steps, epoch, settings.epochs, loss / seen, correct / seen)
-                )
+                progress(Progress(step, steps, epoch, settings.epochs, loss / seen, correct / seen))
 
 
 def _gradients(network: Network, x: np.ndarray, y: np.ndarray) -> tuple[float, int]:

@@ -67,9 +67,7 @@ class _Layer:
     def constant(self, position: int, role: str, dtype: str) -> Tensor:
         self.require(self.has(position), f"no {role}")
         tensor = self.graph.tensors[self.operator.inputs[position]]
-        self.require(
-            tensor.dtype == dtype, f"{role} of type {tensor.dtype}; only int8 models run"
-        )
+        self.require(tensor.dtype == dtype, f"{role} of type {tensor.dtype}; only int8 models run")
         self.require(tensor.data is not None, f"its {role} must be a constant")
         return tensor
 
@@ -107,7 +105,8 @@ def _check_quantization(tensor: Tensor) -> None:
         axis = quantization.axis
         if not 0 <= axis < len(tensor.shape) or tensor.shape[axis] != len(scale):
             raise ModelError(
-                f"{where}: {len(scale)} scales do not fit dimension {axis} of {_shape(tensor.shape)}"
+                f"{where}: {len(scale)} scales do not fit dimension {axis} "
+                f"of {_shape(tensor.shape)}"
             )
     if tensor.dtype == "int8" and not np.all((zero_point >= -128) & (zero_point <= 127)):
         raise ModelError(f"{where}: a zero point is outside -128 to 127")
@@ -410,6 +409,4 @@ def validate(graph: Graph) -> None:
     if graph.outputs[0] not in known - set(graph.inputs):
         raise ModelError("nothing writes the output")
     if graph.labels and len(graph.labels) != graph.output.shape[-1]:
-        raise ModelError(
-            f"{len(graph.labels)} labels for {graph.output.shape[-1]} output channels"
-        )
+        raise ModelError(f"{len(graph.labels)} labels for {graph.output.shape[-1]} output channels")

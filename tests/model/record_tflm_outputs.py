@@ -1,6 +1,6 @@
 """Write what TFLM says about the models that come along: run after a change of the zoo.
 
-    python tests/model/record_tflm_outputs.py
+python tests/model/record_tflm_outputs.py
 """
 
 from __future__ import annotations

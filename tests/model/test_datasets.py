@@ -76,9 +76,7 @@ def test_npz_with_x_and_y_is_split(tmp_path):
 def test_npz_with_int8_is_taken_as_it_is(tmp_path):
     x, y = _arrays()
     np.savez(tmp_path / "mine.npz", x=datasets.to_int8(x)[..., 0], y=y)
-    assert np.array_equal(
-        datasets.samples(tmp_path / "mine.npz").x, datasets.to_int8(x)[..., 0]
-    )
+    assert np.array_equal(datasets.samples(tmp_path / "mine.npz").x, datasets.to_int8(x)[..., 0])
     assert datasets.load(tmp_path / "mine.npz").shape == (6, 5, 1)
 
 

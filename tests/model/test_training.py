@@ -83,8 +83,11 @@ def test_quantised_network_follows_the_float_one():
     actual = (stored - quantization.zero_point[0]) * quantization.scale[0]
     expected = network.predict(x)
     assert np.abs(actual - expected).max() < 0.05 * np.ptp(expected)
-    fused = [operator.options.activation for operator in graph.operators if operator.name in
-             ("conv1", "conv2", "conv3", "dense1", "dense2")]
+    fused = [
+        operator.options.activation
+        for operator in graph.operators
+        if operator.name in ("conv1", "conv2", "conv3", "dense1", "dense2")
+    ]
     assert fused == [
         Activation.RELU,
         Activation.RELU,
@@ -119,7 +122,8 @@ def test_diverged_network_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "zero_point"), [(0, 6, -128), (-1, 0, 127), (-1, 1, 0), (2, 3, -128), (0, 0, -128)]
+    ("low", "high", "zero_point"),
+    [(0, 6, -128), (-1, 0, 127), (-1, 1, 0), (2, 3, -128), (0, 0, -128)],
 )
 def test_range_holds_zero_exactly(low, high, zero_point):
     scale, actual = Range(low, high).affine()
