@@ -11,12 +11,12 @@ from gateware.interface.layout import TensorLayout
 from host.metadata import ModelCard, SoftmaxCard, TensorCard
 from model.graph import Graph
 
-from .cycles import estimate
+from .cycles import CycleEstimate, Sharing, Work, estimate
 from .errors import CompileError
 from .layers import Layer
 from .loops import Loops
 from .lowering import Lowered, lower
-from .placement import Block, place
+from .placement import Block, bank_shares, place
 from .report import CompiledModel, LayerReport, MemoryBlock
 from .tape_writer import Addresses, tape_bytes, write_layer
 
@@ -53,12 +53,17 @@ def compile(graph: Graph, configuration: EngineConfiguration) -> CompiledModel:
     tape = _write_tape(lowered.layers, loops, addresses, configuration)
     card = _card(graph, lowered, addresses)
     image = build_image(configuration, tape, card.to_dict(), len(sizes))
+    works = [
+        Work(layer, work, configuration, _sharing(layer, tape_range, blocks, configuration))
+        for layer, work, tape_range in zip(lowered.layers, loops, _ranges(sizes))
+    ]
+    predictions = estimate(works, configuration)
     return CompiledModel(
         image=image,
         card=card,
         layers=tuple(
-            _report(layer, work, size, graph, lowered, addresses, configuration)
-            for layer, work, size in zip(lowered.layers, loops, sizes)
+            _report(layer, prediction, size, graph, lowered, addresses, configuration)
+            for layer, prediction, size in zip(lowered.layers, predictions, sizes)
         ),
         memory=_memory(graph, lowered, blocks, image),
         configuration=configuration,
@@ -122,16 +127,37 @@ def _tensor_card(graph: Graph, tensor: int, layout: TensorLayout) -> TensorCard:
     )
 
 
+def _sharing(
+    layer: Layer,
+    tape_range: tuple[int, int],
+    blocks: dict[int, Block],
+    configuration: EngineConfiguration,
+) -> Sharing:
+    source, target = (blocks[view.tensor] for view in (layer.source, layer.target))
+    banks = [
+        bank_shares(*part, configuration)
+        for part in ((source.address, source.end), (target.address, target.end), tape_range)
+    ]
+    return Sharing(
+        source_target=_meeting(banks[0], banks[1]),
+        tape_source=_meeting(banks[2], banks[0]),
+        tape_target=_meeting(banks[2], banks[1]),
+    )
+
+
+def _meeting(one: Sequence[float], other: Sequence[float]) -> float:
+    return sum(a * b for a, b in zip(one, other))
+
+
 def _report(
     layer: Layer,
-    loops: Loops,
+    prediction: CycleEstimate,
     size: int,
     graph: Graph,
     lowered: Lowered,
     addresses: dict[int, int],
     configuration: EngineConfiguration,
 ) -> LayerReport:
-    prediction = estimate(layer, loops, configuration)
     tensor = layer.target.tensor
     multipliers = configuration.lanes * configuration.pixels
     return LayerReport(

@@ -1,31 +1,56 @@
-"""How many cycles a layer will take.
+"""How many cycles each layer will take.
 
-A function a resource. Each counts the cycles for which a layer keeps that resource busy; what works
-at the same time is combined by the greatest, what cannot is added. The constants are the hardware's
-fixed costs.
+A model of the engine with the events that matter: when tape entries arrive in the ring and are
+freed, when pixels arrive, when windows end, when the drain is free. Within a window everything is
+steady, so it is computed for whole tiles at once, apart from the entries, each of which has its
+time. The constants are latencies of the gateware's blocks; what they give is checked against the
+hardware's own counters.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from gateware.interface.configuration import EngineConfiguration
-from gateware.interface.tape import LEVELS, TABLE_WORDS, word_entries
+from gateware.interface.tape import CONTROLS, LEVELS, TABLE_WORDS, word_entries
 
 from .layers import Layer
 from .loops import Loops
 
-#: Cycles that the address generator takes for a run, however short.
-RUN_CYCLES = 4
-#: From the last byte of a window to its first result's way through the requantiser.
-DRAIN_LATENCY = 12
-#: From a tile's last window to the next tile's first product, its parameters being in the ring.
-TILE_CYCLES = 8
-#: From a layer's last result to the next layer's first product, its descriptor being in the ring.
-LAYER_CYCLES = 24
-CONTROL_WORDS = 3
+#: The run generator makes a run every so many cycles at most.
+RUN_CYCLES = 2
+#: Between the last result of a window and the first of the next.
+DRAIN_GAP = 2
+#: From the start to the first tape entry's being available.
+TAPE_LATENCY = 7
+#: From an entry's being freed to the request that fills its place, and its arrival.
+REFILL_LATENCY = 7
+#: From a layer's descriptor to its start, and from there to the first pixel.
+START_LATENCY = 2
+PIXEL_LATENCY = 14
+#: From a window's last step to the byte in memory, without waiting for other results.
+RESULT_LATENCY = 28
+#: Bytes that a pixel stream buffers, less those under way (:mod:`gateware.engine.pixel_buffers`).
+BUFFER_BYTES = 512
+
+Times = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """How often two clients' accesses to memory meet in one bank, if they come together: 0 to 1.
+
+    A write goes before a pixel read, and both before the tape.
+    """
+
+    source_target: float = 0.0
+    tape_source: float = 0.0
+    tape_target: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -35,7 +60,7 @@ class CycleEstimate:
     Attributes
     ----------
     cycles : int
-        All of them.
+        From the layer before to this one's last result.
     multipliers, port, requantiser, tape : int
         For which each resource is busy.
     """
@@ -48,7 +73,7 @@ class CycleEstimate:
 
     @property
     def bound(self) -> str:
-        """The resource that the layer waits for most."""
+        """The resource that is busy longest."""
         busy = {
             "multipliers": self.multipliers,
             "port": self.port,
@@ -58,81 +83,177 @@ class CycleEstimate:
         return max(busy, key=lambda name: busy[name])
 
 
-def estimate(layer: Layer, loops: Loops, configuration: EngineConfiguration) -> CycleEstimate:
-    """Predict ``layer``'s cycles."""
-    compute = window_cycles(loops)
-    port = port_cycles(layer, loops, configuration)
-    drain = drain_cycles(loops, configuration)
-    tape = tile_tape_cycles(layer, loops, configuration)
-    windows = loops.windows * max(compute, port / loops.windows, drain)
-    tile = windows + exposed_tape_cycles(layer, loops, tape, configuration) + TILE_CYCLES
-    head = descriptor_cycles(layer, configuration)
-    cycles = loops.tiles * tile + head + drain + DRAIN_LATENCY + LAYER_CYCLES
-    return CycleEstimate(
-        cycles=round(cycles),
-        multipliers=loops.tiles * loops.windows * compute,
-        port=loops.tiles * round(port),
-        requantiser=loops.tiles * loops.windows * drain,
-        tape=loops.tiles * tape + head,
-    )
+@dataclass(frozen=True)
+class Work:
+    """A layer with what the cycle model needs to know of it."""
+
+    layer: Layer
+    loops: Loops
+    configuration: EngineConfiguration
+    sharing: Sharing = Sharing()
+
+    @property
+    def drain(self) -> int:
+        """Cycles from one window's results to the next's, if the requantiser has no pause."""
+        return self.loops.results * self.configuration.requantizer_passes + DRAIN_GAP
+
+    @cached_property
+    def port(self) -> float:
+        """Cycles for which a tile's windows hold the memory port.
+
+        A beat serves each slot one word, a cycle a slot. Where any slot's run begins within a
+        word, the run may touch one word more. Writes to the same bank go first.
+        """
+        loops, word = self.loops, self.configuration.word_bytes
+        kernel, pitch = self.layer.kernel, self.layer.source.pixel_pitch
+        if self.layer.mode.channel_wise:
+            runs = loops.windows * max(kernel.width, RUN_CYCLES) * loops.kernel_rows
+        else:
+            pixels = np.arange(loops.groups * self.configuration.pixels).reshape(loops.groups, -1)
+            begin = (pixels * kernel.stride_w - kernel.left) * pitch % word
+            words = (begin.max(axis=1) + loops.run_bytes - 1) // word + 1
+            line = int(np.maximum(words * word, RUN_CYCLES).sum())
+            runs = line * loops.lines * loops.kernel_rows
+        return runs + self.sharing.source_target * loops.windows * loops.results
+
+    @property
+    def period(self) -> float:
+        """Cycles from window to window."""
+        return max(self.loops.taps, self.port / self.loops.windows, self.drain)
+
+    @property
+    def entry_cycles(self) -> float:
+        """Of the tape reader for an entry, while the layer runs."""
+        reads = self.port / self.loops.windows / self.period * self.sharing.tape_source
+        writes = self.loops.results / self.period * self.sharing.tape_target
+        return self.configuration.entry_words / max(0.1, 1 - min(1.0, reads) - min(1.0, writes))
+
+    @property
+    def tile_entries(self) -> int:
+        parameters = self.configuration.lanes * word_entries(self.configuration)
+        return parameters + (self.loops.taps if self.layer.weights is not None else 0)
+
+    @property
+    def head_words(self) -> int:
+        table = TABLE_WORDS if self.layer.epilogue.table is not None else 0
+        return LEVELS + len(CONTROLS) + table
 
 
-def window_cycles(loops: Loops) -> int:
-    """Multiplier steps of a window: a tap a cycle."""
-    return loops.taps
+def estimate(works: Sequence[Work], configuration: EngineConfiguration) -> list[CycleEstimate]:
+    """Predict the cycles of each layer of a tape."""
+    engine = _Engine(configuration)
+    estimates = []
+    for work in works:
+        begin = engine.time
+        engine.run(work)
+        tiles, loops = work.loops.tiles, work.loops
+        entries = tiles * work.tile_entries + work.head_words * word_entries(configuration)
+        estimates.append(
+            CycleEstimate(
+                cycles=round(engine.time) - round(begin),
+                multipliers=tiles * loops.windows * loops.taps,
+                port=round(tiles * work.port),
+                requantiser=tiles * loops.windows * work.drain,
+                tape=round(entries * work.entry_cycles),
+            )
+        )
+    return estimates
 
 
-def drain_cycles(loops: Loops, configuration: EngineConfiguration) -> int:
-    """Requantiser cycles of a window's results."""
-    return loops.results * configuration.requantizer_passes
+class _Ring:
+    """When tape entries arrive in the weight ring.
 
-
-def port_cycles(layer: Layer, loops: Loops, configuration: EngineConfiguration) -> float:
-    """Cycles for which the fetcher of a tile holds its memory port.
-
-    A beat serves each slot one word, a cycle a slot. Where any slot's run begins within a word, the
-    run may touch one word more.
+    The reader fetches one entry after the other, at ``cycles`` each, but waits until the entry a
+    ring's length before has been freed.
     """
-    if layer.mode.channel_wise:
-        beat = layer.kernel.width
-        return loops.windows * loops.kernel_rows * max(beat, RUN_CYCLES)
-    word = configuration.word_bytes
-    step = layer.kernel.stride_w * layer.source.pixel_pitch
-    pixels = np.arange(loops.groups * configuration.pixels).reshape(loops.groups, -1)
-    begin = (pixels * step - layer.kernel.left * layer.source.pixel_pitch) % word
-    words = ((begin.max(axis=1) + loops.run_bytes - 1) // word + 1).astype(np.int64)
-    runs = np.maximum(words * word, RUN_CYCLES).sum()
-    return float(runs) * loops.lines * loops.kernel_rows
+
+    def __init__(self, configuration: EngineConfiguration) -> None:
+        self.cycles: float = configuration.entry_words
+        self.depth = configuration.window_taps
+        #: When the last entries were freed; the next to arrive takes the first one's place.
+        self.freed: Times = np.full(self.depth, -np.inf)
+        self.last_arrival: float = TAPE_LATENCY
+
+    def arrivals(self, count: int) -> Times:
+        """When the next ``count`` entries (at most ``depth``) are there."""
+        index = np.arange(count)
+        may_begin = self.freed[:count] + REFILL_LATENCY
+        may_begin[0] = max(may_begin[0], self.last_arrival) if count else 0
+        slack = np.maximum.accumulate(may_begin - self.cycles * index)
+        return slack + self.cycles * (index + 1)
+
+    def free(self, arrivals: Times, times: Times) -> None:
+        """The entries that arrived at ``arrivals`` were freed at ``times``."""
+        self.last_arrival = float(arrivals[-1])
+        self.freed = np.concatenate([self.freed[len(times) :], times])
 
 
-def tile_tape_cycles(layer: Layer, loops: Loops, configuration: EngineConfiguration) -> int:
-    """Cycles that the tape reader takes for a tile's parameters and weights."""
-    entries = configuration.lanes * word_entries(configuration)
-    if layer.weights is not None:
-        entries += loops.taps
-    return entries * configuration.entry_words
+def _in_turn(ready: Times, begin: float, step: float = 1.0) -> Times:
+    """Ends of actions of ``step`` cycles, one after the other, none before its input is ready."""
+    index = np.arange(len(ready))
+    slack = np.maximum.accumulate(np.maximum(ready, begin) - step * index)
+    return slack + step * (index + 1)
 
 
-def exposed_tape_cycles(
-    layer: Layer, loops: Loops, tape: int, configuration: EngineConfiguration
-) -> float:
-    """Cycles of a tile for which the multipliers wait for its weights.
+class _Engine:
+    def __init__(self, configuration: EngineConfiguration) -> None:
+        self.configuration = configuration
+        self.ring = _Ring(configuration)
+        self.time: float = 0
+        self.buffer_bytes = BUFFER_BYTES - 12 * configuration.word_bytes - 4
 
-    The ring's room beyond this tile is filled while it is in use, the rest as its last window frees
-    entry by entry.
-    """
-    if layer.weights is None:
-        return 0
-    room = max(0, configuration.ring_entries - loops.taps) * configuration.entry_words
-    hidden = loops.taps
-    if loops.windows > 1:
-        hidden += min(room, (loops.windows - 1) * loops.taps)
-    return max(0, tape - hidden)
+    def run(self, work: Work) -> None:
+        """A layer, from its descriptor to its last result."""
+        self.ring.cycles = work.entry_cycles
+        table = work.layer.epilogue.table is not None
+        self._words(LEVELS + len(CONTROLS))
+        self.time += START_LATENCY
+        # The fetcher works ahead from here on, as far as its buffers reach.
+        fetched = self.time + PIXEL_LATENCY
+        window_port = work.port / work.loops.windows
+        if table:
+            self._words(TABLE_WORDS)
+        drained = 0.0
+        for _ in range(work.loops.tiles):
+            # The requantiser's memory takes a word in two halves.
+            self._words(self.configuration.lanes, extra=1)
+            first = max(drained, fetched + window_port, self.time + work.loops.taps)
+            end = self._windows(work, first)
+            end = max(end, fetched + work.port)
+            fetched = max(fetched + work.port, end - self.buffer_bytes)
+            drained = end + work.drain
+            self.time = end
+        self.time += work.loops.results * self.configuration.requantizer_passes + RESULT_LATENCY
 
+    def _words(self, count: int, extra: int = 0) -> None:
+        """Take ``count`` words off the ring."""
+        entries = word_entries(self.configuration)
+        while count:
+            now = min(count, self.ring.depth // (2 * entries))
+            arrivals = self.ring.arrivals(now * entries)
+            times = _in_turn(arrivals, self.time, 1 + extra / entries)
+            self.ring.free(arrivals, times)
+            self.time = float(times[-1])
+            count -= now
 
-def descriptor_cycles(layer: Layer, configuration: EngineConfiguration) -> int:
-    """Cycles for the layer's descriptor and table."""
-    words = LEVELS + CONTROL_WORDS
-    if layer.epilogue.table is not None:
-        words += TABLE_WORDS
-    return words * word_entries(configuration) * configuration.entry_words
+    def _windows(self, work: Work, first: float) -> float:
+        """A tile's windows; the first does not end before ``first``."""
+        loops = work.loops
+        if work.layer.weights is None:
+            return first + (loops.windows - 1) * work.period
+        if loops.windows == 1:
+            begin, left = self.time, loops.taps
+            pace = max(1.0, work.port / loops.taps)
+            while left:
+                now = min(left, self.ring.depth // 2)
+                arrivals = self.ring.arrivals(now)
+                times = _in_turn(arrivals, begin, pace)
+                self.ring.free(arrivals, times)
+                begin, left = float(times[-1]), left - now
+            return max(begin, first)
+        arrivals = self.ring.arrivals(loops.taps)
+        end_of_first = max(first, float(_in_turn(arrivals, self.time)[-1]))
+        end = end_of_first + (loops.windows - 1) * work.period
+        to_end = work.period / loops.taps * np.arange(loops.taps - 1, -1, -1, dtype=np.float64)
+        self.ring.free(arrivals, end - to_end)
+        return end

@@ -196,3 +196,13 @@ class _Placement:
 
 def _common(one: range, other: range) -> int:
     return len(set(one) & set(other))
+
+
+def bank_shares(begin: int, end: int, configuration: EngineConfiguration) -> list[float]:
+    """Part of the addresses from ``begin`` to ``end`` that each bank holds."""
+    bank = configuration.bank_bytes
+    parts = [
+        max(0, min(end, (index + 1) * bank) - max(begin, index * bank))
+        for index in range(configuration.banks)
+    ]
+    return [part / (end - begin) for part in parts]
