@@ -58,8 +58,11 @@ class Writer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        level = Signal(Level)
-        is_output = self._loops(m, level)
+        # The loops stand still for a cycle after each result, in which what they say is registered:
+        # no result waits for a comparison.
+        level, is_output = Signal(Level), Signal()
+        next_level, next_is_output = self._loops(m)
+        m.d.sync += [level.eq(next_level), is_output.eq(next_is_output)]
         address = self._address(m, level)
         m.d.comb += [
             self.writes.valid.eq(self.results.valid & is_output),
@@ -69,9 +72,10 @@ class Writer(wiring.Component):
         self._search(m)
         return m
 
-    def _loops(self, m: Module, level: Signal) -> Signal:
+    def _loops(self, m: Module) -> tuple[Signal, Signal]:
         """Count the loops down; say which advances and whether the result is one of the output."""
         layer = self.layer
+        level = Signal(Level)
         lanes, pixels = self.configuration.lanes, self.configuration.pixels
         index = Signal(range(lanes))  # of the lane within its slot
         lane = Signal(range(lanes))
@@ -141,7 +145,7 @@ class Writer(wiring.Component):
         ]
         is_output = Signal()
         m.d.comb += is_output.eq(~lane_beyond & ~slot_beyond)
-        return is_output
+        return level, is_output
 
     def _address(self, m: Module, level: Signal) -> Signal:
         bits = (self.configuration.memory_bytes - 1).bit_length()

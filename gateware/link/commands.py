@@ -151,16 +151,14 @@ class CommandHandler(wiring.Component):
         m.d.comb += requests.address.eq(index)
 
         beyond = Signal()
-        in_image = Signal()
+        in_image = Signal(reset_less=True)
         at_end = Signal()
         m.d.comb += [
             beyond.eq(far | (address >= self._memory_bytes)),
-            in_image.eq(address < image_end),
             at_end.eq(index == end),
         ]
-
-        checking = Signal()
-        m.d.comb += checking.eq(~replying)
+        # A cycle late, for its long carry chain.
+        m.d.sync += in_image.eq(address < image_end)
 
         def put(value: Value | Status, then: str | None = None) -> None:
             """Add a byte to the reply and to its CRC."""
@@ -211,7 +209,7 @@ class CommandHandler(wiring.Component):
                 with m.If(taken):
                     step()
                     with m.If(index[2]):
-                        m.next = "Judge"
+                        m.next = "Compare with the image's end"
                         with m.If(replying):
                             m.next = "Put the status"
                 with m.Else():
@@ -219,6 +217,8 @@ class CommandHandler(wiring.Component):
 
         def judge() -> None:
             payload_bytes = {Opcode.READ: 1, Opcode.RUN: 2}
+            with m.State("Compare with the image's end"):
+                m.next = "Judge"
             with m.State("Judge"):
                 with m.If(unknown):
                     conclude(Status.BAD_OPCODE)
@@ -251,7 +251,7 @@ class CommandHandler(wiring.Component):
                 conclude(Status.BUSY)
             with m.Else():
                 m.d.sync += [self.valid.eq(0), image_end.eq(address), address.eq(0)]
-                m.next = "Ask for a byte"
+                m.next = "Begin the check"
 
         def judge_result() -> None:
             m.next = "Wait for the engine"
@@ -303,6 +303,8 @@ class CommandHandler(wiring.Component):
             with m.State("Wait for the engine"):
                 with m.If(~self.engine.busy):
                     conclude(Status.OK)
+            with m.State("Begin the check"):
+                m.next = "Ask for a byte"
             with m.State("Conclude the check"):
                 conclude(Status.CRC_MISMATCH)
                 with m.If(crc.match):

@@ -207,16 +207,15 @@ class Scratchpad(wiring.Component):
         address = Signal(self.address_bits, reset_less=True)
         request, bus = self.tape.request, self.host.request
         accept = Signal()
-        host_read = Signal()
         m.d.comb += [
             accept.eq(~valid | granted),
             request.ready.eq(accept),
-            host_read.eq(accept & ~request.valid),
-            bus.ready.eq(Mux(bus.p.write, ~self.results.valid, host_read)),
+            # A host read does not wait for a grant: no handshake crosses from here to the link.
+            bus.ready.eq(Mux(bus.p.write, ~self.results.valid, ~valid & ~request.valid)),
         ]
         with m.If(accept):
             m.d.sync += [
-                valid.eq(request.valid | (bus.valid & ~bus.p.write)),
+                valid.eq(request.valid | (~valid & bus.valid & ~bus.p.write)),
                 host.eq(~request.valid),
                 address.eq(Mux(request.valid, request.p.address, bus.p.address[self.lane_bits :])),
             ]
