@@ -306,4 +306,4 @@ def _load_folder(path: Path) -> Dataset:
         ]
     ).reshape(len(pictures), *side, len(mode))
     labels = tuple(folder.name for folder in folders)
-    return _split(path.name, x, np.array(y, np.int64), labels, source=str(path))
+    return _split(path.resolve().name, x, np.array(y, np.int64), labels, source=str(path))
