@@ -19,7 +19,7 @@ import numpy.typing as npt
 from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.tape import CONTROLS, LEVELS, TABLE_WORDS, word_entries
 
-from .layers import Layer
+from .layers import Layer, Mode
 from .loops import Loops
 
 #: The run generator makes a run every so many cycles at most.
@@ -33,8 +33,10 @@ REFILL_LATENCY = 7
 #: From a layer's descriptor to its start, and from there to the first pixel.
 START_LATENCY = 2
 PIXEL_LATENCY = 14
-#: From a window's last step to the byte in memory, without waiting for other results.
-RESULT_LATENCY = 28
+#: From a window's last step to its sums or its greatest byte.
+MULTIPLIER_LATENCY, POOL_LATENCY = 4, 2
+#: From there to the last result's being in memory, but for the results before it.
+RESULT_LATENCY = 21
 #: Bytes that a pixel stream buffers, less those under way (:mod:`gateware.engine.pixel_buffers`).
 BUFFER_BYTES = 512
 
@@ -101,18 +103,22 @@ class Work:
     def port(self) -> float:
         """Cycles for which a tile's windows hold the memory port.
 
-        A beat serves each slot one word, a cycle a slot. Where any slot's run begins within a
-        word, the run may touch one word more. Writes to the same bank go first.
+        A beat serves each slot one word, a cycle a slot. A run that begins within a word may touch
+        one word more; where the slots are not aligned alike, one of them is taken to. Writes to
+        the same bank go first.
         """
         loops, word = self.loops, self.configuration.word_bytes
         kernel, pitch = self.layer.kernel, self.layer.source.pixel_pitch
         if self.layer.mode.channel_wise:
             runs = loops.windows * max(kernel.width, RUN_CYCLES) * loops.kernel_rows
         else:
-            pixels = np.arange(loops.groups * self.configuration.pixels).reshape(loops.groups, -1)
-            begin = (pixels * kernel.stride_w - kernel.left) * pitch % word
-            words = (begin.max(axis=1) + loops.run_bytes - 1) // word + 1
-            line = int(np.maximum(words * word, RUN_CYCLES).sum())
+            words, rest = divmod(loops.run_bytes - 1, word)
+            if kernel.stride_w * pitch % word:
+                tails = loops.groups * (rest != 0)
+            else:
+                begin = (self.configuration.pixels * np.arange(loops.groups) - kernel.left) * pitch
+                tails = int(np.count_nonzero(begin % word + rest >= word))
+            line = loops.groups * max((words + 1) * word, RUN_CYCLES) + tails * word
             runs = line * loops.lines * loops.kernel_rows
         return runs + self.sharing.source_target * loops.windows * loops.results
 
@@ -210,20 +216,24 @@ class _Engine:
         self.time += START_LATENCY
         # The fetcher works ahead from here on, as far as its buffers reach.
         fetched = self.time + PIXEL_LATENCY
-        window_port = work.port / work.loops.windows
+        loops = work.loops
+        window_port = work.port / loops.windows
+        ahead = window_port / loops.taps * min(self.buffer_bytes, loops.windows * loops.taps)
         if table:
             self._words(TABLE_WORDS)
         drained = 0.0
-        for _ in range(work.loops.tiles):
+        for _ in range(loops.tiles):
             # The requantiser's memory takes a word in two halves.
             self._words(self.configuration.lanes, extra=1)
-            first = max(drained, fetched + window_port, self.time + work.loops.taps)
-            end = self._windows(work, first)
-            end = max(end, fetched + work.port)
-            fetched = max(fetched + work.port, end - self.buffer_bytes)
-            drained = end + work.drain
-            self.time = end
-        self.time += work.loops.results * self.configuration.requantizer_passes + RESULT_LATENCY
+            begin = self.time
+            first = max(drained, fetched + window_port, begin + loops.taps)
+            # At best the buffers are full when the first window begins.
+            fetched = max(fetched, begin - ahead) + work.port
+            self.time = self._windows(work, first, fetched)
+            fetched = max(fetched, self.time - ahead)
+            drained = self.time + work.drain
+        self.time += POOL_LATENCY if work.layer.mode is Mode.POOL else MULTIPLIER_LATENCY
+        self.time += loops.results * self.configuration.requantizer_passes + RESULT_LATENCY
 
     def _words(self, count: int, extra: int = 0) -> None:
         """Take ``count`` words off the ring."""
@@ -236,11 +246,15 @@ class _Engine:
             self.time = float(times[-1])
             count -= now
 
-    def _windows(self, work: Work, first: float) -> float:
-        """A tile's windows; the first does not end before ``first``."""
+    def _windows(self, work: Work, first: float, last: float) -> float:
+        """A tile's windows: the first does not end before ``first``, nor the last before ``last``.
+
+        Returns when the last one ends.
+        """
         loops = work.loops
+        others = (loops.windows - 1) * max(loops.taps, work.drain)
         if work.layer.weights is None:
-            return first + (loops.windows - 1) * work.period
+            return max(first + others, last)
         if loops.windows == 1:
             begin, left = self.time, loops.taps
             pace = max(1.0, work.port / loops.taps)
@@ -250,10 +264,10 @@ class _Engine:
                 times = _in_turn(arrivals, begin, pace)
                 self.ring.free(arrivals, times)
                 begin, left = float(times[-1]), left - now
-            return max(begin, first)
+            return max(begin, first, last)
         arrivals = self.ring.arrivals(loops.taps)
         end_of_first = max(first, float(_in_turn(arrivals, self.time)[-1]))
-        end = end_of_first + (loops.windows - 1) * work.period
+        end = max(end_of_first + others, last)
         to_end = work.period / loops.taps * np.arange(loops.taps - 1, -1, -1, dtype=np.float64)
         self.ring.free(arrivals, end - to_end)
         return end
