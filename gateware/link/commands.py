@@ -157,16 +157,25 @@ class CommandHandler(wiring.Component):
             beyond.eq(far | (address >= self._memory_bytes)),
             at_end.eq(index == end),
         ]
-        # A cycle late, for its long carry chain.
-        m.d.sync += in_image.eq(address < image_end)
+        # A cycle late, to keep comparisons apart from what they decide.
+        fits = Signal(reset_less=True)
+        outside = Signal(reset_less=True)
+        m.d.sync += [
+            in_image.eq(address < image_end),
+            outside.eq(far | (address > self._memory_bytes)),
+        ]
+        for code in Opcode:
+            bytes_ = REQUEST_HEADER_BYTES + {Opcode.READ: 1, Opcode.RUN: 2}.get(code, 0)
+            with m.If(opcode == code):
+                m.d.sync += fits.eq(end == bytes_ if code != Opcode.WRITE else end != bytes_)
 
-        def put(value: Value | Status, then: str | None = None) -> None:
+        sources: list[tuple[Signal, Value]] = []
+
+        def put(value: Value) -> None:
             """Add a byte to the reply and to its CRC."""
-            m.d.comb += [reply.i.valid.eq(crc.i.ready), reply.i.p.data.eq(value)]
-            m.d.comb += [crc.i.valid.eq(1), crc.i.payload.eq(value)]
-            if then is not None:
-                with m.If(crc.i.ready):
-                    m.next = then
+            chosen = Signal(name=f"put_{len(sources)}")
+            sources.append((chosen, value))
+            m.d.comb += [chosen.eq(1), reply.i.valid.eq(crc.i.ready), crc.i.valid.eq(1)]
 
         def step() -> None:
             m.d.sync += index.eq(index + 1)
@@ -209,29 +218,25 @@ class CommandHandler(wiring.Component):
                 with m.If(taken):
                     step()
                     with m.If(index[2]):
-                        m.next = "Compare with the image's end"
+                        m.next = "Compare"
                         with m.If(replying):
                             m.next = "Put the status"
                 with m.Else():
                     m.next = "Take a header byte"
 
         def judge() -> None:
-            payload_bytes = {Opcode.READ: 1, Opcode.RUN: 2}
-            with m.State("Compare with the image's end"):
+            with m.State("Compare"):
                 m.next = "Judge"
             with m.State("Judge"):
                 with m.If(unknown):
                     conclude(Status.BAD_OPCODE)
+                with m.Elif(~fits):
+                    conclude(Status.BAD_LENGTH)
                 with m.Else():
                     with m.Switch(opcode):
                         for code in Opcode:
-                            length = REQUEST_HEADER_BYTES + payload_bytes.get(code, 0)
-                            fits = end == length if code != Opcode.WRITE else end != length
                             with m.Case(code):
-                                with m.If(~fits):
-                                    conclude(Status.BAD_LENGTH)
-                                with m.Else():
-                                    judge_opcode[code]()
+                                judge_opcode[code]()
 
         def judge_info() -> None:
             conclude(Status.OK)
@@ -245,7 +250,7 @@ class CommandHandler(wiring.Component):
             m.next = "Take the payload"
 
         def judge_check() -> None:
-            with m.If(far | (address > self._memory_bytes)):
+            with m.If(outside):
                 conclude(Status.BAD_ADDRESS)
             with m.Elif(self.engine.busy):
                 conclude(Status.BUSY)
@@ -398,8 +403,9 @@ class CommandHandler(wiring.Component):
         def static(place: Value) -> Value:
             """A truth table for each bit: a memory would become a block RAM."""
             return Cat(
-                Const(sum((byte >> bit & 1) << at for at, byte in enumerate(static_bytes)), 64)
-                .bit_select(place, 1)
+                Const(
+                    sum((byte >> bit & 1) << at for at, byte in enumerate(static_bytes)), 64
+                ).bit_select(place, 1)
                 for bit in range(8)
             )
 
@@ -461,6 +467,12 @@ class CommandHandler(wiring.Component):
             read_memory()
             report()
             end_reply()
+
+        # Smaller than a multiplexer.
+        put_byte = Const(0, 8)
+        for chosen, value in sources:
+            put_byte = put_byte | Mux(chosen, value, 0)
+        m.d.comb += [reply.i.p.data.eq(put_byte), crc.i.payload.eq(put_byte)]
 
         with m.If(self.break_):
             m.d.sync += self.divisor.eq(self._reset_divisor)

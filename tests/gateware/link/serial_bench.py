@@ -170,9 +170,7 @@ class CommandBench:
     async def _serve_engine(self, ctx) -> None:
         engine = self.dut.engine
         while True:
-            layers, cause = await wait_for(
-                ctx, engine.run, engine.layers, engine.stall_cause
-            )
+            layers, cause = await wait_for(ctx, engine.run, engine.layers, engine.stall_cause)
             assert not ctx.get(engine.busy)
             self.runs.append((int(layers), int(cause)))
             ctx.set(engine.busy, 1)

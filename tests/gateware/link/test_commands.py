@@ -18,7 +18,7 @@ from gateware.interface.protocol import (
 )
 from gateware.link.commands import CommandHandler
 
-IMAGE = with_crc(random.Random(10).randbytes(296))
+IMAGE = with_crc(random.Random(10).randbytes(96))
 
 
 def test_info() -> None:
@@ -41,13 +41,13 @@ def test_info() -> None:
 
 
 @pytest.mark.parametrize("stall", [0, 0.6])
-@pytest.mark.parametrize("memory_bytes", [777, 1024, 70000])
+@pytest.mark.parametrize("memory_bytes", [777, 70000])
 def test_write_and_read(memory_bytes: int, stall: float) -> None:
     bench = CommandBench(seed=11, memory_bytes=memory_bytes, stall=stall)
     rng = random.Random(12)
 
     async def host(ctx) -> None:
-        for length in (1, 2, rng.randrange(3, 40), MAX_PAYLOAD):
+        for length in (1, rng.randrange(3, 20), MAX_PAYLOAD):
             for address in (0, rng.randrange(memory_bytes - length), memory_bytes - length):
                 expected = bytearray(bench.memory)
                 data = rng.choice([bytes(length), rng.randbytes(length)])
@@ -61,7 +61,7 @@ def test_write_and_read(memory_bytes: int, stall: float) -> None:
     bench.run(host)
 
 
-@pytest.mark.parametrize("memory_bytes", [777, 1024, 70000, 1 << 17])
+@pytest.mark.parametrize("memory_bytes", [777, 1 << 17])
 def test_addresses_outside_the_memory_are_refused(memory_bytes: int) -> None:
     bench = CommandBench(memory_bytes=memory_bytes)
     memory = bytes(bench.memory)
@@ -134,7 +134,7 @@ def test_check() -> None:
     bench = CommandBench(seed=13)
 
     async def host(ctx) -> None:
-        for image in (IMAGE, with_crc(b"\0"), with_crc(bench.rng.randbytes(996))):
+        for image in (IMAGE, with_crc(b"\0"), with_crc(bench.rng.randbytes(40))):
             await bench.upload(ctx, image)
             assert ctx.get(bench.dut.valid)
             found = Info.unpack((await bench.ask(ctx, Opcode.INFO)).payload)
@@ -158,10 +158,10 @@ def test_refused_check_keeps_the_image() -> None:
     async def host(ctx) -> None:
         await bench.upload(ctx, IMAGE)
         assert (await bench.ask(ctx, Opcode.CHECK, 1001)).status == Status.BAD_ADDRESS
-        assert (await bench.ask(ctx, Opcode.CHECK, 300, b"\0")).status == Status.BAD_LENGTH
+        assert (await bench.ask(ctx, Opcode.CHECK, 100, b"\0")).status == Status.BAD_LENGTH
         bench.run_cycles = 3000
         assert (await bench.ask(ctx, Opcode.RUN, 0, b"\0\0")).status == Status.OK
-        assert (await bench.ask(ctx, Opcode.CHECK, 300)).status == Status.BUSY
+        assert (await bench.ask(ctx, Opcode.CHECK, 100)).status == Status.BUSY
         assert ctx.get(bench.dut.valid)
         found = Info.unpack((await bench.ask(ctx, Opcode.INFO)).payload)
         assert found.image_bytes == len(IMAGE)
@@ -244,23 +244,23 @@ def damaged_frames(rng: random.Random) -> list[bytes]:
     frames = [b"\0", b"\0\0\0"]
     for length in range(0, 9):
         frames.append(cobs_encode(with_crc(rng.randbytes(max(0, length - 4)))[:length]) + b"\0")
-    for at in range(0, len(good) - 1, 2):
+    for at in range(0, len(good) - 1, 6):
         flipped = bytearray(good)
         flipped[at] ^= 1 << rng.randrange(8)
         frames.append(bytes(flipped))
         frames.append(good[:at] + b"\0")
         frames.append(good[at + 1 :])
     # Longer than a request may be, each with its right CRC, and one that is endless.
-    for excess in (1, 2, 3, 7, 8, 9, 256, 512):
+    for excess in (1, 7, 8, 256):
         header = bytes([201, Opcode.WRITE, 5, 0, 0])
         frame = header + bytes(rng.randrange(1, 256) for _ in range(MAX_PAYLOAD + excess))
         frames.append(cobs_encode(with_crc(frame)) + b"\0")
     frames.append(bytes(rng.randrange(1, 256) for _ in range(700)) + b"\0")
-    frames.extend(rng.randbytes(rng.randrange(30)) + b"\0" for _ in range(40))
+    frames.extend(rng.randbytes(rng.randrange(30)) + b"\0" for _ in range(10))
     return frames
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [16])
 def test_damaged_frames_change_nothing(seed: int) -> None:
     bench = CommandBench(seed, stall=0.1)
     rng = random.Random(seed)
@@ -402,7 +402,7 @@ def test_break_restores_the_divisor_and_ends_a_frame() -> None:
     bench.run(host)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_garbage_never_stops_it(seed: int) -> None:
     """Mutated requests of all kinds; after each delimiter INFO is answered."""
     bench = CommandBench(seed, stall=0.2)
@@ -411,7 +411,7 @@ def test_garbage_never_stops_it(seed: int) -> None:
     async def host(ctx) -> None:
         bench.run_cycles = 300
         await bench.upload(ctx, IMAGE)
-        for sequence in range(60):
+        for sequence in range(25):
             payload = rng.randbytes(rng.choice([0, 1, 2, 30]))
             opcode = rng.randrange(8)
             encoded = request(sequence, opcode, rng.choice([0, 5, 300, 1 << 20]), payload)
@@ -421,14 +421,13 @@ def test_garbage_never_stops_it(seed: int) -> None:
                     mutated[rng.randrange(len(mutated))] = rng.randrange(256)
                 encoded = bytes(mutated)
             await bench.send(ctx, encoded + b"\0")
-            await ctx.tick().repeat(2500)
+            await ctx.tick().repeat(1600)
             bench.replies.clear()
             assert (await bench.ask(ctx, Opcode.INFO)).status == Status.OK
             if ctx.get(bench.dut.valid):
-                end = ctx.get(bench.dut.valid) and Info.unpack(
-                    (await bench.ask(ctx, Opcode.INFO)).payload
-                ).image_bytes
-                assert zlib.crc32(bytes(bench.memory[:end])) == zlib.crc32(with_crc(b""))
+                reply = await bench.ask(ctx, Opcode.INFO)
+                end = Info.unpack(reply.payload).image_bytes
+                assert zlib.crc32(bench.memory[:end]) == zlib.crc32(with_crc(b""))
 
     bench.run(host)
 

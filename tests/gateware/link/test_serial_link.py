@@ -156,5 +156,3 @@ class LineBench:
         simulator.add_testbench(self._listen, background=True)
         simulator.add_testbench(host)
         simulator.run()
-
-

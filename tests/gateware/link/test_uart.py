@@ -174,5 +174,3 @@ def test_what_is_sent_is_received() -> None:
             assert found == byte
 
     simulate(m, feed, collect)
-
-
