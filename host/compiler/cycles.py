@@ -21,6 +21,7 @@ from gateware.interface.tape import CONTROLS, LEVELS, TABLE_WORDS, word_entries
 
 from .layers import Layer, Mode
 from .loops import Loops
+from .nest import ceil_divide
 
 #: The run generator makes a run every so many cycles at most.
 RUN_CYCLES = 2
@@ -256,15 +257,15 @@ class _Engine:
         if work.layer.weights is None:
             return max(first + others, last)
         if loops.windows == 1:
-            begin, left = self.time, loops.taps
-            pace = max(1.0, work.port / loops.taps)
-            while left:
-                now = min(left, self.ring.depth // 2)
-                arrivals = self.ring.arrivals(now)
-                times = _in_turn(arrivals, begin, pace)
+            end = self.time
+            # Each entry waits for its pixels too, of which the last come at `last`.
+            pixels = last - work.port / loops.taps * np.arange(loops.taps - 1, -1, -1)
+            for part in np.array_split(pixels, ceil_divide(loops.taps, self.ring.depth // 2)):
+                arrivals = self.ring.arrivals(len(part))
+                times = _in_turn(np.maximum(arrivals, part), end)
                 self.ring.free(arrivals, times)
-                begin, left = float(times[-1]), left - now
-            return max(begin, first, last)
+                end = float(times[-1])
+            return max(end, first)
         arrivals = self.ring.arrivals(loops.taps)
         end_of_first = max(first, float(_in_turn(arrivals, self.time)[-1]))
         end = max(end_of_first + others, last)
