@@ -62,8 +62,8 @@ def compile(graph: Graph, configuration: EngineConfiguration) -> CompiledModel:
         image=image,
         card=card,
         layers=tuple(
-            _report(layer, prediction, size, graph, lowered, addresses, configuration)
-            for layer, prediction, size in zip(lowered.layers, predictions, sizes)
+            _report(index, predictions[index], size, graph, lowered, addresses, configuration)
+            for index, size in enumerate(sizes)
         ),
         memory=_memory(graph, lowered, blocks, image),
         configuration=configuration,
@@ -150,7 +150,7 @@ def _meeting(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def _report(
-    layer: Layer,
+    index: int,
     prediction: CycleEstimate,
     size: int,
     graph: Graph,
@@ -158,7 +158,9 @@ def _report(
     addresses: dict[int, int],
     configuration: EngineConfiguration,
 ) -> LayerReport:
+    layer, later = lowered.layers[index], lowered.layers[index + 1 :]
     tensor = layer.target.tensor
+    complete = all(tensor != other.target.tensor for other in later)
     multipliers = configuration.lanes * configuration.pixels
     return LayerReport(
         name=layer.name,
@@ -167,7 +169,7 @@ def _report(
         cycles=prediction.cycles,
         utilisation=layer.macs / (prediction.cycles * multipliers),
         bound=prediction.bound,
-        tensor=tensor if tensor < len(graph.tensors) else None,
+        tensor=tensor if complete and tensor < len(graph.tensors) else None,
         output=_layout(lowered, addresses, tensor),
         channels=lowered.storage[tensor].channels,
         tape_bytes=size,

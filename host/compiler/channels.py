@@ -12,7 +12,12 @@ import numpy as np
 
 from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.tape import PARAMETER
-from model.fixed_point import INT32_MAX, INT32_MIN
+from model.fixed_point import (
+    INT32_MAX,
+    INT32_MIN,
+    rounding_divide_by_pot,
+    saturating_rounding_doubling_high_mul,
+)
 from model.reference import Requantization
 
 from .errors import CompileError
@@ -34,6 +39,32 @@ def _bounds(weights: IntArray) -> tuple[IntArray, IntArray]:
         np.minimum(at_least, at_most).sum(axis=1),
         np.maximum(at_least, at_most).sum(axis=1),
     )
+
+
+def average(count: int) -> tuple[int, int, int]:
+    """Weight, multiplier and shift with which the requantiser divides a sum by ``count``.
+
+    The first rounding gives the quotient with at least ``log2(count) + 1`` fraction bits. So a tie,
+    whose quotient has one, is met exactly, and nothing else is moved across one; the second
+    rounding then does what AVERAGE_POOL_2D asks for: half away from zero.
+
+    Raises
+    ------
+    ValueError
+        If it would be wrong for any sum of ``count`` bytes.
+    """
+    weight = 4
+    # weight * multiplier / 2^31 is 2^shift / count, and multiplier is 2^30 or more.
+    shift = (weight * count - 1).bit_length() - 1
+    multiplier = ((1 << (31 + shift)) // count + weight // 2) // weight
+    sums = np.arange(_INT8_MIN * count, _INT8_MAX * count + 1)
+    quotients = rounding_divide_by_pot(
+        saturating_rounding_doubling_high_mul(weight * sums, multiplier), shift
+    )
+    exact = (np.abs(sums) + count // 2) // count * np.sign(sums)
+    if not np.array_equal(quotients, exact):
+        raise ValueError(f"No multiplier divides every sum of {count!r} bytes")
+    return weight, multiplier, shift
 
 
 def fit_channels(

@@ -29,7 +29,7 @@ from model.graph import (
     WindowOptions,
 )
 
-from .channels import fit_channels
+from .channels import average, fit_channels, signed_bits
 from .errors import CompileError
 from .layers import Epilogue, IntArray, Kernel, Layer, Mode, View
 from .loops import MAX_GROUPS, MAX_ROW_BYTES
@@ -38,13 +38,12 @@ from .nest import ceil_divide, round_up
 Table = npt.NDArray[np.int8]
 Shape = tuple[int, int, int]
 
-_WEIGHTED = (
-    OperatorKind.CONV_2D,
+_CHANNEL_WISE = (
+    OperatorKind.MAX_POOL_2D,
+    OperatorKind.AVERAGE_POOL_2D,
     OperatorKind.DEPTHWISE_CONV_2D,
-    OperatorKind.FULLY_CONNECTED,
 )
-_CHANNEL_WISE = (OperatorKind.MAX_POOL_2D, OperatorKind.DEPTHWISE_CONV_2D)
-_ENGINE = (*_WEIGHTED, OperatorKind.MAX_POOL_2D)
+_ENGINE = (OperatorKind.CONV_2D, OperatorKind.FULLY_CONNECTED, *_CHANNEL_WISE)
 #: Never greater than any byte of the picture.
 PADDING_OF_MAXIMUM = -128
 
@@ -311,6 +310,7 @@ class _Lowering:
             OperatorKind.FULLY_CONNECTED: self._build_fully_connected,
             OperatorKind.DEPTHWISE_CONV_2D: self._build_depthwise,
             OperatorKind.MAX_POOL_2D: self._build_max_pool,
+            OperatorKind.AVERAGE_POOL_2D: self._build_average_pool,
         }
         return builders.get(step.operator.kind, self._build_table)(step, step.operator)
 
@@ -386,7 +386,91 @@ class _Lowering:
         return _in_long_rows(layer, self.configuration)
 
     def _build_depthwise(self, step: _Step, operator: Operator) -> list[Layer]:
-        raise CompileError(f"layer {operator.name}: the engine has no {operator.kind.value}")
+        """A pass for each of the outputs that a channel has; most networks have one."""
+        self._check_lanes(operator)
+        weights, bias = self._constants(operator)
+        rule = reference.requantization(self.graph, operator)
+        source, target = self._source(step), self.storage[step.target]
+        _, height, width, outputs = weights.shape
+        flat, epilogue = fit_channels(
+            operator.name, weights.reshape(-1, outputs).T, bias, rule, self.configuration
+        )
+        per_channel = outputs // source.channels
+        layers = []
+        for output in range(per_channel):
+            every = slice(output, None, per_channel)
+            layers.append(
+                Layer(
+                    name=step.name,
+                    kinds=step.kinds,
+                    mode=Mode.DEPTHWISE,
+                    source=source,
+                    target=replace(target, offset=output),
+                    kernel=self._kernel(operator),
+                    weights=flat[every].reshape(-1, height, width),
+                    pad_value=rule.input_zero_point,
+                    epilogue=replace(
+                        epilogue,
+                        bias=epilogue.bias[every],
+                        multiplier=epilogue.multiplier[every],
+                        shift=epilogue.shift[every],
+                        table=step.table,
+                    ),
+                    macs=self.graph.macs(operator) // per_channel,
+                    output_step=per_channel,
+                )
+            )
+        return layers
+
+    def _check_lanes(self, operator: Operator) -> None:
+        lanes, pixels = self.configuration.lanes, self.configuration.pixels
+        if lanes < pixels:
+            raise CompileError(
+                f"layer {operator.name}: {operator.kind.value} needs as many lanes as pixels, the "
+                f"engine has {lanes} and {pixels}"
+            )
+
+    def _build_average_pool(self, step: _Step, operator: Operator) -> list[Layer]:
+        """A depthwise convolution with all weights alike, its scale one over their number."""
+        self._check_lanes(operator)
+        window = reference.window(self.graph, operator)
+        if any((window.top, window.left, window.bottom, window.right)):
+            raise CompileError(
+                f"layer {operator.name}: an average over a window that hangs over the picture's "
+                f"edge is not supported"
+            )
+        source = self._source(step)
+        count = window.kernel_h * window.kernel_w
+        weight, multiplier, shift = average(count)
+        needed, limit = signed_bits(-128 * weight * count), self.configuration.accumulator_bits - 1
+        if needed > limit:
+            raise CompileError(
+                f"layer {operator.name}: the sum of its {count} taps needs {needed} bits, the "
+                f"engine's limit is {limit}"
+            )
+        minimum, maximum = self._clamp(operator)
+        shape = (source.channels, window.kernel_h, window.kernel_w)
+        epilogue = Epilogue(
+            bias=np.zeros(source.channels, np.int64),
+            multiplier=np.full(source.channels, multiplier),
+            shift=np.full(source.channels, shift),
+            minimum=minimum,
+            maximum=maximum,
+            table=step.table,
+        )
+        return [
+            Layer(
+                name=step.name,
+                kinds=step.kinds,
+                mode=Mode.DEPTHWISE,
+                source=source,
+                target=self.storage[step.target],
+                kernel=self._kernel(operator),
+                weights=np.full(shape, weight),
+                pad_value=0,
+                epilogue=epilogue,
+            )
+        ]
 
     def _build_max_pool(self, step: _Step, operator: Operator) -> list[Layer]:
         target = self.storage[step.target]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -111,6 +112,28 @@ class RandomNetwork:
         channels = int(self.rng.integers(1, 20))
         self.builder.conv_2d(**self._layer((channels, 1, 1, self.shape[2]), True))
 
+    def depthwise(self) -> None:
+        size, padding = self._window(5)
+        outputs = self.shape[2] * int(self.rng.choice([1, 1, 2]))
+        values = self._layer((outputs, *size), True)
+        values["weights"] = np.moveaxis(values["weights"], 0, -1)[np.newaxis]
+        dilation = (1, 1)
+        if padding is Padding.SAME and self.rng.random() < 0.3:
+            dilation = (int(self.rng.integers(1, 4)), 2)
+        self.builder.depthwise_conv_2d(
+            **values,
+            stride=self._stride() if self.rng.random() < 0.4 else (1, 1),
+            padding=padding,
+            dilation=dilation,
+        )
+
+    def average(self) -> None:
+        height, width, _ = self.shape
+        size = [int(self.rng.integers(1, min(n, 8) + 1)) for n in (height, width)]
+        if self.rng.random() < 0.5:
+            size = [height, width]
+        self.builder.average_pool_2d((size[0], size[1]), None, Padding.VALID, self.activation())
+
     def dense(self) -> None:
         if self.rng.random() < 0.5:
             self.builder.reshape((prod(self.shape),))
@@ -134,12 +157,16 @@ class RandomNetwork:
             self.builder.relu6()
 
 
-def random_network(rng: np.random.Generator) -> Graph:
+LAYERS = ("conv", "conv", "pointwise", "pool", "table")
+CHANNEL_WISE = ("pointwise", "depthwise", "depthwise", "average")
+
+
+def random_network(rng: np.random.Generator, layers: Sequence[str] = LAYERS) -> Graph:
     """Up to four layers on a small picture, some with dense layers and a softmax behind them."""
     shape = tuple(int(n) for n in (rng.integers(1, 12), rng.integers(1, 12), rng.integers(1, 7)))
     network = RandomNetwork(rng, shape)
     for _ in range(int(rng.integers(1, 5))):
-        getattr(network, str(rng.choice(["conv", "conv", "pointwise", "pool", "table"])))()
+        getattr(network, str(rng.choice(layers)))()
     if rng.random() < 0.5:
         network.dense()
         if rng.random() < 0.3:

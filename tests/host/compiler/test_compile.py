@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from networks import SIZES, configuration, random_network, run
+from networks import CHANNEL_WISE, SIZES, configuration, random_network, run
 
 from host.compiler import compile
 from model import reference
@@ -38,3 +38,10 @@ def test_random_networks_agree_with_the_reference(size):
     for seed in range(12):
         rng = np.random.default_rng([seed, *size])
         check(random_network(rng), configuration(size), rng)
+
+
+@pytest.mark.parametrize("size", [size for size in SIZES if size[0] >= size[1]])
+def test_random_depthwise_networks_agree_with_the_reference(size):
+    for seed in range(12):
+        rng = np.random.default_rng([seed, *size, 2])
+        check(random_network(rng, CHANNEL_WISE), configuration(size), rng)
