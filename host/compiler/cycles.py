@@ -9,6 +9,7 @@ hardware's own counters.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,8 +26,9 @@ from .nest import ceil_divide
 
 #: The run generator makes a run every so many cycles at most.
 RUN_CYCLES = 2
-#: Between the last result of a window and the first of the next.
-DRAIN_GAP = 2
+#: Between the last result of a window and the first of the next; and where a slot has but one
+#: lane, so that the multipliers' latency cannot hide behind the last two.
+DRAIN_GAP, SINGLE_LANE_GAP = 2, 4
 #: From the start to the first tape entry's being available.
 TAPE_LATENCY = 7
 #: From an entry's being freed to the request that fills its place, and its arrival.
@@ -98,42 +100,74 @@ class Work:
     @property
     def drain(self) -> int:
         """Cycles from one window's results to the next's, if the requantiser has no pause."""
-        return self.loops.results * self.configuration.requantizer_passes + DRAIN_GAP
+        single = self.loops.lanes == 1 and self.layer.mode is not Mode.POOL
+        gap = SINGLE_LANE_GAP if single else DRAIN_GAP
+        return self.loops.results * self.configuration.requantizer_passes + gap
 
-    @cached_property
-    def port(self) -> float:
-        """Cycles for which a tile's windows hold the memory port.
+    @property
+    def _run_cycles(self) -> int:
+        """Cycles of the slot generator for a tile's runs.
 
-        A beat serves each slot one word, a cycle a slot. A run that begins within a word may touch
-        one word more; where the slots are not aligned alike, one of them is taken to. Writes to
-        the same bank go first.
+        A beat gives each slot one word, a cycle a slot. A run that begins within a word may touch
+        one word more; where the slots are not aligned alike, one of them is taken to.
         """
         loops, word = self.loops, self.configuration.word_bytes
         kernel, pitch = self.layer.kernel, self.layer.source.pixel_pitch
         if self.layer.mode.channel_wise:
-            runs = loops.windows * max(kernel.width, RUN_CYCLES) * loops.kernel_rows
+            return loops.windows * loops.kernel_rows * max(kernel.width, RUN_CYCLES)
+        words, rest = divmod(loops.run_bytes - 1, word)
+        if kernel.stride_w * pitch % word:
+            tails = loops.groups * (rest != 0)
         else:
-            words, rest = divmod(loops.run_bytes - 1, word)
-            if kernel.stride_w * pitch % word:
-                tails = loops.groups * (rest != 0)
-            else:
-                begin = (self.configuration.pixels * np.arange(loops.groups) - kernel.left) * pitch
-                tails = int(np.count_nonzero(begin % word + rest >= word))
-            line = loops.groups * max((words + 1) * word, RUN_CYCLES) + tails * word
-            runs = line * loops.lines * loops.kernel_rows
-        return runs + self.sharing.source_target * loops.windows * loops.results
+            pixels = self.configuration.pixels * kernel.stride_w * np.arange(loops.groups)
+            begin = (pixels - kernel.left) * pitch % word
+            tails = int(np.count_nonzero(begin + rest >= word))
+        line = loops.groups * max((words + 1) * word, RUN_CYCLES) + tails * word
+        return line * loops.lines * loops.kernel_rows
+
+    @property
+    def _reads(self) -> float:
+        """Reads of a tile's runs: none outside the picture, nor for slots without a pixel."""
+        loops, kernel = self.loops, self.layer.kernel
+        if self.layer.mode.channel_wise:
+            lines_apart = loops.lanes * kernel.stride_h
+            reads = float(loops.windows * loops.kernel_rows * kernel.width)
+        else:
+            lines_apart = kernel.stride_h
+            reads = self._run_cycles * self.configuration.pixels / self.configuration.word_bytes
+        rows = np.add.outer(
+            lines_apart * np.arange(loops.lines) - kernel.top,
+            loops.row_step * np.arange(loops.kernel_rows),
+        )
+        return reads * float(np.mean((rows >= 0) & (rows < self.layer.source.height)))
+
+    @cached_property
+    def port(self) -> float:
+        """Cycles that a tile's pixels take to come through the memory port.
+
+        A write to the same bank goes before a read, and costs a cycle if there is one. How often
+        there is one depends on how long it all takes: ``port = runs + writes * reads / port``.
+        """
+        runs = self._run_cycles
+        writes = self.sharing.source_target * self.loops.windows * self.loops.results
+        return (runs + math.sqrt(runs**2 + 4 * writes * self._reads)) / 2
 
     @property
     def period(self) -> float:
         """Cycles from window to window."""
         return max(self.loops.taps, self.port / self.loops.windows, self.drain)
 
-    @property
+    @cached_property
     def entry_cycles(self) -> float:
-        """Of the tape reader for an entry, while the layer runs."""
-        reads = self.port / self.loops.windows / self.period * self.sharing.tape_source
-        writes = self.loops.results / self.period * self.sharing.tape_target
-        return self.configuration.entry_words / max(0.1, 1 - min(1.0, reads) - min(1.0, writes))
+        """Of the tape reader for an entry, while the layer runs.
+
+        Other accesses to the same bank come before it, but not more of them than there are.
+        """
+        words, windows = self.configuration.entry_words, self.loops.windows
+        others = self._reads * self.sharing.tape_source
+        others += windows * self.loops.results * self.sharing.tape_target
+        busy = min(others / (windows * self.period), 0.99)
+        return min(words / (1 - busy), words + others / self.tile_entries)
 
     @property
     def tile_entries(self) -> int:

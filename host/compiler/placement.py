@@ -9,6 +9,7 @@ deterministic.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -98,10 +99,13 @@ def place(
         If image and activations need more than the memory.
     """
     needs = lifetimes(lowered)
+    pairs = Counter(
+        frozenset((layer.source.tensor, layer.target.tensor)) for layer in lowered.layers
+    )
     best: _Placement | None = None
     for order in (_by_size, _by_time):
         for heed_banks in (True, False):
-            placement = _Placement(image_bytes, tape_ranges, configuration, heed_banks)
+            placement = _Placement(image_bytes, pairs, tape_ranges, configuration, heed_banks)
             for lifetime in sorted(needs, key=order):
                 placement.add(lifetime)
             if placement.end <= configuration.memory_bytes:
@@ -131,10 +135,12 @@ class _Placement:
     def __init__(
         self,
         begin: int,
+        pairs: Counter[frozenset[int]],
         tape_ranges: Sequence[tuple[int, int]],
         configuration: EngineConfiguration,
         heed_banks: bool,
     ) -> None:
+        self.pairs = pairs
         self.begin = round_up(begin, configuration.word_bytes)
         self.tape_ranges = tape_ranges
         self.configuration = configuration
@@ -188,9 +194,11 @@ class _Placement:
             if layer < len(self.tape_ranges) and layer in (lifetime.first, lifetime.last):
                 conflicts += _common(mine, self._banks(*self.tape_ranges[layer]))
         for block in self.blocks:
-            # One is the source and the other the target of a layer.
-            if block.lifetime.last == lifetime.first or lifetime.last == block.lifetime.first:
-                conflicts += _common(mine, self._banks(block.address, block.end))
+            # One is the source and the other the target of some layers.
+            pair = frozenset((block.lifetime.tensor, lifetime.tensor))
+            if self.pairs[pair]:
+                common = _common(mine, self._banks(block.address, block.end))
+                conflicts += self.pairs[pair] * common
         return conflicts
 
 

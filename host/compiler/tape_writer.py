@@ -21,13 +21,14 @@ from gateware.interface.tape import (
     LEVELS,
     PARAMETER,
     WRAP,
+    Field,
     Level,
     encode_words,
 )
 
 from .errors import CompileError
 from .layers import Layer, Mode
-from .loops import MAX_ROW_BYTES, Loops
+from .loops import MAX_GROUPS, MAX_ROW_BYTES, Loops
 from .nest import ceil_divide, deltas
 
 _UNIT_MULTIPLIER = 1 << 30
@@ -67,11 +68,7 @@ def write_layer(
     CompileError
         If a number does not fit its field; the text names layer, limit and amount.
     """
-    if layer.source.row_bytes > MAX_ROW_BYTES:
-        raise CompileError(
-            f"layer {layer.name}: a row of its input has {layer.source.row_bytes} bytes, the "
-            f"engine's limit is {MAX_ROW_BYTES}"
-        )
+    _check_limits(layer, loops)
     writer = _LayerWriter(layer, loops, addresses, configuration)
     try:
         words = [*writer.levels(), *writer.controls(last)]
@@ -85,6 +82,31 @@ def write_layer(
     except ValueError as error:
         raise CompileError(f"layer {layer.name}: {error}") from None
     return b"".join(parts)
+
+
+def _check_limits(layer: Layer, loops: Loops) -> None:
+    """Raise CompileError where a loop or a size does not fit its field."""
+
+    def most(field: Field) -> int:
+        """The greatest number of which one less fits ``field``."""
+        return 1 << field.width
+
+    kernel_width = layer.kernel.width if layer.mode.channel_wise else 0
+    for what, amount, limit in (
+        ("input row, in bytes,", layer.source.row_bytes, MAX_ROW_BYTES),
+        ("input height", layer.source.height, most(CONTROL_0["height"]) - 1),
+        ("window height", loops.kernel_rows, most(CONTROL_1["kernel_rows"])),
+        ("window width", kernel_width, most(CONTROL_0["last_slot"])),
+        ("window, in taps,", loops.taps, most(CONTROL_1["taps"])),
+        ("output width, in groups of pixels,", loops.groups, MAX_GROUPS),
+        ("output height, in lines of windows,", loops.lines, most(CONTROL_1["lines"])),
+        ("number of channels, in tiles,", loops.tiles, most(CONTROL_1["tiles"])),
+        ("output, in windows,", loops.windows, most(CONTROL_1["windows"])),
+    ):
+        if amount > limit:
+            raise CompileError(
+                f"layer {layer.name}: its {what} is {amount}, the engine's limit is {limit}"
+            )
 
 
 class _LayerWriter:

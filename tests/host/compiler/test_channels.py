@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from networks import ZERO_POINTS, configuration
 
-from host.compiler.channels import fit_channels, signed_bits
+from host.compiler.channels import average, fit_channels, signed_bits
 from model.fixed_point import multiply_by_quantized_multiplier, quantize_multiplier
 from model.reference import Requantization
 
@@ -69,3 +69,11 @@ def test_left_shift_moves_into_small_weights():
 )
 def test_signed_bits(value, bits):
     assert signed_bits(value) == bits
+
+
+def test_average_divides_every_sum():
+    for count in (*range(1, 130), 256, 400, 576, 1000, 1023, 4096):
+        weight, multiplier, shift = average(count)
+        assert 1 <= weight <= 127
+        assert 1 << 30 <= multiplier < 1 << 31
+        assert 0 <= shift <= 31

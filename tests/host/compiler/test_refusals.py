@@ -89,28 +89,28 @@ def test_window_that_does_not_fit_the_ring():
 def test_row_that_is_too_long():
     refuses(
         convolution((1, 2100, 4), np.ones((1, 1, 3, 4))),
-        "layer conv1: a row of its input has 8400 bytes, the engine's limit is 8192",
+        "layer conv1: its input row, in bytes, is 8400, the engine's limit is 8192",
     )
 
 
 def test_picture_that_is_too_high():
     refuses(
         convolution((600, 1, 1), np.ones((1, 3, 1, 1))),
-        "layer conv1: height must be between 0 and 511, not 600",
+        "layer conv1: its input height is 600, the engine's limit is 511",
     )
 
 
 def test_window_that_takes_too_many_taps():
     refuses(
         dense(9000, np.zeros((1, 9000))),
-        "layer dense1: a row of its input has 9000 bytes, the engine's limit is 8192",
+        "layer dense1: its input row, in bytes, is 9000, the engine's limit is 8192",
     )
 
 
 def test_pool_kernel_that_is_too_wide():
     builder = GraphBuilder("net", (1, 20, 2))
     builder.max_pool_2d((1, 17))
-    refuses(builder, "layer max_pool1: last_slot must be between 0 and 15, not 16")
+    refuses(builder, "layer max_pool1: its window width is 17, the engine's limit is 16")
 
 
 def test_too_little_memory():
@@ -164,3 +164,36 @@ def test_reshape_that_moves_bytes():
     builder.reshape((9, 1, 3))
     builder.conv_2d(np.ones((1, 2, 1, 3), np.int8), 2**-8, None, scale=1.0, zero_point=0)
     refuses(builder, "layer conv2: reads 9x1x3 reshaped from 3x3x3, whose rows do not lie")
+
+
+def test_tall_window():
+    refuses(
+        convolution((70, 4, 1), np.ones((1, 65, 1, 1))),
+        "layer conv1: its window height is 65, the engine's limit is 64",
+    )
+
+
+def test_too_many_tiles():
+    builder = GraphBuilder("net", (2, 2, 514))
+    builder.max_pool_2d((2, 2))
+    refuses(
+        builder,
+        "layer max_pool1: its number of channels, in tiles, is 257, the engine's limit is 256",
+    )
+
+
+def test_depthwise_with_fewer_lanes_than_pixels():
+    builder = GraphBuilder("net", (4, 4, 2), 1.0, 0)
+    weights = np.ones((1, 3, 3, 2), np.int8)
+    builder.depthwise_conv_2d(weights, 2**-8, None, scale=1.0, zero_point=0)
+    refuses(
+        builder,
+        "layer depthwise1: DEPTHWISE_CONV_2D needs as many lanes as pixels, the engine has 2 and 4",
+        configuration((2, 4)),
+    )
+
+
+def test_average_over_the_edge():
+    builder = GraphBuilder("net", (5, 5, 2))
+    builder.average_pool_2d((2, 2), padding=Padding.SAME)
+    refuses(builder, "layer average_pool1: an average over a window that hangs over")

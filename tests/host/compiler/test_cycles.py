@@ -1,0 +1,73 @@
+"""Predicted cycles against the engine's own counter, layer by layer; and its answers too."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from networks import RandomNetwork, configuration
+
+from host.compiler import CompileError, compile
+from model import reference, tflite
+
+sys.path.append(str(Path(__file__).parents[2] / "gateware" / "engine"))
+
+ICE40 = configuration((8, 2))
+KINDS = ("conv", "conv", "pointwise", "pool", "table", "depthwise", "average")
+ZOO = Path(tflite.__file__).with_name("zoo")
+#: Layers of fewer cycles are held to a number of cycles instead of 2 %.
+SHORT, FEW = 2000, 40
+
+
+@pytest.fixture(scope="module")
+def engine():
+    if not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        pytest.skip("no C++ compiler to simulate the engine with")
+    from bench import EngineBench
+
+    bench = EngineBench(ICE40)
+    yield bench
+    bench.close()
+
+
+def check(engine, graph, rng):
+    compiled = compile(graph, ICE40)
+    picture = rng.integers(-128, 128, graph.input.shape[1:]).astype(np.int8)
+    engine.write(0, compiled.image)
+    before = 0
+    for count, layer in enumerate(compiled.layers, start=1):
+        engine.write(compiled.input.address, compiled.card.input.pack(picture))
+        cycles = engine.run(count).cycles
+        counted, before = cycles - before, cycles
+        tolerance = max(FEW, 0.02 * counted) if counted < SHORT else 0.02 * counted
+        assert abs(layer.cycles - counted) <= tolerance, f"{layer.name} ({layer.op}): {counted}"
+    output = compiled.card.output
+    answer = output.unpack(engine.read(compiled.output.address, compiled.output.size))
+    if compiled.card.softmax is None:
+        assert np.array_equal(answer, reference.predict(graph, picture[np.newaxis])[0])
+
+
+@pytest.mark.parametrize("name", ["patterns", "digits", "mnist"])
+def test_zoo(engine, name):
+    check(engine, tflite.load(ZOO / f"{name}.tflite"), np.random.default_rng(0))
+
+
+def test_random_layers(engine):
+    tried = 0
+    for seed in range(24):
+        rng = np.random.default_rng([seed, 79])
+        sizes = (rng.integers(4, 40), rng.integers(4, 40), rng.integers(1, 33))
+        network = RandomNetwork(rng, tuple(map(int, sizes)))
+        for _ in range(2):
+            getattr(network, str(rng.choice(KINDS)))()
+        graph = network.builder.build()
+        try:
+            compile(graph, ICE40)
+        except CompileError:
+            continue
+        check(engine, graph, rng)
+        tried += 1
+    assert tried > 12
