@@ -1,0 +1,261 @@
+"""The command line: what it prints, and one line for everything that can go wrong."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from fake_board import FakeBoard, FakePort
+from PIL import Image
+
+from host import cli
+from host.cli.common import table
+from model import tflite, zoo
+from model.builder import GraphBuilder
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "picture.png"
+    Image.fromarray(np.full((40, 40), 90, np.uint8)).save(path)
+    return path
+
+
+def test_help_is_quick_and_names_every_verb():
+    program = (
+        "import sys\nfrom host.cli import main\ntry:\n    main(['--help'])\nfinally:\n"
+        "    heavy = {'numpy', 'amaranth', 'PIL', 'serial', 'rich'} & set(sys.modules)\n"
+        "    assert not heavy, heavy\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert all(verb in result.stdout for verb in cli.VERBS)
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_help_of_each_verb(verb, capsys):
+    assert cli.main([verb, "--help"]) == 0
+    assert "--json" in capsys.readouterr().out
+
+
+def test_a_misspelt_verb_gets_a_suggestion(host):
+    assert "did you mean classify" in host("clasify", "x.png", fails=2)
+    assert "the verbs are" in host("fly", fails=2)
+    assert "--port" in host("info", fails=2)
+    assert "VERB" in host(fails=2)
+    assert "whole number from 1" in host("info", "--port", "x", "--baud", "0", fails=2)
+
+
+def test_ports(host):
+    assert isinstance(host("ports", "--json")["ports"], list)
+    host("ports")
+
+
+def test_upload_info_and_classify(host, connect, fake_board, picture):
+    connect(FakePort(fake_board))
+    assert host("info", "--port", "p", "--json")["model"] is None
+    assert "none" in host("info", "--port", "p")
+    uploaded = host("upload-weights", "patterns", "--port", "p", "--json")
+    assert uploaded["bytes"] > 1000 and uploaded["seconds"] >= 0
+    info = host("info", "--port", "p", "--json")
+    assert info["model"]["name"] == "patterns"
+    keys = "board gateware protocol lanes pixels memory_bytes clock_hz".split()
+    assert all(key in info for key in keys)
+    (result,) = host("classify", "--port", "p", picture, "--json")["results"]
+    assert set(result) >= {"image", "label", "class", "scores", "cycles"}
+    assert result["label"] == info["model"]["labels"][result["class"]]
+    assert "patterns" in host("info", "--port", "p")
+    assert "picture.png" in host("classify", "--port", "p", picture)
+
+
+def test_verify(host, connect, fake_board, tmp_path):
+    connect(FakePort(fake_board))
+    saved = tmp_path / "both.npz"
+    words = ("verify", "patterns", "--port", "p", "--data", "patterns", "--count", 3)
+    report = host(*words, "--layers", "--save", saved, "--json")
+    assert report["mismatches"] == 0 and report["count"] == 3
+    assert {"accuracy", "cycles", "images_per_second", "layers"} <= set(report)
+    with np.load(saved) as both:
+        assert both["hardware"].dtype == np.int8
+        assert (both["hardware"] == both["reference"]).all()
+    assert "0 mismatches in 3" in host(*words, "--layers")
+    right = fake_board.engine
+
+    def wrong(memory, layers):
+        error, best, cycles = right(memory, layers)
+        return error, best ^ 1, cycles
+
+    fake_board.engine = wrong
+    assert "3 of 3 inferences differ" in host(*words, fails=1)
+
+
+def test_verify_on_a_file(host, connect, fake_board, tmp_path):
+    connect(FakePort(fake_board))
+    data = tmp_path / "data.npz"
+    pixels = np.random.default_rng(1).integers(0, 256, (5, 4, 4), np.uint8)
+    np.savez(data, x=pixels, y=np.zeros(5, int))
+    words = ("verify", "patterns", "--port", "p", "--data", data)
+    assert host(*words, "--json")["count"] == 5
+    assert "has 5 pictures, not 9" in host(*words, "--count", 9, fails=1)
+    np.savez(data, x=np.zeros((5, 6, 4), np.uint8), y=np.zeros(5, int))
+    assert "pictures of 6x4" in host(*words, fails=1)
+
+
+def test_compile(host, tmp_path):
+    image = tmp_path / "model.image"
+    report = host("compile", "digits", "--board", "icebreaker", "-o", image, "--json")
+    keys = {"fits", "macs", "cycles", "utilisation", "frames_per_second", "memory", "layers"}
+    assert keys <= set(report)
+    assert report["fits"] is True
+    assert {"name", "op", "macs", "cycles", "utilisation"} <= set(report["layers"][0])
+    assert image.stat().st_size == report["memory"]["image"]
+    assert "fits the icebreaker" in host("compile", "digits", "--board", "icebreaker")
+    assert "icebreaker" in host("compile", "digits", "--board", "icebraker", fails=1)
+
+
+def test_train(host, tmp_path):
+    output = tmp_path / "model.tflite"
+    report = host("train", "patterns", "-o", output, "--epochs", 1, "--json")
+    keys = {"parameters", "macs", "float_accuracy", "int8_accuracy", "seconds"}
+    assert keys <= set(report)
+    assert tflite.load(output).labels
+
+
+# One line for everything that can go wrong.
+
+
+def test_pictures_that_cannot_be_read(host, connect, fake_board, tmp_path):
+    connect(FakePort(fake_board))
+    text = tmp_path / "text.png"
+    text.write_text("no picture")
+    assert "no such file" in host("classify", "--port", "p", tmp_path / "none.png", fails=1)
+    assert "no picture" in host("classify", "--port", "p", text, fails=1)
+    assert not fake_board.runs
+    if os.geteuid() != 0:
+        text.chmod(0)
+        assert "ermission" in host("classify", "--port", "p", text, fails=1)
+
+
+def test_classify_without_a_model(host, connect, fake_board, picture):
+    connect(FakePort(fake_board))
+    assert "no valid model" in host("classify", "--port", "p", picture, "--json", fails=1)
+
+
+def test_models_that_cannot_be_used(host, tmp_path):
+    path = tmp_path / "model.tflite"
+
+    def compile_it(data: bytes) -> str:
+        path.write_bytes(data)
+        return host("compile", path, "--board", "icebreaker", fails=1)
+
+    whole = zoo.path("digits").read_bytes()
+    for size in (0, 3, 20, 500, len(whole) // 2):
+        assert str(path) in compile_it(whole[:size])
+    assert str(path) in compile_it(b"not a model at all" * 100)
+    message = host("compile", tmp_path / "none.tflite", "--board", "icebreaker", fails=1)
+    assert "no such model" in message
+
+
+def test_a_model_that_is_too_large(host, capsys, tmp_path):
+    builder = GraphBuilder("large", (64, 64, 1))
+    builder.reshape((4096,))
+    weights = np.ones((64, 4096), np.int8)
+    builder.fully_connected(weights, 0.01, None, scale=1.0, zero_point=0)
+    path = tmp_path / "large.tflite"
+    tflite.save(builder.build(), path)
+    message = host("compile", path, "--board", "icebreaker", fails=1)
+    assert "bytes" in message
+    status = cli.main(["compile", str(path), "--board", "icebreaker", "--json"])
+    assert status == 1
+    assert '"fits": false' in capsys.readouterr().out
+
+
+def test_outputs_that_cannot_be_written_are_refused_before_the_work(host, connect, tmp_path):
+    nowhere = tmp_path / "none" / "model.tflite"
+    assert "cannot be written" in host("train", "mnist", "-o", nowhere, fails=1)
+    assert "it is a folder" in host("train", "mnist", "-o", tmp_path, fails=1)
+    compile_words = ("compile", "digits", "--board", "icebreaker", "-o", nowhere)
+    assert "cannot be written" in host(*compile_words, fails=1)
+    connect(FakePort(None))
+    verify_words = ("verify", "digits", "--port", "p", "--data", "digits", "--save", nowhere)
+    assert "cannot be written" in host(*verify_words, fails=1)
+
+
+def test_data_that_there_is_not(host):
+    assert "no data set" in host("train", "mnits", "-o", "unused.tflite", fails=1)
+    assert not os.path.exists("unused.tflite")
+
+
+def test_ports_that_cannot_be_used(host):
+    missing = host("info", "--port", "/dev/no-such-port", fails=1)
+    assert "no such port" in missing and "/dev/no-such-port" in missing
+    assert "nope" in host("info", "--port", "nope://x", fails=1)
+    assert "no board 'none'" in host("info", "--port", "sim://none", fails=1)
+    assert "backend" in host("info", "--port", "sim://icebreaker?backend=magic", fails=1)
+    assert "no option" in host("info", "--port", "sim://icebreaker?speed=9", fails=1)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pseudo-terminals")
+def test_a_port_that_is_busy_or_silent(host):
+    import pty
+
+    import serial
+
+    ours, theirs = pty.openpty()
+    name = os.ttyname(theirs)
+    try:
+        assert "no answer" in host("info", "--port", name, fails=1)
+        with serial.Serial(name, exclusive=True):
+            assert "in use" in host("info", "--port", name, fails=1)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_a_device_that_is_not_ours(host):
+    assert "no Eyespot board" in host("info", "--port", "loop://", fails=1)
+
+
+def test_an_upload_cut_off_half_way(host, connect, fake_board, picture):
+    port = FakePort(fake_board)
+    connect(port)
+    host("upload-weights", "patterns", "--port", "p")
+    port.dies_after = port.sent + 1200
+    message = host("upload-weights", "digits", "--port", "p", fails=1)
+    assert "does not answer any more" in message
+    connect(FakePort(fake_board))
+    message = host("classify", "--port", "p", picture, fails=1)
+    assert "refuses to run" in message and "cut off" in message
+
+
+def test_debug_shows_the_traceback():
+    with pytest.raises(Exception, match="no such port"):
+        cli.main(["info", "--port", "/dev/no-such-port", "--debug"])
+
+
+def test_ctrl_c(host, monkeypatch):
+    from host import board as board_module
+
+    def interrupt(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(board_module, "open_port", interrupt)
+    assert host("info", "--port", "p", fails=130) == "host: interrupted"
+
+
+def test_table():
+    assert table(("a", "b", "c"), [("x", "yy", "1"), ("xxx", "y", "22")]) == (
+        "a    b    c\nx    yy   1\nxxx  y   22"
+    )
+
+
+def test_a_board_of_another_protocol(host, connect):
+    from dataclasses import replace
+
+    board = FakeBoard()
+    board.info = replace(board.info, protocol=7)
+    connect(FakePort(board))
+    assert "protocol 7" in host("info", "--port", "p", fails=1)
