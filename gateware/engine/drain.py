@@ -51,7 +51,7 @@ class Drain(wiring.Component):
     issued : :py:`In(1)`
         A window's last step: it loads some cycles from now.
     blocked : :py:`Out(1)`
-        No window's last step may be issued now. From a few registers.
+        No window's last step may be issued now. Comes from a register.
     results : :py:`Out(stream.Signature(sum_layout))`
     """
 
@@ -76,6 +76,7 @@ class Drain(wiring.Component):
         m = Module()
         lanes, pixels = self.configuration.lanes, self.configuration.pixels
         loads, taken = Signal(), Signal()
+        free = Signal()
         valid = Signal()
         index = Signal(range(lanes))  # of the lane within its slot
         lane = Signal(range(lanes))
@@ -108,17 +109,27 @@ class Drain(wiring.Component):
 
         # A window may be issued before its predecessor's last sums have left, if by the time it
         # loads, they have: two sums with the multipliers' latency, one with the maxima's. Only one
-        # window is under way.
-        under_way, one_left, two_left = Signal(), Signal(), Signal()
+        # window is under way. The decision looks a sum ahead, so that it can come from a register.
+        under_way, released = Signal(), Signal()
+        one_left, two_left, three_left = Signal(), Signal(), Signal()
         with m.If(self.issued):
             m.d.sync += under_way.eq(1)
         with m.Elif(loads):
             m.d.sync += under_way.eq(0)
         m.d.comb += [
             one_left.eq(last_slot & last_lane),
-            two_left.eq(last_slot & (index + 1 == self.layer.drain_lanes) & ~self.layer.pool),
-            self.blocked.eq(under_way | (valid & ~one_left & ~two_left)),
+            two_left.eq(last_slot & (index + 1 == self.layer.drain_lanes)),
+            three_left.eq(last_slot & (index + 2 == self.layer.drain_lanes)),
+            released.eq(
+                Mux(
+                    self.layer.pool,
+                    one_left | (two_left & taken),
+                    one_left | two_left | (three_left & taken),
+                )
+            ),
+            self.blocked.eq(~free),
         ]
+        m.d.sync += free.eq(~under_way & ~self.issued & ~loads & (~valid | released))
         return m
 
     def _chain(self, m: Module, pixel: int, loads: Signal, shift: Signal) -> Signal:

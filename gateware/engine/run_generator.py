@@ -68,17 +68,19 @@ class RunGenerator(wiring.Component):
         group = Signal.like(self.layer.groups)
         line = Signal.like(self.layer.lines)
         tile = Signal.like(self.layer.tiles)
-        # The loops count down; each is reloaded as the one around it advances.
+        # The loops count down; each is reloaded as the one around it advances. They stand still
+        # for a cycle after each run, in which what they say is registered.
         level = Signal(Level)
         finished = Signal()
+        m.d.sync += finished.eq(0)
         with m.If(kernel_row != 0):
-            m.d.comb += level.eq(Level.KERNEL_ROW)
+            m.d.sync += level.eq(Level.KERNEL_ROW)
         with m.Elif(group != 0):
-            m.d.comb += level.eq(Level.GROUP)
+            m.d.sync += level.eq(Level.GROUP)
         with m.Elif(line != 0):
-            m.d.comb += level.eq(Level.LINE)
+            m.d.sync += level.eq(Level.LINE)
         with m.Else():
-            m.d.comb += [level.eq(Level.TILE), finished.eq(tile == 0)]
+            m.d.sync += [level.eq(Level.TILE), finished.eq(tile == 0)]
 
         advance, add, valid = Signal(), Signal(), Signal()
         m.d.comb += advance.eq(valid & self.runs.ready)

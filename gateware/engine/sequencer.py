@@ -102,16 +102,22 @@ class Sequencer(wiring.Component):
         load, loaded = Signal(), Signal()
         m.d.comb += load.eq(self.ring_available)
 
+        # Kept beside the index, so that no comparison lies in the way of the ring.
+        last_word = Signal()
+        single_parameter = self.configuration.lanes == 1
+
         def take_word(last_index: int) -> None:
-            """Take the next part of a word; after the last word `loaded` is high."""
+            """Take the next part of a word; with the last word's last part, `loaded` is high."""
             m.d.comb += [
                 self.ring.step.eq(load),
                 self.ring.fresh.eq(load),
                 self.ring.freed.eq(load),
-                loaded.eq(load & last_part & (index == last_index)),
+                loaded.eq(load & last_part & last_word),
             ]
             with m.If(load & last_part):
-                m.d.sync += index.eq(Mux(index == last_index, 0, index + 1))
+                m.d.sync += [index.eq(index + 1), last_word.eq(index == last_index - 1)]
+            with m.If(loaded):
+                m.d.sync += [index.eq(0), last_word.eq(single_parameter)]
 
         self._distribute(m, descriptor, table, parameter, index, half, last_part)
         windows = _Windows(self)
@@ -135,6 +141,7 @@ class Sequencer(wiring.Component):
                 windows.begin_layer(m)
                 m.next = "LOAD_PARAMETERS"
                 with m.If(self.layer.load_table):
+                    m.d.sync += last_word.eq(0)
                     m.next = "LOAD_TABLE"
                 with m.If(self.bad_descriptor):
                     m.next = "STOPPED"
@@ -167,7 +174,7 @@ class Sequencer(wiring.Component):
                         m.next = "FINISH_LAYER"
             with m.State("FINISH_LAYER"):
                 with m.If(self.finished):
-                    m.d.sync += layers_left.eq(layers_left - 1)
+                    m.d.sync += [layers_left.eq(layers_left - 1), last_word.eq(0)]
                     m.next = "LOAD_DESCRIPTOR"
                     with m.If(self.layer.last | (layers_left == 1)):
                         m.next = "STOPPED"

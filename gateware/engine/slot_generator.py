@@ -75,12 +75,13 @@ class SlotGenerator(wiring.Component):
         x = Signal.like(self.runs.p.x, reset_less=True)
         words = Signal.like(layer.run_words, reset_less=True)  # full words still to come
         slot = Signal.like(layer.last_slot, reset_less=True)
+        # Kept beside the counters, so that no comparison lies in a handshake.
+        no_words, last_slot = Signal(), Signal()
 
-        last_slot, last_beat, go, take = Signal(), Signal(), Signal(), Signal()
+        last_beat, go, take = Signal(), Signal(), Signal()
         m.d.comb += [
             go.eq(self.request.ready & self.room),
-            last_slot.eq(slot == layer.last_slot),
-            last_beat.eq((words == 0) & (tail | ~more)),
+            last_beat.eq(no_words & (tail | ~more)),
             take.eq(self.runs.valid & (~run_active | (go & last_slot & last_beat))),
             self.runs.ready.eq(~run_active | (go & last_slot & last_beat)),
         ]
@@ -112,18 +113,30 @@ class SlotGenerator(wiring.Component):
                 beat_x.eq(self.runs.p.x),
                 x.eq(self.runs.p.x),
                 words.eq(layer.run_words),
+                no_words.eq(layer.run_words == 0),
                 slot.eq(0),
+                last_slot.eq(layer.last_slot == 0),
             ]
         with m.Elif(run_active & go):
-            m.d.sync += [slot.eq(slot + 1), x.eq(x + layer.slot_step)]
+            m.d.sync += [
+                slot.eq(slot + 1),
+                last_slot.eq(slot + 1 == layer.last_slot),
+                x.eq(x + layer.slot_step),
+            ]
             with m.If(last_slot):
                 next_x = Signal.like(beat_x)
                 m.d.comb += next_x.eq(beat_x + word_bytes)
-                m.d.sync += [slot.eq(0), beat_x.eq(next_x), x.eq(next_x), first.eq(0)]
-                with m.If(words != 0):
-                    m.d.sync += words.eq(words - 1)
-                with m.Else():
+                m.d.sync += [
+                    slot.eq(0),
+                    last_slot.eq(layer.last_slot == 0),
+                    beat_x.eq(next_x),
+                    x.eq(next_x),
+                    first.eq(0),
+                ]
+                with m.If(no_words):
                     m.d.sync += tail.eq(1)
+                with m.Else():
+                    m.d.sync += [words.eq(words - 1), no_words.eq(words == 1)]
                 with m.If(last_beat):
                     m.d.sync += run_active.eq(0)
 
@@ -133,7 +146,7 @@ class SlotGenerator(wiring.Component):
         ends_here = Signal()
         row_end, in_row = Signal(), Signal()
         m.d.comb += [
-            ends_here.eq((words == 0) & (tail | ~end[lane_bits])),
+            ends_here.eq(no_words & (tail | ~end[lane_bits])),
             row_end.eq(word_index.as_signed() == layer.row_words),
             in_row.eq(~x[-1] & (word_index.as_signed() < layer.row_words)),
         ]
