@@ -15,9 +15,9 @@ from .common import Outcome, positive, progress, say
 
 HELP = "the whole story on a simulated board"
 
-_EPOCHS = 20
+_EPOCHS = 60
 #: Pictures: the whole test part where the simulator is compiled, else as many as take a minute.
-_COUNT = {"cxxrtl": None, "amaranth": 24}
+_COUNT = {"cxxrtl": None, "amaranth": 10}
 _SHOWN = 8
 
 

@@ -1,0 +1,158 @@
+"""From the command line to the gateware's gates and back, on the simulated board."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from host import cli
+from host.board import Board
+from host.simulation.cxxrtl_backend import find_compiler
+from model import datasets
+
+compiled = pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler")
+
+
+@pytest.fixture(autouse=True)
+def fresh_boards(tmp_path, monkeypatch):
+    """Each test has simulated boards of its own, which hold nothing."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def host(capsys):
+    """The command line with ``--json``; gives its object."""
+
+    def run(*words):
+        capsys.readouterr()
+        status = cli.main([*map(str, words), "--json"])
+        out, err = capsys.readouterr()
+        assert status == 0, err
+        return json.loads(out)
+
+    return run
+
+
+def program(*words) -> subprocess.CompletedProcess:
+    """The command line as a program of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "host", *map(str, words)], capture_output=True, text=True
+    )
+
+
+@compiled
+@pytest.mark.parametrize(
+    ("model", "count", "accuracy"), [("patterns", 200, 1.0), ("digits", 359, 0.97)]
+)
+def test_verify(host, model, count, accuracy):
+    report = host("verify", model, "--port", "sim", "--data", model, "--count", count)
+    assert report["mismatches"] == 0
+    assert report["count"] == count
+    assert report["accuracy"] >= accuracy
+    assert report["cycles"] == pytest.approx(report["predicted_cycles"], rel=0.02)
+
+
+@compiled
+def test_verify_mnist(host):
+    report = host("verify", "mnist", "--port", "sim", "--data", "mnist", "--count", 20)
+    assert report["mismatches"] == 0
+    assert report["utilisation"] >= 0.6
+
+
+@compiled
+@pytest.mark.parametrize("model", ["patterns", "digits", "mnist"])
+@pytest.mark.parametrize("port", ["sim", "sim://ulx3s-85f"])
+def test_every_layer(host, model, port):
+    report = host("verify", model, "--port", port, "--data", model, "--count", 3, "--layers")
+    assert report["mismatches"] == 0
+    for layer in report["layers"]:
+        assert layer["mismatches"] == 0
+        assert layer["cycles"] == pytest.approx(layer["predicted_cycles"], rel=0.02, abs=8)
+
+
+def test_amaranths_own_simulator(host):
+    """Slower by far, but on every machine."""
+    port = "sim://icebreaker?backend=amaranth"
+    report = host("verify", "patterns", "--port", port, "--data", "patterns", "--count", 4)
+    assert report["mismatches"] == 0
+
+
+@compiled
+def test_one_program_uploads_and_another_classifies(tmp_path):
+    picture = tmp_path / "digit.png"
+    samples = datasets.load("digits")
+    digit, label = samples.x_test[0][:, :, 0], int(samples.y_test[0])
+    # As a scan: large, dark on bright.
+    Image.fromarray(255 - digit).resize((200, 200), Image.Resampling.BICUBIC).save(picture)
+    uploaded = program("upload-weights", "digits", "--port", "sim", "--json")
+    assert uploaded.returncode == 0, uploaded.stderr
+    answer = program("classify", "--port", "sim", picture, "--json")
+    assert answer.returncode == 0, answer.stderr
+    (result,) = json.loads(answer.stdout)["results"]
+    assert result["class"] == label
+    fresh = program("classify", "--port", "sim://icebreaker?memory=fresh", picture)
+    assert fresh.returncode == 1
+    assert "no valid model" in fresh.stderr
+
+
+@compiled
+def test_an_upload_that_is_cut_off():
+    def stop(done: int, total: int) -> None:
+        if done > total // 2:
+            raise KeyboardInterrupt
+
+    x = datasets.samples("digits").x[0]
+    with Board.open("sim") as board:
+        board.load("digits")
+        assert board.run(x).cycles > 0
+    with pytest.raises(KeyboardInterrupt), Board.open("sim") as board:
+        board.load("digits", stop)
+    with Board.open("sim") as board:
+        assert board.model is None
+        with pytest.raises(Exception, match="refuses to run.*cut off"):
+            board.run(x)
+        board.load("digits")
+        assert board.run(x).cycles > 0
+
+
+@compiled
+def test_a_whole_run_through_files(host, tmp_path):
+    """Own pictures in folders: train, compile, verify on the training's data format."""
+    rng = np.random.default_rng(1)
+    for label, level in (("dark", 40), ("bright", 200)):
+        folder = tmp_path / "pictures" / label
+        folder.mkdir(parents=True)
+        for index in range(12):
+            noise = rng.integers(-30, 30, (32, 32))
+            pixels = np.clip(level + noise, 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{index}.png")
+    model = tmp_path / "model.tflite"
+    trained = host("train", tmp_path / "pictures", "-o", model, "--epochs", 3)
+    assert 0 <= trained["int8_accuracy"] <= 1
+    assert host("compile", model, "--board", "icebreaker")["fits"]
+    data = tmp_path / "data.npz"
+    np.savez(data, x=rng.integers(0, 256, (3, 32, 32, 1), np.uint8), y=np.zeros(3, int))
+    assert host("verify", model, "--port", "sim", "--data", data)["mismatches"] == 0
+
+
+@compiled
+def test_demo():
+    result = program("demo", "--count", 50)
+    assert result.returncode == 0, result.stderr
+    assert "it's a " in result.stdout
+    assert "0 answers differ" in result.stdout
+
+
+def test_what_is_printed_survives_a_poor_terminal():
+    result = subprocess.run(
+        [sys.executable, "-m", "host", "demo", "--help"],
+        capture_output=True,
+        env={"PYTHONIOENCODING": "ascii", "PATH": "", "PYTHONPATH": str(Path.cwd())},
+    )
+    assert result.returncode == 0, result.stderr
