@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import os
 import re
 import shlex
@@ -37,11 +38,16 @@ class CompileError(EyespotError):
 
 
 def find_compiler() -> list[str] | None:
-    """``$CXX``, or the C++ compiler that is there; None if there is none."""
+    """``$CXX``, or a C++ compiler that is there, PyPI's ``ziglang`` included; None without one."""
     if chosen := os.environ.get("CXX"):
         command = shlex.split(chosen)
         return command if command and shutil.which(command[0]) else None
-    return next(([name] for name in ("g++", "clang++", "c++") if shutil.which(name)), None)
+    for name in ("g++", "clang++", "c++"):
+        if shutil.which(name):
+            return [name]
+    if importlib.util.find_spec("ziglang"):
+        return [sys.executable, "-m", "ziglang", "c++"]
+    return None
 
 
 def _run(command: list[str], directory: Path) -> None:

@@ -39,6 +39,10 @@ DEFAULT_BOARD = "icebreaker"
 _BACKENDS = ("cxxrtl", "amaranth")
 _MEMORIES = ("kept", "fresh")
 _BITS_PER_BYTE = 10
+_NO_COMPILER = (
+    "There is no C++ compiler, so the board is simulated some hundred times slower. Any will do: "
+    "g++, clang++, or `pip install ziglang`."
+)
 #: Most cycles in one go, so that Ctrl-C takes effect at once.
 _SLICE = {"cxxrtl": 500_000, "amaranth": 2_000}
 #: Cycles a bit after reset in Amaranth's simulator.
@@ -146,7 +150,9 @@ class SimulatedPort(SerialBase):
             except CompileError as error:
                 if address.backend:
                     raise
-                print(f"{error}: simulating slowly", file=sys.stderr)
+                print(f"{error}: simulating some hundred times slower", file=sys.stderr)
+        elif address.backend is None:
+            print(_NO_COMPILER, file=sys.stderr)
         from .amaranth_backend import AmaranthBackend
 
         self.reset_baud = address.reset_baud or self._clock_hz // _FAST_BIT_CYCLES

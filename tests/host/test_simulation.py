@@ -129,5 +129,6 @@ def test_break_brings_the_board_back(make_backend):
 
 def test_no_compiler_is_said(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(CompileError, match="no C\\+\\+ compiler"):
         build_library(lambda: None, "any")
