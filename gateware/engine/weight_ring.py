@@ -121,7 +121,7 @@ class WeightRing(wiring.Component):
             Signal(range(depth), name=name) for name in ("read_pointer", "marked", "write_pointer")
         )
         word = Signal(range(configuration.entry_words))
-        data = []
+        data: list[Signal] = []
         for index in range(configuration.entry_words):
             width = min(8 * configuration.word_bytes, 8 * configuration.lanes - len(Cat(data)))
             m.submodules[f"part{index}"] = memory = Memory(shape=width, depth=depth, init=[])
