@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import tflite as schema
 from fake_board import FakeBoard, FakePort
 from PIL import Image
 
@@ -159,6 +161,26 @@ def test_models_that_cannot_be_used(host, tmp_path):
     assert "no such model" in message
 
 
+def test_a_model_of_floats(host, tmp_path):
+    graph = tflite.load(zoo.path("patterns"))
+    tensors = [replace(graph.tensors[0], dtype="float32"), *graph.tensors[1:]]
+    path = tmp_path / "float.tflite"
+    path.write_bytes(tflite._Writer(replace(graph, tensors=tuple(tensors), labels=())).write())
+    assert "float32" in host("compile", path, "--board", "icebreaker", fails=1)
+
+
+def test_a_model_with_an_operator_that_is_not_supported(host, tmp_path):
+    data = bytearray(zoo.path("patterns").read_bytes())
+    codes = schema.Model.GetRootAsModel(data, 0).OperatorCodes(0)._tab
+    absolute_value = 101
+    for slot in (4, 10):  # deprecated_builtin_code, builtin_code
+        if offset := codes.Offset(slot):
+            data[codes.Pos + offset] = absolute_value
+    path = tmp_path / "absolute.tflite"
+    path.write_bytes(data)
+    assert "ABS" in host("compile", path, "--board", "icebreaker", fails=1)
+
+
 def test_a_model_that_is_too_large(host, capsys, tmp_path):
     builder = GraphBuilder("large", (64, 64, 1))
     builder.reshape((4096,))
@@ -253,8 +275,6 @@ def test_table():
 
 
 def test_a_board_of_another_protocol(host, connect):
-    from dataclasses import replace
-
     board = FakeBoard()
     board.info = replace(board.info, protocol=7)
     connect(FakePort(board))
