@@ -574,6 +574,16 @@ def _add(graph: Graph, operator: Operator, x: np.ndarray, other: np.ndarray) -> 
     return np.clip(result, low, high).astype(np.int8)
 
 
+def addition(graph: Graph, operator: Operator) -> np.ndarray:
+    """An ADD's output for every pair of bytes: int8, shape (256, 256).
+
+    Indexed by both inputs' values plus 128.
+    """
+    every = np.arange(-128, 128).astype(np.int8)
+    first, second = np.meshgrid(every, every, indexing="ij")
+    return _add(graph, operator, first, second)
+
+
 def _execute(graph: Graph, operator: Operator, values: dict[int, np.ndarray]) -> np.ndarray:
     x = values[operator.inputs[0]]
     if operator.kind in _BYTE_FUNCTIONS:

@@ -17,6 +17,7 @@ from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.image import TAPE_ADDRESS
 from gateware.interface.protocol import EngineError
 from gateware.interface.tape import (
+    COMBINE_SHIFT,
     CONTROLS,
     DELTA,
     DESCRIPTOR_MAGIC,
@@ -285,7 +286,13 @@ class _Layer:
                 if last_tile if control["channel_wise"] else last_group:
                     valid = valid and slot <= control["last_slots"]
                 if valid:
-                    self.store(self.requantize(int(accumulators[lane, slot]), parameters[lane]))
+                    if control["combine"]:
+                        lane = first + 2 * step
+                        total = int(accumulators[lane, slot])
+                        total += int(accumulators[lane + 1, slot]) << COMBINE_SHIFT
+                    else:
+                        total = int(accumulators[lane, slot])
+                    self.store(self.requantize(total, parameters[lane]))
 
     def write_step(self, level: int) -> None:
         self.write = (self.write + self.levels[level]["write"]) % (1 << _WRITE_BITS)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..interface.configuration import EngineConfiguration
+from ..interface.tape import COMBINE_SHIFT
+from ..primitives import Technology
+from ..primitives.adder import AdderMode, SelectAdder
 from .layer import LAYER
 
 #: Parameters of so many tiles are kept: those of the tiles of which sums may be under way, and of
@@ -29,13 +32,15 @@ class Drain(wiring.Component):
     """``P`` shift chains of ``L`` sums, loaded at once, emptied one after the other.
 
     Slot ``p`` leaves in the order ``first_lane(p)``, ``first_lane(p) + 1``, … modulo ``L``, as
-    many lanes of as many slots as the layer drains. Back-pressure: ``blocked`` is high while a
+    many lanes of as many slots as the layer drains; where the layer combines lanes, a pair leaves as
+    one sum. Back-pressure: ``blocked`` is high while a
     window's last step would bring its sums here too early. Latency: a cycle from the load to the
     first sum.
 
     Parameters
     ----------
     configuration : EngineConfiguration
+    technology : Technology
 
     Members
     -------
@@ -55,8 +60,9 @@ class Drain(wiring.Component):
     results : :py:`Out(stream.Signature(sum_layout))`
     """
 
-    def __init__(self, configuration: EngineConfiguration) -> None:
+    def __init__(self, configuration: EngineConfiguration, technology: Technology) -> None:
         self.configuration = configuration
+        self.technology = technology
         lanes = data.ArrayLayout(configuration.accumulator_bits, configuration.lanes)
         super().__init__(
             {
@@ -93,16 +99,36 @@ class Drain(wiring.Component):
         with m.If(loads):
             m.d.sync += [valid.eq(1), index.eq(0), lane.eq(0), slot.eq(0), bank.eq(self.bank)]
         with m.Elif(taken):
-            m.d.sync += [index.eq(index + 1), lane.eq(Mux(lane == lanes - 1, 0, lane + 1))]
+            m.d.sync += [
+                index.eq(index + 1),
+                lane.eq(Mux(lane == lanes - 1, 0, Mux(self.layer.combine, lane + 2, lane + 1))),
+            ]
             with m.If(last_lane):
                 m.d.sync += [index.eq(0), slot.eq(slot + 1), lane.eq(first_lanes[slot + 1])]
                 with m.If(last_slot):
                     m.d.sync += valid.eq(0)
 
-        heads = [self._chain(m, pixel, loads, taken & (slot == pixel)) for pixel in range(pixels)]
+        # The second of a pair follows it out in the cycle between two sums.
+        second, slot_of_second = Signal(), Signal.like(slot)
+        m.d.sync += [second.eq(taken & self.layer.combine), slot_of_second.eq(slot)]
+        heads = [
+            self._chain(
+                m,
+                pixel,
+                loads,
+                (taken & (slot == pixel)) | (second & (slot_of_second == pixel)),
+            )
+            for pixel in range(pixels)
+        ]
+        m.submodules.pair = pair = SelectAdder(
+            self.configuration.accumulator_bits, AdderMode.CONDITIONAL, self.technology
+        )
         m.d.comb += [
+            pair.a.eq(Array(head for head, _ in heads)[slot]),
+            pair.b.eq(Array(following for _, following in heads)[slot] << COMBINE_SHIFT),
+            pair.select.eq(self.layer.combine),
             self.results.valid.eq(valid),
-            self.results.p.value.eq(Array(heads)[slot]),
+            self.results.p.value.eq(pair.output),
             self.results.p.lane.eq(lane),
             self.results.p.bank.eq(bank),
         ]
@@ -132,8 +158,10 @@ class Drain(wiring.Component):
         m.d.sync += free.eq(~under_way & ~self.issued & ~loads & (~valid | released))
         return m
 
-    def _chain(self, m: Module, pixel: int, loads: Signal, shift: Signal) -> Signal:
-        """A pixel's sums, the one to leave first at the head."""
+    def _chain(
+        self, m: Module, pixel: int, loads: Signal, shift: Signal
+    ) -> tuple[Signal, Signal | Const]:
+        """A pixel's sums: the one to leave first, at the head, and the one after it."""
         lanes = self.configuration.lanes
         bits = self.configuration.accumulator_bits
         first = self.configuration.first_lane(pixel)
@@ -148,4 +176,4 @@ class Drain(wiring.Component):
                 )
         with m.If(self.load_maxima):
             m.d.sync += chain[0].eq(Cat(0, self.maxima[pixel]))
-        return chain[0]
+        return chain[0], chain[1] if lanes > 1 else Const(0, bits)

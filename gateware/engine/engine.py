@@ -58,7 +58,7 @@ class Engine(wiring.Component):
         buffers = PixelBuffers(configuration)
         mac = MacArray(configuration, technology)
         pool = MaxPool(configuration)
-        drain = Drain(configuration)
+        drain = Drain(configuration, technology)
         requantizer = Requantizer(configuration, technology)
         writer = Writer(configuration)
         sequencer = Sequencer(configuration)

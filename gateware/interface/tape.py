@@ -41,6 +41,8 @@ WORD_BYTES = 8
 TABLE_WORDS = 256
 #: In the last control word, so that the engine can tell a descriptor from anything else.
 DESCRIPTOR_MAGIC = 0xE7
+#: Bits between the digits of a weight that is spread over two lanes.
+COMBINE_SHIFT = 7
 
 
 class Level(IntEnum):
@@ -168,7 +170,10 @@ CONTROL_1 = Word(
         Field("tiles", 8),
         Field("taps", 13),  # window bytes a slot: ring entries of a tile
         Field("windows", 16),  # groups * lines
-        Field("spare", 3),
+        # A result is a pair of lanes: the first one's sum plus 2**COMBINE_SHIFT times the second's.
+        # Then drain_lanes counts pairs, and a pair's parameters are those of its first lane.
+        Field("combine", 1),
+        Field("spare", 2),
     )
 )
 

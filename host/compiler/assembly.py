@@ -85,7 +85,10 @@ def _write_tape(
         write_layer(
             layer,
             work,
-            Addresses(addresses[layer.source.tensor], addresses[layer.target.tensor]),
+            Addresses(
+                tuple(addresses[source.tensor] + source.offset for source in layer.sources),
+                addresses[layer.target.tensor],
+            ),
             configuration,
             last=layer is layers[-1],
         )

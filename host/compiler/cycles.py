@@ -114,7 +114,7 @@ class Work:
         loops, word = self.loops, self.configuration.word_bytes
         kernel, pitch = self.layer.kernel, self.layer.source.pixel_pitch
         if self.layer.mode.channel_wise:
-            return loops.windows * loops.kernel_rows * max(kernel.width, RUN_CYCLES)
+            return loops.windows * loops.kernel_rows * max(loops.run_bytes, RUN_CYCLES)
         words, rest = divmod(loops.run_bytes - 1, word)
         if kernel.stride_w * pitch % word:
             tails = loops.groups * (rest != 0)
@@ -129,6 +129,8 @@ class Work:
     def _reads(self) -> float:
         """Reads of a tile's runs: none outside the picture, nor for slots without a pixel."""
         loops, kernel = self.loops, self.layer.kernel
+        if self.layer.mode is Mode.ADDITION:
+            return float(loops.windows * loops.taps)
         if self.layer.mode.channel_wise:
             lines_apart = loops.lanes * kernel.stride_h
             reads = float(loops.windows * loops.kernel_rows * kernel.width)

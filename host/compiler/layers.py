@@ -24,6 +24,8 @@ class Mode(Enum):
     DEPTHWISE = "depthwise"
     #: Streams are channels; a stream's greatest byte is the result.
     POOL = "pool"
+    #: Streams are channels; pairs of lanes are pixels of two pictures' weighted sum.
+    ADDITION = "addition"
 
     @property
     def channel_wise(self) -> bool:
@@ -155,7 +157,8 @@ class Layer:
     kernel : Kernel
     weights : ndarray of int64 or None
         CONVOLUTION: (output channels, kernel rows, kernel columns, input pixel pitch);
-        DEPTHWISE: (channels, kernel rows, kernel columns); POOL: None.
+        DEPTHWISE: (channels, kernel rows, kernel columns); POOL: None;
+        ADDITION: (2 pictures, 2 digits).
     pad_value : int
         What the window reads outside the picture.
     epilogue : Epilogue
@@ -164,6 +167,8 @@ class Layer:
     output_step : int
         Bytes from one channel-wise result to the next channel's: more than 1 where a depthwise
         convolution has several outputs a channel and this layer computes one of them.
+    other : View or None
+        ADDITION: the second picture, of the same shape and pitches as ``source``.
     """
 
     name: str
@@ -177,6 +182,12 @@ class Layer:
     epilogue: Epilogue
     macs: int = 0
     output_step: int = 1
+    other: View | None = None
+
+    @property
+    def sources(self) -> tuple[View, ...]:
+        """What it reads."""
+        return (self.source,) if self.other is None else (self.source, self.other)
 
     @property
     def operation(self) -> str:

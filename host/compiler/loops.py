@@ -75,6 +75,8 @@ class Loops:
         """
         if layer.mode is Mode.CONVOLUTION:
             loops = cls._convolution(layer, configuration)
+        elif layer.mode is Mode.ADDITION:
+            loops = cls._addition(layer, configuration)
         else:
             loops = cls._channel_wise(layer, configuration)
         reused = layer.weights is not None and loops.windows > 1
@@ -102,6 +104,29 @@ class Loops:
             lanes=lanes,
             last_slots=target.width - (groups - 1) * pixels,
             last_lanes=target.channels - (tiles - 1) * lanes,
+        )
+
+    @classmethod
+    def _addition(cls, layer: Layer, configuration: EngineConfiguration) -> Loops:
+        width, group = layer.target.width, configuration.channel_group
+        pairs = configuration.lanes_per_pixel // 2
+        if pairs < 1 or configuration.pixels > configuration.lanes:
+            raise CompileError(
+                f"layer {layer.name}: an addition takes two lanes for each pixel stream, the "
+                f"engine has {configuration.lanes} lanes for {configuration.pixels}"
+            )
+        pixels = max(n for n in range(1, pairs + 1) if width % n == 0)
+        return cls(
+            tiles=1,
+            lines=layer.target.height,
+            groups=width // pixels,
+            kernel_rows=2,
+            row_step=0,
+            run_bytes=pixels,
+            slots=group,
+            lanes=pixels,
+            last_slots=group,
+            last_lanes=pixels,
         )
 
     @classmethod

@@ -29,6 +29,7 @@ from model.graph import (
     WindowOptions,
 )
 
+from .addition import find_addition
 from .channels import average, fit_channels, signed_bits
 from .errors import CompileError
 from .layers import Epilogue, IntArray, Kernel, Layer, Mode, View
@@ -43,7 +44,12 @@ _CHANNEL_WISE = (
     OperatorKind.AVERAGE_POOL_2D,
     OperatorKind.DEPTHWISE_CONV_2D,
 )
-_ENGINE = (OperatorKind.CONV_2D, OperatorKind.FULLY_CONNECTED, *_CHANNEL_WISE)
+_ENGINE = (
+    OperatorKind.CONV_2D,
+    OperatorKind.FULLY_CONNECTED,
+    OperatorKind.ADD,
+    *_CHANNEL_WISE,
+)
 #: Never greater than any byte of the picture.
 PADDING_OF_MAXIMUM = -128
 
@@ -309,6 +315,7 @@ class _Lowering:
             OperatorKind.CONV_2D: self._build_convolution,
             OperatorKind.FULLY_CONNECTED: self._build_fully_connected,
             OperatorKind.DEPTHWISE_CONV_2D: self._build_depthwise,
+            OperatorKind.ADD: self._build_addition,
             OperatorKind.MAX_POOL_2D: self._build_max_pool,
             OperatorKind.AVERAGE_POOL_2D: self._build_average_pool,
         }
@@ -486,6 +493,52 @@ class _Lowering:
                 weights=None,
                 pad_value=PADDING_OF_MAXIMUM,
                 epilogue=_greatest(target.channels, minimum, maximum, step.table),
+            )
+        ]
+
+    def _build_addition(self, step: _Step, operator: Operator) -> list[Layer]:
+        """Element by element, so that the pictures' own rows and pixels do not matter."""
+        stored = [self.storage[self._root(tensor)] for tensor in operator.inputs[:2]]
+        stored.append(self.storage[step.target])
+        if len({(view.size, view.row_pitch, view.pixel_pitch) for view in stored}) > 1:
+            raise CompileError(
+                f"layer {operator.name}: its inputs and its output do not lie alike in memory"
+            )
+        group = self.configuration.channel_group
+        source, other, target = (
+            replace(view, width=view.row_pitch // group, channels=group, pixel_pitch=group)
+            for view in stored
+        )
+        affine = [
+            self.graph.tensors[index].quantization
+            for index in (*operator.inputs[:2], operator.outputs[0])
+        ]
+        scales = [float(value.scale[0]) for value in affine if value is not None]
+        zeros = [int(value.zero_point[0]) for value in affine if value is not None]
+        wanted = reference.addition(self.graph, operator)
+        addition = find_addition(
+            operator.name, wanted, (scales[0], scales[1], scales[2]), (zeros[0], zeros[1], zeros[2])
+        )
+        return [
+            Layer(
+                name=step.name,
+                kinds=step.kinds,
+                mode=Mode.ADDITION,
+                source=source,
+                target=target,
+                kernel=Kernel(),
+                weights=np.array(addition.digits, np.int64),
+                pad_value=0,
+                epilogue=Epilogue(
+                    bias=np.full(group, addition.bias, np.int64),
+                    multiplier=np.full(group, addition.multiplier, np.int64),
+                    shift=np.full(group, addition.shift, np.int64),
+                    zero_point=zeros[2],
+                    minimum=int(wanted.min()),
+                    maximum=int(wanted.max()),
+                    table=step.table,
+                ),
+                other=other,
             )
         ]
 

@@ -61,7 +61,8 @@ def lifetimes(lowered: Lowered) -> list[Lifetime]:
     first = {lowered.input: -1}
     last = {lowered.input: -1}
     for index, layer in enumerate(lowered.layers):
-        last[layer.source.tensor] = index
+        for source in layer.sources:
+            last[source.tensor] = index
         first.setdefault(layer.target.tensor, index)
         last[layer.target.tensor] = index
     last[lowered.output] = len(lowered.layers)
@@ -100,7 +101,9 @@ def place(
     """
     needs = lifetimes(lowered)
     pairs = Counter(
-        frozenset((layer.source.tensor, layer.target.tensor)) for layer in lowered.layers
+        frozenset((source.tensor, layer.target.tensor))
+        for layer in lowered.layers
+        for source in layer.sources
     )
     best: _Placement | None = None
     for order in (_by_size, _by_time):

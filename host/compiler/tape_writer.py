@@ -38,9 +38,9 @@ _WRITE_MASK = (1 << DELTA["write"].width) - 1
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where a layer's source and target tensors begin, in bytes."""
+    """Where a layer's source views and its target tensor begin, in bytes."""
 
-    source: int
+    sources: tuple[int, ...]
     target: int
 
 
@@ -131,7 +131,24 @@ class _LayerWriter:
         self._writer_deltas(fields)
         return [DELTA.pack(**values) for values in fields]
 
+    def _addition_deltas(self, fields: list[dict[str, int]]) -> None:
+        """A window has a row of each picture: the second lies `apart` words behind the first."""
+        loops, source, word = self.loops, self.layer.source, self.configuration.word_bytes
+        first, second = (address // word for address in self.addresses.sources)
+        apart = second - first
+        step = loops.lanes * source.pixel_pitch
+        fields[Level.START]["row"] = first
+        fields[Level.KERNEL_ROW]["row"] = apart & _ROW_MASK
+        fields[Level.GROUP] |= {"row": -apart & _ROW_MASK, "x": step if loops.groups > 1 else 0}
+        fields[Level.LINE] |= {
+            "row": source.row_pitch // word - apart & _ROW_MASK,
+            "x": -(loops.groups - 1) * step,
+        }
+
     def _fetcher_deltas(self, fields: list[dict[str, int]]) -> None:
+        if self.layer.mode is Mode.ADDITION:
+            self._addition_deltas(fields)
+            return
         layer, loops, source = self.layer, self.loops, self.layer.source
         kernel, word = layer.kernel, self.configuration.word_bytes
         rows_a_line = kernel.stride_h
@@ -147,7 +164,7 @@ class _LayerWriter:
         }
         counts, rows, columns = zip(*nest.values())
         pitch = source.row_pitch // word
-        begin = (self.addresses.source + source.offset) // word
+        begin = self.addresses.sources[0] // word
         fields[Level.START] |= self._position(begin, pitch, -kernel.top)
         fields[Level.START]["x"] = -kernel.left * source.pixel_pitch
         steps = zip(nest, counts, deltas(rows, counts), deltas(columns, counts))
@@ -168,6 +185,8 @@ class _LayerWriter:
             rows = loops.lanes
             tile = self.configuration.channel_group * layer.output_step
             group, slot, lane = target.pixel_pitch, layer.output_step, target.row_pitch
+            if layer.mode is Mode.ADDITION:
+                rows, group, lane = 1, loops.lanes * target.pixel_pitch, target.pixel_pitch
         else:
             tile = lanes
             slot, lane = target.pixel_pitch, 1
@@ -202,7 +221,7 @@ class _LayerWriter:
         if layer.mode.channel_wise:
             run_words = run_rest = 0
             slot_step = source.pixel_pitch * layer.kernel.dilation_w
-            last_slot = layer.kernel.width - 1
+            last_slot = loops.run_bytes - 1
         else:
             run_words, run_rest = divmod(loops.run_bytes - 1, word)
             slot_step = layer.kernel.stride_w * source.pixel_pitch
@@ -225,6 +244,7 @@ class _LayerWriter:
                 tiles=loops.tiles - 1,
                 taps=loops.taps - 1,
                 windows=loops.windows - 1,
+                combine=layer.mode is Mode.ADDITION,
             ),
             CONTROL_2.pack(
                 pad_value=layer.pad_value & 0xFF,
@@ -235,7 +255,7 @@ class _LayerWriter:
                 drain_slots=loops.slots - 1,
                 last_lanes=loops.last_lanes - 1,
                 last_slots=loops.last_slots - 1,
-                lanes_end_on_line=layer.mode is Mode.DEPTHWISE,
+                lanes_end_on_line=layer.mode in (Mode.DEPTHWISE, Mode.ADDITION),
                 channel_wise=layer.mode.channel_wise,
                 pool=layer.mode is Mode.POOL,
                 table=epilogue.table is not None,
@@ -256,9 +276,10 @@ class _LayerWriter:
             return
         first = tile * self.configuration.channel_group
         last = min(first + self.configuration.channel_group, self.layer.source.channels)
+        lanes = 2 if self.layer.mode is Mode.ADDITION else 1
         for slot, channel in enumerate(range(first, last)):
             for row in range(self.loops.lanes):
-                yield self.configuration.first_lane(slot) + row, channel, row
+                yield self.configuration.first_lane(slot) + lanes * row, channel, row
 
     def parameters(self, tile: int) -> list[int]:
         """The tile's parameter words, one a lane."""
@@ -280,8 +301,10 @@ class _LayerWriter:
             (loops.kernel_rows, loops.run_bytes, self.configuration.entry_bytes), np.int8
         )
         for lane, channel, row in self._lane_channels(tile):
-            weights = layer.weights[channel]
-            if layer.mode is Mode.CONVOLUTION:
+            weights = layer.weights[channel] if layer.mode is not Mode.ADDITION else layer.weights
+            if layer.mode is Mode.ADDITION:
+                entries[:, row, lane : lane + 2] = layer.weights
+            elif layer.mode is Mode.CONVOLUTION:
                 entries[:, :, lane] = weights.reshape(loops.kernel_rows, loops.run_bytes)
             else:
                 step = layer.kernel.dilation_h // loops.row_step

@@ -122,11 +122,12 @@ def test_too_little_memory():
     assert caught.value.needed == len(compile(builder.build(), ICE40).image) + 32 * 32 * 20
 
 
-def test_operators_that_the_engine_has_not():
+def test_addition_with_too_few_lanes():
     builder = GraphBuilder("net", (4, 4, 2))
     builder.relu6()
     builder.add(0, scale=1.0, zero_point=0)
-    refuses(builder, "layer add1: the engine has no ADD")
+    with pytest.raises(CompileError, match="layer add1: an addition takes two lanes for each"):
+        compile(builder.build(), configuration((3, 3)))
 
 
 def test_softmax_in_the_middle():
