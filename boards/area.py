@@ -21,10 +21,11 @@ from typing import Any
 _BLOCK = re.compile(r"soc\.((?:engine|link)\.\w+)(?:\$\d+)?")
 #: Nets that yosys calls otherwise than after the block that drives them.
 _NETS = {
-    "soc.engine.drain.sums": "engine.mac",
-    "soc.engine.drain.maxima": "engine.pool",
-    "soc.control__": "counters",
-    "soc.bus__": "link.commands",
+    re.compile(r"soc\.engine\.\w+\.layer[._]"): "engine.layer",
+    re.compile(r"soc\.engine\.drain\.sums"): "engine.mac",
+    re.compile(r"soc\.engine\.drain\.maxima"): "engine.pool",
+    re.compile(r"soc\.control__"): "counters",
+    re.compile(r"soc\.bus__"): "link.commands",
 }
 _MEMORIES = {"SB_RAM40_4K": "RAM", "SB_MAC16": "DSP", "SB_SPRAM256KA": "SPRAM"}
 _COLUMNS = ("LC", *_MEMORIES.values())
@@ -33,7 +34,7 @@ _COLUMNS = ("LC", *_MEMORIES.values())
 def block_of(name: str, blocks: Sequence[str]) -> str:
     """The block that a cell called ``name`` belongs to, such as ``engine.drain``."""
     for net, block in _NETS.items():
-        if name.startswith(net):
+        if net.match(name):
             return block
     inside = (block for block in blocks if re.match(rf"soc\.{re.escape(block)}[.$]", name))
     return next(inside, "rest")
