@@ -67,9 +67,7 @@ class Bench(wiring.Component):
         return m
 
 
-def _library(
-    configuration: EngineConfiguration, technology: Technology
-) -> ctypes.CDLL:
+def _library(configuration: EngineConfiguration, technology: Technology) -> ctypes.CDLL:
     sources = sorted(Path(gateware.__file__).parent.rglob("*.py"))
     key = hash_files([*sources, Path(__file__)], repr(configuration), technology.value)
 

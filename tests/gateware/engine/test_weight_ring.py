@@ -1,0 +1,187 @@
+"""Tape reader and ring together, between a memory that stalls and a sequencer that does."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from dataclasses import dataclass
+
+import pytest
+from amaranth.hdl import Module
+from streams import pause, simulate
+
+from gateware.engine.weight_ring import TapeReader, WeightRing
+from gateware.interface.configuration import EngineConfiguration
+from gateware.interface.image import TAPE_ADDRESS
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the sequencer does with one entry."""
+
+    index: int
+    rewind: bool = False
+    mark: bool = False
+    fresh: bool = True
+    freed: bool = True
+
+
+def words(first: int, count: int) -> list[Step]:
+    """Words: each entry is read once, and the one after the last is marked."""
+    return [Step(first + n, mark=n == count - 1) for n in range(count)]
+
+
+def tile(first: int, taps: int, windows: int) -> list[Step]:
+    """A tile's entries, read once for each window."""
+    return [
+        Step(
+            first + tap,
+            rewind=tap == taps - 1 and window < windows - 1,
+            fresh=window == 0,
+            freed=window == windows - 1,
+        )
+        for window in range(windows)
+        for tap in range(taps)
+    ]
+
+
+def program(rng: random.Random, depth: int, entries: int) -> list[Step]:
+    """Words and tiles in turn, until so many entries are used."""
+    steps: list[Step] = []
+    first = 0
+    # The largest window that may be used again, and one that is used once and is larger.
+    shapes = [(depth - 1, 3), (2 * depth + 3, 1), (1, 5)]
+    while first < entries or shapes:
+        count = rng.randrange(1, 2 * depth)
+        steps += words(first, count)
+        first += count
+        taps, windows = shapes.pop() if shapes else (rng.randrange(1, depth), rng.randrange(1, 5))
+        steps += tile(first, taps, windows)
+        first += taps
+    return steps
+
+
+class Tape:
+    """Memory that holds a tape, and answers when it likes."""
+
+    def __init__(self, configuration: EngineConfiguration, rng: random.Random, stall: float):
+        self.configuration = configuration
+        self.rng = rng
+        self.stall = stall
+        self.words_read = 0
+
+    def word(self, index: int) -> int:
+        """Word ``index`` of the tape."""
+        width = 8 * self.configuration.word_bytes
+        return random.Random(index * 0x9E3779B1).getrandbits(width)
+
+    def entry(self, index: int) -> int:
+        configuration = self.configuration
+        count, width = configuration.entry_words, 8 * configuration.word_bytes
+        joined = sum(self.word(index * count + n) << (n * width) for n in range(count))
+        return joined & ((1 << 8 * configuration.lanes) - 1)
+
+    def serve(self, port):
+        first = TAPE_ADDRESS // self.configuration.word_bytes
+
+        async def testbench(ctx) -> None:
+            pending: deque[int] = deque()
+            while True:
+                ctx.set(port.request.ready, self.rng.random() >= self.stall)
+                if pending and self.rng.random() >= self.stall:
+                    ctx.set(port.response.p.data, self.word(pending.popleft()))
+                    ctx.set(port.response.valid, 1)
+                else:
+                    ctx.set(port.response.p.data, self.rng.getrandbits(16))
+                    ctx.set(port.response.valid, 0)
+                *_, valid, ready, request = await ctx.tick().sample(
+                    port.request.valid, port.request.ready, port.request.p
+                )
+                if valid and ready:
+                    assert request.enable
+                    assert request.address == first + self.words_read, "The reader jumped"
+                    pending.append(self.words_read)
+                    self.words_read += 1
+
+        return testbench
+
+
+@pytest.mark.parametrize(("memory_stall", "step_stall"), [(0, 0), (0.6, 0), (0, 0.6), (0.4, 0.4)])
+@pytest.mark.parametrize("size", [(8, 2), (1, 1), (3, 3), (16, 8)])
+def test_every_step_sees_its_entry(
+    size: tuple[int, int], memory_stall: float, step_stall: float
+) -> None:
+    configuration = EngineConfiguration(lanes=size[0], pixels=size[1], ring_entries=16)
+    depth = configuration.ring_entries
+    rng = random.Random(sum(size))
+    steps = program(rng, depth, 12 * depth)
+    reader, ring = TapeReader(configuration), WeightRing(configuration)
+    tape = Tape(configuration, rng, memory_stall)
+    m = Module()
+    m.submodules += [reader, ring]
+    m.d.comb += [
+        ring.words.valid.eq(reader.words.valid),
+        ring.words.payload.eq(reader.words.payload),
+    ]
+
+    async def sequencer(ctx) -> None:
+        expected = None
+        for step in steps:
+            while True:
+                await pause(ctx, rng, step_stall)
+                if not step.fresh or ctx.get(ring.available):
+                    break
+                await ctx.tick()
+            for name in ("rewind", "mark", "fresh"):
+                ctx.set(getattr(ring, name), getattr(step, name))
+            ctx.set(ring.step, 1)
+            ctx.set(reader.freed, step.freed)
+            await ctx.tick()
+            expected = tape.entry(step.index)
+            assert ctx.get(ring.data) == expected, f"entry {step.index}"
+            ctx.set(ring.step, 0)
+            ctx.set(reader.freed, 0)
+            # Without a step, these mean nothing.
+            for name in ("rewind", "mark", "fresh"):
+                ctx.set(getattr(ring, name), rng.randrange(2))
+
+    simulate(m, sequencer, background=[tape.serve(reader.port)])
+    # It filled the ring behind the last step, and no more.
+    used = steps[-1].index + 1
+    assert tape.words_read <= (used + depth) * configuration.entry_words
+
+
+def test_reader_fills_the_ring_and_rests() -> None:
+    """With nothing freed, at least the largest window's entries come, and never more than fit."""
+    configuration = EngineConfiguration(ring_entries=16)
+    reader = TapeReader(configuration)
+    tape = Tape(configuration, random.Random(0), stall=0)
+
+    async def wait(ctx) -> None:
+        await ctx.tick().repeat(500)
+
+    simulate(reader, wait, background=[tape.serve(reader.port)])
+    entries = tape.words_read / configuration.entry_words
+    assert configuration.window_taps <= entries <= configuration.ring_entries
+
+
+def test_a_word_a_cycle() -> None:
+    """Where memory and steps do not stall, entries follow each other as fast as words do."""
+    configuration = EngineConfiguration(lanes=2, pixels=2, ring_entries=16)
+    reader, ring = TapeReader(configuration), WeightRing(configuration)
+    tape = Tape(configuration, random.Random(0), stall=0)
+    m = Module()
+    m.submodules += [reader, ring]
+    m.d.comb += [
+        ring.words.valid.eq(reader.words.valid),
+        ring.words.payload.eq(reader.words.payload),
+        ring.fresh.eq(1),
+        ring.step.eq(ring.available),
+        reader.freed.eq(ring.step),
+    ]
+
+    async def wait(ctx) -> None:
+        await ctx.tick().repeat(500)
+
+    simulate(m, wait, background=[tape.serve(reader.port)])
+    assert tape.words_read > 490

@@ -1,0 +1,274 @@
+"""The scratchpad against the history of every byte.
+
+A read's answer must be what each of its bytes held at some time between the read's acceptance and
+its answer: so writes accepted before are seen, and nothing that was never there.
+"""
+
+from __future__ import annotations
+
+import bisect
+import random
+from collections import deque
+
+import pytest
+from streams import pause, simulate
+
+from gateware.interface.configuration import EngineConfiguration
+from gateware.memory.scratchpad import Scratchpad
+from gateware.primitives import Technology
+
+TAG_BITS = 6
+#: Cycles from a read's acceptance to its answer, where nobody is in the way.
+LATENCY = 4
+
+
+class ScratchpadBench:
+    """A scratchpad under load on all its ports, and what its bytes have been."""
+
+    def __init__(self, pixels: int, banks: int, seed: int) -> None:
+        self.rng = random.Random(seed)
+        # Small banks, so that requests meet in them and at the same addresses.
+        word_bytes = EngineConfiguration(pixels=pixels).word_bytes
+        self.configuration = EngineConfiguration(
+            lanes=8, pixels=pixels, banks=banks, memory_bytes=16 * word_bytes
+        )
+        self.word_bytes = word_bytes
+        self.words = self.configuration.memory_words
+        self.dut = Scratchpad(self.configuration, TAG_BITS, Technology.GENERIC)
+        self.cycle = 0
+        self.history: list[list[tuple[int, int]]] = [
+            [] for _ in range(self.configuration.memory_bytes)
+        ]
+        self.read_from: set[int] = set()
+
+    def stored(self, cycle: int, address: int, value: int) -> None:
+        """A write was accepted in ``cycle``: one at most is."""
+        bisect.insort(self.history[address], (cycle, value))
+
+    def check(self, accepted: int, address: int, value: int) -> None:
+        """The byte at ``address`` held ``value`` at some time since the cycle ``accepted``."""
+        history = self.history[address]
+        first = max(i for i, (cycle, _) in enumerate(history) if cycle < accepted)
+        assert value in [stored for _, stored in history[first:]], f"byte {address}"
+
+    def check_word(self, accepted: int, word: int, data: int) -> None:
+        for byte in range(self.word_bytes):
+            self.check(accepted, word * self.word_bytes + byte, data >> 8 * byte & 0xFF)
+
+    def address(self, limit: int) -> int:
+        """Of a word or byte: often among the first, so that ports meet."""
+        return self.rng.randrange(limit if self.rng.random() < 0.5 else max(1, limit // 8))
+
+    async def count(self, ctx) -> None:
+        while True:
+            await ctx.tick()
+            self.cycle += 1
+
+    async def fill(self, ctx) -> None:
+        """Every byte is written once, by the host."""
+        request = self.dut.host.request
+        for address in range(self.configuration.memory_bytes):
+            await self.host_write(ctx, request, address)
+
+    async def host_write(self, ctx, request, address: int) -> None:
+        value = self.rng.randrange(256)
+        ctx.set(request.payload, {"address": address, "write": 1, "data": value})
+        ctx.set(request.valid, 1)
+        ready = False
+        while not ready:
+            cycle = self.cycle
+            *_, ready = await ctx.tick().sample(request.ready)
+        self.stored(cycle, address, value)
+        ctx.set(request.valid, 0)
+
+    async def host_read(self, ctx, address: int) -> None:
+        request, response = self.dut.host.request, self.dut.host.response
+        ctx.set(request.payload, {"address": address, "write": 0})
+        ctx.set(request.valid, 1)
+        ready = False
+        while not ready:
+            cycle = self.cycle
+            *_, ready, answered = await ctx.tick().sample(request.ready, response.valid)
+            assert not answered
+        ctx.set(request.valid, 0)
+        answered = False
+        while not answered:
+            *_, answered, value = await ctx.tick().sample(response.valid, response.payload)
+        self.check(cycle, address, int(value))
+
+    async def results(self, ctx, count: int, stall: float) -> None:
+        stream = self.dut.results
+        for _ in range(count):
+            await pause(ctx, self.rng, stall)
+            address = self.address(self.configuration.memory_bytes)
+            value = self.rng.randrange(256)
+            ctx.set(stream.payload, {"address": address, "data": value})
+            ctx.set(stream.valid, 1)
+            self.stored(self.cycle, address, value)
+            await ctx.tick()
+            ctx.set(stream.valid, 0)
+
+    async def host(self, ctx, count: int, stall: float) -> None:
+        for _ in range(count):
+            await pause(ctx, self.rng, stall)
+            address = self.address(self.configuration.memory_bytes)
+            if self.rng.random() < 0.5:
+                await self.host_write(ctx, self.dut.host.request, address)
+            else:
+                await self.host_read(ctx, address)
+
+    async def reads(self, ctx, port, words, stall: float) -> None:
+        """Read each of ``words`` (None: a request that reads nothing) and check the answers."""
+        tagged = port is self.dut.pixels
+        under_way: deque[tuple[int, int | None, int]] = deque()
+        waiting = deque(words)
+        offered = False
+        while waiting or under_way:
+            if waiting and not offered and self.rng.random() >= stall:
+                tag = self.rng.randrange(1 << TAG_BITS) if tagged else 0
+                word = waiting[0]
+                ctx.set(
+                    port.request.p.address, word if word is not None else self.rng.getrandbits(16)
+                )
+                ctx.set(port.request.p.enable, word is not None)
+                if tagged:
+                    ctx.set(port.request.p.tag, tag)
+                ctx.set(port.request.valid, 1)
+                offered = True
+            cycle = self.cycle
+            *_, ready, valid, data = await ctx.tick().sample(
+                port.request.ready, port.response.valid, port.response.p
+            )
+            if valid:
+                accepted, word, wanted = under_way.popleft()
+                assert cycle - accepted >= LATENCY
+                if tagged:
+                    assert data.tag == wanted, "Answers out of order"
+                if word is not None:
+                    self.check_word(accepted, word, int(data.data))
+            if offered and ready:
+                under_way.append((cycle, waiting.popleft(), tag))
+                offered = False
+                ctx.set(port.request.valid, 0)
+
+    async def nothing_more(self, ctx) -> None:
+        for _ in range(2 * LATENCY):
+            *_, pixel, tape, host = await ctx.tick().sample(
+                self.dut.pixels.response.valid,
+                self.dut.tape.response.valid,
+                self.dut.host.response.valid,
+            )
+            assert not (pixel or tape or host), "An answer to nothing"
+
+
+@pytest.mark.parametrize("stall", [0.8, 0.3])
+@pytest.mark.parametrize(("pixels", "banks"), [(2, 4), (1, 1), (3, 2), (8, 8)])
+def test_all_ports_under_load(pixels: int, banks: int, stall: float) -> None:
+    bench = ScratchpadBench(pixels, banks, seed=pixels + banks)
+    started = False
+    running = 4
+
+    def load(task):
+        async def testbench(ctx) -> None:
+            nonlocal running
+            while not started:
+                await ctx.tick()
+            await task(ctx)
+            running -= 1
+
+        return testbench
+
+    async def main(ctx) -> None:
+        nonlocal started
+        await bench.fill(ctx)
+        # What is stored is read when it has arrived: a write takes a cycle.
+        await ctx.tick().repeat(4)
+        started = True
+        while running:
+            await ctx.tick()
+        await bench.nothing_more(ctx)
+        for address in range(bench.configuration.memory_bytes):
+            await bench.host_read(ctx, address)
+
+    def words(share_enabled: float) -> list[int | None]:
+        return [
+            bench.address(bench.words) if bench.rng.random() < share_enabled else None
+            for _ in range(800)
+        ]
+
+    simulate(
+        bench.dut,
+        main,
+        load(lambda ctx: bench.results(ctx, 600, max(stall, 0.5))),
+        load(lambda ctx: bench.host(ctx, 200, stall)),
+        load(lambda ctx: bench.reads(ctx, bench.dut.pixels, words(0.8), stall)),
+        load(lambda ctx: bench.reads(ctx, bench.dut.tape, words(1), stall)),
+        background=[bench.count],
+    )
+
+
+def test_in_different_banks_nobody_waits() -> None:
+    """A pixel read, a tape read and a result a cycle, each in a bank of its own."""
+    bench = ScratchpadBench(2, 4, seed=1)
+    bank_words = bench.words // 4
+    count = 200
+    elapsed = {}
+
+    async def filled(ctx) -> None:
+        while not bench.history[-1]:
+            await ctx.tick()
+        await ctx.tick().repeat(2)
+
+    def reader(name: str, port, bank: int):
+        async def testbench(ctx) -> None:
+            await filled(ctx)
+            start = bench.cycle
+            words = [bank * bank_words + bench.rng.randrange(bank_words) for _ in range(count)]
+            await bench.reads(ctx, port, words, stall=0)
+            elapsed[name] = bench.cycle - start
+
+        return testbench
+
+    async def results(ctx) -> None:
+        await bench.fill(ctx)
+        await filled(ctx)
+        for index in range(count):
+            ctx.set(bench.dut.results.payload, {"address": index % 8, "data": index})
+            ctx.set(bench.dut.results.valid, 1)
+            await ctx.tick()
+        ctx.set(bench.dut.results.valid, 0)
+
+    simulate(
+        bench.dut,
+        results,
+        reader("pixels", bench.dut.pixels, 1),
+        reader("tape", bench.dut.tape, 2),
+        background=[bench.count],
+    )
+    assert elapsed["pixels"] <= count + LATENCY + 1
+    assert elapsed["tape"] <= count + LATENCY + 1
+
+
+def test_reads_of_one_bank_take_turns_and_results_go_first() -> None:
+    """Where all want one bank, everything is still answered, and every result is stored."""
+    bench = ScratchpadBench(2, 1, seed=2)
+
+    async def main(ctx) -> None:
+        await bench.fill(ctx)
+
+    async def pixels(ctx) -> None:
+        while not bench.history[-1]:
+            await ctx.tick()
+        await ctx.tick().repeat(4)
+        words = [bench.address(bench.words) for _ in range(300)]
+        await bench.reads(ctx, bench.dut.pixels, words, stall=0)
+
+    async def results(ctx) -> None:
+        while not bench.history[-1]:
+            await ctx.tick()
+        await bench.results(ctx, 200, 0.5)
+        await ctx.tick().repeat(4)
+        for address in range(bench.configuration.memory_bytes):
+            await bench.host_read(ctx, address)
+
+    simulate(bench.dut, main, pixels, results, background=[bench.count])
