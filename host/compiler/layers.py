@@ -169,6 +169,8 @@ class Layer:
         convolution has several outputs a channel and this layer computes one of them.
     other : View or None
         ADDITION: the second picture, of the same shape and pitches as ``source``.
+    result : int or None
+        The graph's tensor that ``target`` holds, if it is not ``target.tensor``'s own.
     """
 
     name: str
@@ -183,6 +185,7 @@ class Layer:
     macs: int = 0
     output_step: int = 1
     other: View | None = None
+    result: int | None = None
 
     @property
     def sources(self) -> tuple[View, ...]:
