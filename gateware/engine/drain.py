@@ -32,10 +32,9 @@ class Drain(wiring.Component):
     """``P`` shift chains of ``L`` sums, loaded at once, emptied one after the other.
 
     Slot ``p`` leaves in the order ``first_lane(p)``, ``first_lane(p) + 1``, … modulo ``L``, as
-    many lanes of as many slots as the layer drains; where the layer combines lanes, a pair leaves as
-    one sum. Back-pressure: ``blocked`` is high while a
-    window's last step would bring its sums here too early. Latency: a cycle from the load to the
-    first sum.
+    many lanes of as many slots as the layer drains; where the layer combines lanes, a pair leaves
+    as one sum. Back-pressure: ``blocked`` is high while a window's last step would bring its sums
+    here too early. Latency: a cycle from the load to the first sum.
 
     Parameters
     ----------
