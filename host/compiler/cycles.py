@@ -20,7 +20,7 @@ import numpy.typing as npt
 from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.tape import CONTROLS, LEVELS, TABLE_WORDS, word_entries
 
-from .layers import Layer, Mode
+from .layers import Axis, Layer, Mode
 from .loops import Loops
 from .nest import ceil_divide
 
@@ -104,6 +104,14 @@ class Work:
         gap = SINGLE_LANE_GAP if single else DRAIN_GAP
         return self.loops.results * self.configuration.requantizer_passes + gap
 
+    def _places(self, by_row: bool) -> npt.NDArray[np.int64]:
+        """Picture row, or byte within it, of each kernel row of each window of the first tile."""
+        loops = self.loops
+        places = np.array([loops.start_row if by_row else loops.start_x])
+        for loop in (loops.line, loops.group, loops.kernel_row):
+            places = np.add.outer(places, (loop.rows if by_row else loop.x) * np.arange(loop.count))
+        return places
+
     @property
     def _run_cycles(self) -> int:
         """Cycles of the slot generator for a tile's runs.
@@ -112,36 +120,30 @@ class Work:
         one word more; where the slots are not aligned alike, one of them is taken to.
         """
         loops, word = self.loops, self.configuration.word_bytes
-        kernel, pitch = self.layer.kernel, self.layer.source.pixel_pitch
+        runs = loops.windows * loops.kernel_row.count
         if self.layer.mode.channel_wise:
-            return loops.windows * loops.kernel_rows * max(loops.run_bytes, RUN_CYCLES)
+            return runs * max(loops.run_bytes, RUN_CYCLES)
         words, rest = divmod(loops.run_bytes - 1, word)
-        if kernel.stride_w * pitch % word:
-            tails = loops.groups * (rest != 0)
+        if loops.slot_step % word:
+            tails = runs * (rest != 0)
         else:
-            pixels = self.configuration.pixels * kernel.stride_w * np.arange(loops.groups)
-            begin = (pixels - kernel.left) * pitch % word
-            tails = int(np.count_nonzero(begin + rest >= word))
-        line = loops.groups * max((words + 1) * word, RUN_CYCLES) + tails * word
-        return line * loops.lines * loops.kernel_rows
+            tails = int(np.count_nonzero(self._places(by_row=False) % word + rest >= word))
+        return runs * max((words + 1) * word, RUN_CYCLES) + tails * word
 
     @property
     def _reads(self) -> float:
         """Reads of a tile's runs: none outside the picture, nor for slots without a pixel."""
-        loops, kernel = self.loops, self.layer.kernel
-        if self.layer.mode is Mode.ADDITION:
-            return float(loops.windows * loops.taps)
+        loops = self.loops
         if self.layer.mode.channel_wise:
-            lines_apart = loops.lanes * kernel.stride_h
-            reads = float(loops.windows * loops.kernel_rows * kernel.width)
+            reads = float(loops.windows * loops.taps)
         else:
-            lines_apart = kernel.stride_h
             reads = self._run_cycles * self.configuration.pixels / self.configuration.word_bytes
-        rows = np.add.outer(
-            lines_apart * np.arange(loops.lines) - kernel.top,
-            loops.row_step * np.arange(loops.kernel_rows),
-        )
-        return reads * float(np.mean((rows >= 0) & (rows < self.layer.source.height)))
+        rows = self._places(by_row=True)
+        inside = (rows >= 0) & (rows < loops.height)
+        if self.layer.arrangement.axis is Axis.ROWS and not self.layer.mode.channel_wise:
+            begins = self._places(by_row=False)
+            inside &= (begins >= 0) & (begins < loops.row_bytes)
+        return reads * float(np.mean(inside))
 
     @cached_property
     def port(self) -> float:

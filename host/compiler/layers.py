@@ -6,7 +6,7 @@ layer knows which tensors it touches but not where they are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -99,6 +99,37 @@ class Kernel:
     left: int = 0
 
 
+class Axis(Enum):
+    """A direction in a picture."""
+
+    #: From one row to the next: downward.
+    ROWS = "rows"
+    #: From one column to the next.
+    COLUMNS = "columns"
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """Which results of a layer the engine computes at once, and in which order.
+
+    Attributes
+    ----------
+    axis : Axis
+        The direction in which the results of a window lie side by side: those of the pixel streams
+        in a convolution, those of the lanes in a channel-wise layer. A convolution along the rows
+        sees the picture as one row: it must need no padding beside the picture.
+    results : int
+        Neighbours that a channel-wise window computes, a lane each.
+    channels_inside : bool
+        A channel-wise layer that treats all channels alike may visit them in the innermost loop,
+        so that it has one set of weights instead of one for each group of channels.
+    """
+
+    axis: Axis = Axis.COLUMNS
+    results: int = 1
+    channels_inside: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Epilogue:
     """What becomes of an accumulator: bias, requantisation, clamp and, maybe, a table.
@@ -171,6 +202,7 @@ class Layer:
         ADDITION: the second picture, of the same shape and pitches as ``source``.
     result : int or None
         The graph's tensor that ``target`` holds, if it is not ``target.tensor``'s own.
+    arrangement : Arrangement
     """
 
     name: str
@@ -186,6 +218,17 @@ class Layer:
     output_step: int = 1
     other: View | None = None
     result: int | None = None
+    arrangement: Arrangement = Arrangement()
+
+    @property
+    def span_h(self) -> int:
+        """Rows from the window's first to its last."""
+        return (self.kernel.height - 1) * self.kernel.dilation_h + 1
+
+    @property
+    def span_w(self) -> int:
+        """Columns from the window's first to its last."""
+        return (self.kernel.width - 1) * self.kernel.dilation_w + 1
 
     @property
     def sources(self) -> tuple[View, ...]:
@@ -195,3 +238,25 @@ class Layer:
     @property
     def operation(self) -> str:
         return "+".join(self.kinds)
+
+    def part(self, rows: range, columns: range) -> Layer:
+        """The layer that computes only these rows and columns of the target."""
+        kernel, target = self.kernel, self.target
+        pixels = len(rows) * len(columns)
+        return replace(
+            self,
+            kernel=replace(
+                kernel,
+                top=kernel.top - rows.start * kernel.stride_h,
+                left=kernel.left - columns.start * kernel.stride_w,
+            ),
+            target=replace(
+                target,
+                height=len(rows),
+                width=len(columns),
+                offset=target.offset
+                + rows.start * target.row_pitch
+                + columns.start * target.pixel_pitch,
+            ),
+            macs=self.macs * pixels // (target.height * target.width),
+        )

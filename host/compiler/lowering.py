@@ -35,6 +35,7 @@ from .errors import CompileError
 from .layers import Epilogue, IntArray, Kernel, Layer, Mode, View
 from .loops import MAX_GROUPS, MAX_ROW_BYTES
 from .nest import ceil_divide, round_up
+from .schedule import schedule
 
 Table = npt.NDArray[np.int8]
 Shape = tuple[int, int, int]
@@ -159,7 +160,12 @@ class _Lowering:
         if not self.steps:
             raise CompileError(f"{self.graph.name}: has no layer for the engine to run")
         self._store()
-        layers = tuple(layer for step in self.steps for layer in self._build(step))
+        layers = tuple(
+            part
+            for step in self.steps
+            for layer in self._build(step)
+            for part in schedule(layer, self.configuration)
+        )
         return Lowered(
             layers=layers,
             storage=self.storage,
