@@ -16,7 +16,7 @@ from .errors import CompileError, DoesNotFitError
 from .layers import Layer
 from .loops import Loops
 from .lowering import Lowered, lower
-from .placement import Block, bank_shares, place
+from .placement import Block, bank_shares, meeting, place
 from .report import CompiledModel, LayerReport, MemoryBlock
 from .sharing import share_memory
 from .tape_writer import Addresses, tape_bytes, write_layer
@@ -157,14 +157,10 @@ def _sharing(
         for part in ((source.address, source.end), (target.address, target.end), tape_range)
     ]
     return Sharing(
-        source_target=_meeting(banks[0], banks[1]),
-        tape_source=_meeting(banks[2], banks[0]),
-        tape_target=_meeting(banks[2], banks[1]),
+        source_target=meeting(banks[0], banks[1]),
+        tape_source=meeting(banks[2], banks[0]),
+        tape_target=meeting(banks[2], banks[1]),
     )
-
-
-def _meeting(one: Sequence[float], other: Sequence[float]) -> float:
-    return sum(a * b for a, b in zip(one, other))
 
 
 def _report(

@@ -100,11 +100,12 @@ def place(
         If image and activations need more than the memory.
     """
     needs = lifetimes(lowered)
-    pairs = Counter(
-        frozenset((source.tensor, layer.target.tensor))
-        for layer in lowered.layers
-        for source in layer.sources
-    )
+    pairs: Counter[frozenset[int]] = Counter()
+    for layer in lowered.layers:
+        for source in layer.sources:
+            target = layer.target
+            writes = target.height * target.width * target.channels
+            pairs[frozenset((source.tensor, target.tensor))] += writes
     best: _Placement | None = None
     for order in (_by_size, _by_time):
         for heed_banks in (True, False):
@@ -168,7 +169,7 @@ class _Placement:
             return
         top = self.configuration.memory_bytes - lifetime.size
         candidates = [a for a in self._candidates(lifetime, taken) if self.begin <= a <= top]
-        cost: Callable[[int], tuple[int, int]] = lambda address: (  # noqa: E731
+        cost: Callable[[int], tuple[float, int]] = lambda address: (  # noqa: E731
             self._conflicts(lifetime, address),
             address,
         )
@@ -185,28 +186,34 @@ class _Placement:
         word = self.configuration.word_bytes
         return [address // word * word for address in addresses]
 
-    def _banks(self, begin: int, end: int) -> range:
-        bank = self.configuration.bank_bytes
-        return range(begin // bank, (end - 1) // bank + 1)
+    def _shares(self, begin: int, end: int) -> list[float]:
+        return bank_shares(begin, end, self.configuration)
 
-    def _conflicts(self, lifetime: Lifetime, address: int) -> int:
-        """Pairs of clients, layer by layer, that would share a bank with the tensor."""
-        mine = self._banks(address, address + lifetime.size)
-        conflicts = 0
+    def _conflicts(self, lifetime: Lifetime, address: int) -> float:
+        """Accesses, layer by layer, that would have to wait for another client's.
+
+        Each result that goes where pixels come from makes a read wait. The tape waits for both, but
+        it is fetched ahead: it counts half.
+        """
+        mine = self._shares(address, address + lifetime.size)
+        conflicts = 0.0
         for layer in range(max(0, lifetime.first), lifetime.last + 1):
             if layer < len(self.tape_ranges) and layer in (lifetime.first, lifetime.last):
-                conflicts += _common(mine, self._banks(*self.tape_ranges[layer]))
+                begin, end = self.tape_ranges[layer]
+                words = (end - begin) / self.configuration.word_bytes
+                conflicts += words / 2 * meeting(mine, self._shares(begin, end))
         for block in self.blocks:
             # One is the source and the other the target of some layers.
             pair = frozenset((block.lifetime.tensor, lifetime.tensor))
             if self.pairs[pair]:
-                common = _common(mine, self._banks(block.address, block.end))
-                conflicts += self.pairs[pair] * common
-        return conflicts
+                theirs = self._shares(block.address, block.end)
+                conflicts += self.pairs[pair] * meeting(mine, theirs)
+        return round(conflicts, 3)
 
 
-def _common(one: range, other: range) -> int:
-    return len(set(one) & set(other))
+def meeting(one: Sequence[float], other: Sequence[float]) -> float:
+    """How often two clients, with these parts of their accesses in each bank, meet in one."""
+    return sum(a * b for a, b in zip(one, other))
 
 
 def bank_shares(begin: int, end: int, configuration: EngineConfiguration) -> list[float]:
