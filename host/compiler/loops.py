@@ -255,7 +255,11 @@ def _check_limits(layer: Layer, loops: Loops) -> None:
         ("input height", loops.height, most(CONTROL_0["height"]) - 1),
         ("window height", loops.kernel_row.count, most(CONTROL_1["kernel_rows"])),
         ("window width", kernel_width, most(CONTROL_0["last_slot"])),
-        ("step to the next column's pixels, in bytes,", loops.slot_step, most(CONTROL_0["slot_step"]) - 1),
+        (
+            "step to the next column's pixels, in bytes,",
+            loops.slot_step,
+            most(CONTROL_0["slot_step"]) - 1,
+        ),
         ("window, in taps,", loops.taps, most(CONTROL_1["taps"])),
         ("output width, in groups of pixels,", loops.group.count, MAX_GROUPS),
         ("output height, in lines of windows,", loops.line.count, most(CONTROL_1["lines"])),

@@ -123,8 +123,9 @@ def _channel_wise(layer: Layer, configuration: EngineConfiguration) -> Iterator[
                 layer.part(part, range(width)) if along_rows else layer.part(range(height), part)
                 for part in (range(full), range(full, size))
             )
+            left = rest.target
             for other in ways:
-                if other.results <= (rest.target.height if other.axis is Axis.ROWS else rest.target.width):
+                if other.results <= (left.height if other.axis is Axis.ROWS else left.width):
                     yield (
                         replace(main, arrangement=arrangement),
                         replace(rest, arrangement=other),

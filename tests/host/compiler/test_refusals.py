@@ -80,10 +80,12 @@ def test_bias_that_overflows_its_field():
 def test_window_that_does_not_fit_the_ring():
     weights = np.ones((1, 8, 8, 16))
     refuses(
-        convolution((9, 9, 16), weights),
+        convolution((24, 9, 16), weights),
         "layer conv1: its window has 1024 taps, the weight ring's limit is 1023",
     )
-    assert compile(convolution((8, 8, 16), weights).build(), ICE40)
+    # A few windows become layers of their own, whose weights need not stay in the ring.
+    assert len(compile(convolution((8, 8, 16), weights).build(), ICE40).layers) == 1
+    assert len(compile(convolution((9, 10, 16), weights).build(), ICE40).layers) == 4
 
 
 def test_row_that_is_too_long():
@@ -95,9 +97,11 @@ def test_row_that_is_too_long():
 
 def test_picture_that_is_too_high():
     refuses(
-        convolution((600, 1, 1), np.ones((1, 3, 1, 1))),
+        convolution((600, 16, 1), np.ones((1, 3, 1, 1))),
         "layer conv1: its input height is 600, the engine's limit is 511",
     )
+    # A narrow picture is seen as one row.
+    assert compile(convolution((600, 1, 1), np.ones((1, 3, 1, 1))).build(), ICE40)
 
 
 def test_window_that_takes_too_many_taps():
@@ -175,11 +179,11 @@ def test_tall_window():
 
 
 def test_too_many_tiles():
-    builder = GraphBuilder("net", (2, 2, 514))
+    builder = GraphBuilder("net", (2, 2, 515))
     builder.max_pool_2d((2, 2))
     refuses(
         builder,
-        "layer max_pool1: its number of channels, in tiles, is 257, the engine's limit is 256",
+        "layer max_pool1: its number of channels, in tiles, is 258, the engine's limit is 256",
     )
 
 
