@@ -474,44 +474,19 @@ class _Lowering:
             maximum=maximum,
             table=step.table,
         )
-        layer = Layer(
-            name=step.name,
-            kinds=step.kinds,
-            mode=Mode.DEPTHWISE,
-            source=source,
-            target=self.storage[step.target],
-            kernel=self._kernel(operator),
-            weights=np.full(shape, weight),
-            pad_value=0,
-            epilogue=epilogue,
-        )
-        return [self._channels_as_columns(layer)]
-
-    def _channels_as_columns(self, layer: Layer) -> Layer:
-        """A layer that does the same to all channels, and whose output has one column.
-
-        Its channel groups become columns, a group wide, and its taps lie a pixel apart: so there is
-        one tile, and the tape holds its weights once.
-        """
-        group = self.configuration.channel_group
-        source, target = layer.source, layer.target
-        columns, rest = divmod(source.channels, group)
-        if target.width > 1 or rest or source.pixel_pitch != source.channels:
-            return layer
-        alike = layer.epilogue
-        return replace(
-            layer,
-            source=replace(source, width=source.width * columns, channels=group, pixel_pitch=group),
-            target=replace(target, width=columns, channels=group, pixel_pitch=group),
-            kernel=replace(layer.kernel, dilation_w=columns, stride_w=1),
-            weights=None if layer.weights is None else layer.weights[:group],
-            epilogue=replace(
-                alike,
-                bias=alike.bias[:group],
-                multiplier=alike.multiplier[:group],
-                shift=alike.shift[:group],
-            ),
-        )
+        return [
+            Layer(
+                name=step.name,
+                kinds=step.kinds,
+                mode=Mode.DEPTHWISE,
+                source=source,
+                target=self.storage[step.target],
+                kernel=self._kernel(operator),
+                weights=np.full(shape, weight),
+                pad_value=0,
+                epilogue=epilogue,
+            )
+        ]
 
     def _build_max_pool(self, step: _Step, operator: Operator) -> list[Layer]:
         target = self.storage[step.target]
