@@ -17,8 +17,9 @@ class PixelBuffers(wiring.Component):
     """A byte FIFO for each of ``P`` streams, all read together.
 
     A word that arrives passes ``W`` stages, one a cycle, and at stage ``j`` its byte ``j`` goes to
-    its stream. So one word a cycle can arrive, for any stream, and no stream ever gets two bytes
-    at once: not even where a word holds a byte for each of them (channel-wise layers).
+    its stream. So one word a cycle can arrive, and no stream ever gets two bytes at once, as long
+    as of ``W`` words in a row each is for another stream; in a channel-wise layer, where a word
+    holds a byte for each stream, any may follow any.
 
     Padding is inserted here and never stored. Latency: W + 2 cycles from a word's arrival to its
     last byte's being available. ``room`` accounts for the words under way.
@@ -60,7 +61,7 @@ class PixelBuffers(wiring.Component):
 
     @property
     def margin(self) -> int:
-        """Bytes a stream may still get after ``room`` fell: ten words are under way at most."""
+        """Bytes a stream may still get after ``room`` fell: eleven words are under way at most."""
         return 12 * self.configuration.word_bytes + 4
 
     def elaborate(self, platform: object) -> Module:

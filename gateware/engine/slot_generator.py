@@ -32,7 +32,7 @@ class SlotGenerator(wiring.Component):
     the first ``P`` are pixels, so that each pixel gets a byte a cycle. Channel-wise layers have a
     single beat, with a slot for each tap of the kernel row.
 
-    Throughput: a slot a cycle; runs follow each other without a gap. Latency: a cycle.
+    Throughput: a slot a cycle; runs follow each other without a gap. Latency: 2 cycles.
 
     Parameters
     ----------
@@ -160,13 +160,21 @@ class SlotGenerator(wiring.Component):
                 pad[byte].eq(outside | ~(in_row | (row_end & (byte < layer.row_rest)))),
             ]
         is_slot = Signal()
-        m.d.comb += [
-            is_slot.eq(layer.channel_wise | (slot < self.configuration.pixels)),
-            self.request.valid.eq(run_active & self.room & is_slot),
-            self.request.p.address.eq(row + word_index.as_signed()),
-            self.request.p.enable.eq(~outside & (in_row | row_end) & valid.any()),
-            self.request.p.tag.slot.eq(Mux(layer.channel_wise, place, slot)),
-            self.request.p.tag.valid.eq(valid),
-            self.request.p.tag.pad.eq(pad),
-        ]
+        m.d.comb += is_slot.eq(layer.channel_wise | (slot < self.configuration.pixels))
+        # The comparisons end in a register, away from the memory's choice of what to serve.
+        asked = Signal()
+        read = Signal(self.request.p.shape(), reset_less=True)
+        with m.If(self.request.ready):
+            m.d.sync += [
+                # A slot that is no pixel asks for nothing, but keeps its place among the answers:
+                # words of one stream must never be less than W apart, or their bytes meet in the
+                # buffers.
+                asked.eq(run_active & self.room),
+                read.address.eq(row + word_index.as_signed()),
+                read.enable.eq(is_slot & ~outside & (in_row | row_end) & valid.any()),
+                read.tag.slot.eq(Mux(layer.channel_wise, place, slot)),
+                read.tag.valid.eq(valid),
+                read.tag.pad.eq(pad),
+            ]
+        m.d.comb += [self.request.valid.eq(asked), self.request.payload.eq(read)]
         return m
