@@ -43,6 +43,10 @@ _TOOLS = {
 _EXTRAS = {Technology.ICE40: "eyespot[ice40]", Technology.ECP5: "eyespot[ecp5]"}
 
 
+#: Placements to try where no seed is given: what is routed differs by some MHz between them.
+_SEEDS = 4
+
+
 class BuildError(EyespotError):
     """A bitstream could not be built, or not be sent to the board."""
 
@@ -294,7 +298,12 @@ def _parser(board: Board) -> argparse.ArgumentParser:
     verb.add_argument(
         "--output", type=Path, metavar="DIR", help="for all that is written [build/NAME]"
     )
-    verb.add_argument("--seed", type=int, default=1, metavar="N", help="of the placer [1]")
+    verb.add_argument(
+        "--seed",
+        type=int,
+        metavar="N",
+        help=f"of the placer [the first of 1 to {_SEEDS} that meets timing]",
+    )
     verb.add_argument(
         "--frequency",
         type=float,
@@ -307,6 +316,10 @@ def _parser(board: Board) -> argparse.ArgumentParser:
     return parser
 
 
+def _progress(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
 def main(board: Board, arguments: Sequence[str] | None = None) -> int:
     """The command line of a board's file; returns the exit status."""
     options = _parser(board).parse_args(arguments)
@@ -316,18 +329,23 @@ def main(board: Board, arguments: Sequence[str] | None = None) -> int:
     try:
         if options.program and shutil.which(board.programmer) is None:
             raise BuildError(f"{board.programmer} is not installed: {board.programmer_hint}")
-        report = build(
-            board,
-            output=output,
-            seed=options.seed,
-            frequency_mhz=options.frequency,
-            progress=lambda text: print(text, file=sys.stderr, flush=True),
-        )
+        seeds = range(1, _SEEDS + 1) if options.seed is None else [options.seed]
+        for seed in seeds:
+            report = build(
+                board,
+                output=output,
+                seed=seed,
+                frequency_mhz=options.frequency,
+                progress=_progress,
+            )
+            if report.timing_met:
+                break
+            _progress(f"Seed {seed}: {report.fmax_mhz:.2f} MHz")
         print(json.dumps(asdict(report)) if options.json else _describe(report))
         if not report.timing_met:
             raise BuildError(
                 f"{board.name}: timing missed: {report.fmax_mhz:.2f} MHz, "
-                f"{report.frequency_mhz:g} MHz wanted; another --seed may do better"
+                f"{report.frequency_mhz:g} MHz wanted; another --seed or a lower --frequency may do"
             )
         if options.program:
             program(board, Path(report.bitstream))
