@@ -43,6 +43,9 @@ class Requantizer(wiring.Component):
     product's 31st bit. The multiplier's top bit, always one, is added last, together with the
     first rounding.
 
+    Range: ``value + bias`` must fit ``accumulator_bits - 1`` bits, which the compiler sees to: the
+    roundings work on up to twice of it.
+
     Throughput: a result every 2 cycles. Latency: 20 cycles. Back-pressure: none from the results'
     side.
 

@@ -1,0 +1,230 @@
+"""The requantiser against the fixed-point arithmetic of TensorFlow Lite in :mod:`model`."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from streams import pulse, send, simulate, unused_components
+
+from gateware.engine.drain import PARAMETER_BANKS
+from gateware.engine.requantizer import Requantizer
+from gateware.interface.configuration import EngineConfiguration
+from gateware.interface.tape import PARAMETER
+from gateware.primitives import Technology
+from model.fixed_point import multiply_by_quantized_multiplier
+
+#: Cycles from the end of the last sum to the end of the last result, and some.
+FLUSH = 60
+LEAST_MULTIPLIER, GREATEST_MULTIPLIER = 1 << 30, (1 << 31) - 1
+
+
+@dataclass
+class Layer:
+    """Numbers of a layer; ``table`` maps ``value + 128`` to a byte."""
+
+    zero_point: int = 0
+    minimum: int = -128
+    maximum: int = 127
+    table: bytes | None = None
+
+    def finish(self, scaled: int) -> int:
+        value = min(max(scaled + self.zero_point, self.minimum), self.maximum)
+        return value % 256 if self.table is None else self.table[value + 128]
+
+
+@dataclass
+class Batch:
+    """Parameters for each bank and lane, and sums that use them."""
+
+    parameters: dict[tuple[int, int], dict[str, int]]
+    sums: list[tuple[int, int, int]] = field(default_factory=list)  # value, bank, lane
+
+    def expected(self, layer: Layer) -> list[int]:
+        rows = [self.parameters[bank, lane] for _, bank, lane in self.sums]
+        totals = np.array([value for value, _, _ in self.sums]) + [row["bias"] for row in rows]
+        multipliers = np.array([row["multiplier"] for row in rows]) + LEAST_MULTIPLIER
+        shifts = np.array([-row["shift"] for row in rows])
+        scaled = multiply_by_quantized_multiplier(totals, multipliers, shifts)
+        return [layer.finish(int(value)) for value in scaled]
+
+
+def total_limit(configuration: EngineConfiguration) -> int:
+    """Sums with their bias lie below this, and not below its negative."""
+    return 1 << (configuration.accumulator_bits - 2)
+
+
+def random_batch(configuration: EngineConfiguration, rng: random.Random, count: int) -> Batch:
+    """Sums over their whole range; often near a tie of the rounding, or where results are small."""
+    limit = total_limit(configuration)
+    bias = PARAMETER["bias"]
+    biases = (-(1 << (bias.width - 1)), (1 << (bias.width - 1)) - 1, 0)
+    parameters = {}
+    for bank in range(PARAMETER_BANKS):
+        for lane in range(configuration.lanes):
+            multiplier = rng.choice(
+                [0, GREATEST_MULTIPLIER - LEAST_MULTIPLIER, 1, rng.getrandbits(30)]
+            )
+            parameters[bank, lane] = {
+                "bias": rng.choice([*biases, rng.randint(biases[0], biases[1])]),
+                "shift": rng.randrange(32),
+                "multiplier": multiplier,
+            }
+    batch = Batch(parameters)
+    while len(batch.sums) < count:
+        bank, lane = rng.randrange(PARAMETER_BANKS), rng.randrange(configuration.lanes)
+        row = parameters[bank, lane]
+        factor = (row["multiplier"] + LEAST_MULTIPLIER) / 2**31 / 2 ** row["shift"]
+        kind = rng.randrange(4)
+        if kind == 0:
+            total = rng.randint(-limit, limit - 1)
+        elif kind == 1:
+            total = rng.choice([-limit, -limit + 1, -1, 0, 1, limit - 1])
+        elif kind == 2:
+            # Near a result of an integer and a half.
+            total = round((rng.randint(-300, 300) + 0.5) / factor) + rng.randint(-1, 1)
+        else:
+            total = round(rng.randint(-300, 300) / factor) + rng.randint(-1, 1)
+        value = total - row["bias"]
+        if -2 * limit <= value < 2 * limit and -limit <= total < limit:
+            batch.sums.append((value, bank, lane))
+    return batch
+
+
+class RequantizerBench:
+    def __init__(self, configuration: EngineConfiguration, **arguments) -> None:
+        self.configuration = configuration
+        self.dut = Requantizer(configuration, Technology.GENERIC, **arguments)
+        self.results: list[int] = []
+
+    async def load(self, ctx, layer: Layer, batch: Batch) -> None:
+        dut = self.dut
+        ctx.set(
+            dut.layer,
+            {
+                "zero_point": layer.zero_point,
+                "minimum": layer.minimum,
+                "maximum": layer.maximum,
+                "table": int(layer.table is not None),
+            },
+        )
+        for index, value in enumerate(layer.table or b""):
+            ctx.set(dut.table.payload, {"index": index, "value": value})
+            await pulse(ctx, dut.table.valid)
+        for (bank, lane), parameter in batch.parameters.items():
+            for half in range(2):
+                write = {"lane": lane, "bank": bank, "half": half, "parameter": parameter}
+                ctx.set(dut.parameters.payload, write)
+                await pulse(ctx, dut.parameters.valid)
+
+    async def collect(self, ctx) -> None:
+        results = self.dut.results
+        while True:
+            *_, valid, value = await ctx.tick().sample(results.valid, results.payload)
+            if valid:
+                self.results.append(int(value))
+
+    def run(self, cases: list[tuple[Layer, Batch]], stall: float) -> int:
+        rng = random.Random(0)
+
+        async def main(ctx) -> None:
+            for layer, batch in cases:
+                await self.load(ctx, layer, batch)
+                sums = [
+                    {"value": value % (1 << self.configuration.accumulator_bits)}
+                    | {"bank": bank, "lane": lane}
+                    for value, bank, lane in batch.sums
+                ]
+                self.results.clear()
+                await send(ctx, self.dut.sums, sums, rng, stall)
+                await ctx.tick().repeat(FLUSH)
+                expected = batch.expected(layer)
+                assert len(self.results) == len(expected)
+                for place, (found, wanted) in enumerate(zip(self.results, expected)):
+                    value, bank, lane = batch.sums[place]
+                    assert found == wanted, (value, batch.parameters[bank, lane], layer)
+
+        return simulate(self.dut, main, background=[self.collect])
+
+
+@pytest.mark.parametrize("stall", [0, 0.5])
+@pytest.mark.parametrize("seed", range(3))
+def test_random_sums_and_corners(seed: int, stall: float) -> None:
+    configuration = EngineConfiguration()
+    rng = random.Random(seed)
+    cases = []
+    for zero_point in rng.sample([-128, -127, -1, 0, 1, 5, 126, 127], 3):
+        minimum, maximum = sorted(rng.choices([-128, -127, zero_point, 0, 127], k=2))
+        table = rng.randbytes(256) if rng.random() < 0.5 else None
+        layer = Layer(zero_point, minimum, maximum, table)
+        cases.append((layer, random_batch(configuration, rng, 400)))
+    RequantizerBench(configuration).run(cases, stall)
+
+
+@pytest.mark.parametrize("zero_point", [-128, 0, 127])
+def test_all_zero_points_clamps_and_the_table(zero_point: int) -> None:
+    """A multiplier of nearly one half: every result from below to above all bytes."""
+    configuration = EngineConfiguration(lanes=1, pixels=1)
+    row = {"bias": 0, "shift": 0, "multiplier": 0}
+    parameters = {(bank, 0): row for bank in range(PARAMETER_BANKS)}
+    sums = [(value, 0, 0) for value in range(-560, 561, 3)]
+    rng = random.Random(zero_point)
+    layers = [
+        Layer(zero_point),
+        Layer(zero_point, minimum=zero_point),
+        Layer(zero_point, minimum=-3, maximum=-3),
+        Layer(zero_point, table=rng.randbytes(256)),
+    ]
+    RequantizerBench(configuration).run([(layer, Batch(parameters, sums)) for layer in layers], 0)
+
+
+@pytest.mark.parametrize("shift", [0, 1, 7, 8, 15, 16, 22, 23, 24, 30, 31])
+def test_ties_round_away_from_zero(shift: int) -> None:
+    """Every tie of the second rounding within reach, and its neighbours, with both signs."""
+    configuration = EngineConfiguration(lanes=2, pixels=1)
+    limit = total_limit(configuration)
+    extremes = (0, GREATEST_MULTIPLIER - LEAST_MULTIPLIER)
+    parameters = {
+        (bank, lane): {"bias": 0, "shift": shift, "multiplier": extremes[lane]}
+        for bank in range(PARAMETER_BANKS)
+        for lane in range(2)
+    }
+    sums = []
+    for lane in range(2):
+        for whole in range(4):
+            tie = (2 * whole + 1 << shift) if lane == 0 else (2 * whole + 1 << shift >> 1)
+            for near in (tie - 1, tie, tie + 1, tie + 2):
+                sums += [(sign * near, 1, lane) for sign in (1, -1) if near < limit]
+    sums += [(value, 2, lane) for value in (-limit, limit - 1, -1, 0, 1) for lane in range(2)]
+    RequantizerBench(configuration).run([(Layer(3), Batch(parameters, sums))], 0)
+
+
+@pytest.mark.parametrize("bits", [20, 32])
+def test_other_accumulators(bits: int) -> None:
+    configuration = EngineConfiguration(lanes=3, accumulator_bits=bits)
+    rng = random.Random(bits)
+    case = Layer(-5), random_batch(configuration, rng, 300)
+    RequantizerBench(configuration).run([case], 0.2)
+
+
+@pytest.mark.parametrize("stages", [(5, 5, 5), (1,) * 15, (4, 3, 3, 3, 2), (15,)])
+def test_other_pipelines(stages: tuple[int, ...]) -> None:
+    configuration = EngineConfiguration()
+    case = Layer(17), random_batch(configuration, random.Random(len(stages)), 200)
+    RequantizerBench(configuration, stages=stages).run([case], 0.2)
+
+
+def test_a_result_every_other_cycle() -> None:
+    configuration = EngineConfiguration()
+    batch = random_batch(configuration, random.Random(0), 500)
+    loading = 2 * len(batch.parameters)
+    cycles = RequantizerBench(configuration).run([(Layer(), batch)], 0)
+    assert cycles <= loading + 2 * len(batch.sums) + FLUSH + 4
+
+
+@pytest.mark.parametrize("stages", [(5, 5), (3, 3, 3, 3, 4), (14, 1)])
+def test_wrong_stages_are_refused(stages: tuple[int, ...]) -> None:
+    with unused_components(), pytest.raises(ValueError, match="odd number with 15 rows"):
+        Requantizer(EngineConfiguration(), Technology.GENERIC, stages)
