@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from model.graph import Graph, OperatorKind
 from .board import Board
 from .compiler import CompiledModel
 
-__all__ = ["LayerVerification", "Verification", "load_samples", "verify"]
+__all__ = ["LayerVerification", "Verification", "load_samples", "merge", "verify"]
 
 Int8Array = npt.NDArray[np.int8]
 
@@ -128,8 +128,9 @@ def verify(
     layers : bool
         Compare what every layer leaves in memory, too.
     progress : callable, optional
-        Called with inferences done and to do.
+        Called with comparisons done and to do: one an input, with ``layers`` two.
     """
+    to_do = len(x) * (2 if layers else 1)
     before_softmax = _tensor_before_softmax(graph)
     expected = reference.run(graph, x, keep=[before_softmax])
     outputs = expected[graph.outputs[0]]
@@ -147,11 +148,12 @@ def verify(
         wrong_bytes += wrong
         cycles = max(cycles, inference.cycles)
         if progress is not None:
-            progress(index + 1, len(x))
+            progress(index + 1, to_do)
     seconds = board.now() - start
     layer_reports: tuple[LayerVerification, ...] = ()
     if layers:
-        layer_reports, layer_differs = _verify_layers(board, graph, compiled, x, progress)
+        show = None if progress is None else (lambda done: progress(len(x) + done, to_do))
+        layer_reports, layer_differs = _verify_layers(board, graph, compiled, x, show)
         wrong_bytes += sum(each.mismatches for each in layer_reports)
         differs |= layer_differs
     accuracy = None
@@ -169,6 +171,33 @@ def verify(
     )
 
 
+def merge(parts: Sequence[Verification]) -> Verification:
+    """Verifications of one model on parts of the inputs, each by a board of its own, as one.
+
+    Images a second are those of one such board.
+    """
+    count = sum(part.count for part in parts)
+    accuracies = [part.accuracy for part in parts]
+    right = [round(a * part.count) for a, part in zip(accuracies, parts) if a is not None]
+    return Verification(
+        hardware=np.concatenate([part.hardware for part in parts]),
+        reference=np.concatenate([part.reference for part in parts]),
+        mismatches=sum(part.mismatches for part in parts),
+        mismatching_bytes=sum(part.mismatching_bytes for part in parts),
+        accuracy=None if None in accuracies else sum(right) / count,
+        cycles=max(part.cycles for part in parts),
+        images_per_second=count / sum(part.count / part.images_per_second for part in parts),
+        layers=tuple(
+            replace(
+                same[0],
+                mismatches=sum(layer.mismatches for layer in same),
+                cycles=max(layer.cycles for layer in same),
+            )
+            for same in zip(*(part.layers for part in parts))
+        ),
+    )
+
+
 def _tensor_before_softmax(graph: Graph) -> int:
     """The tensor that the board computes: the network's output but for a softmax at its end."""
     producer = graph.producer(graph.outputs[0])
@@ -182,7 +211,7 @@ def _verify_layers(
     graph: Graph,
     compiled: CompiledModel,
     x: Int8Array,
-    progress: Callable[[int, int], None] | None,
+    progress: Callable[[int], None] | None,
 ) -> tuple[tuple[LayerVerification, ...], npt.NDArray[np.bool_]]:
     tensors = [layer.tensor for layer in compiled.layers]
     layouts = [layer.output for layer in compiled.layers]
@@ -204,7 +233,7 @@ def _verify_layers(
             mismatches[place] += wrong
             differs[index] |= wrong > 0
         if progress is not None:
-            progress(index + 1, len(x))
+            progress(index + 1)
     reports = tuple(
         LayerVerification(
             name=layer.name,

@@ -2,7 +2,8 @@
 
 Uploads the model, runs it on pictures of a data set, and compares every output tensor; with
 --layers also what every layer leaves in memory. DATA is a data set's name (its test part), or an
-.npz file with `x` and `y`. The exit status is 1 if anything differs; --json then still prints its
+.npz file with `x` and, for the accuracy, `y`. With --jobs several simulated boards, which keep
+nothing, share the pictures. The exit status is 1 if anything differs; --json then still prints its
 object.
 """
 
@@ -38,6 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--layers", action="store_true", help="compare every layer's activations")
     parser.add_argument(
+        "--jobs",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="simulated boards at once, each with a part of the pictures (default: 1)",
+    )
+    parser.add_argument(
         "--save", type=Path, metavar="F.npz", help="write both sides' output tensors there"
     )
 
@@ -46,6 +54,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     import numpy as np
 
     from ..models import load_model
+    from ..parallel_verification import verify_in_parallel
     from ..verification import load_samples, verify
 
     graph = load_model(arguments.model)
@@ -53,12 +62,29 @@ def run(arguments: argparse.Namespace) -> Outcome:
     if arguments.save is not None:
         check_writable(arguments.save)
     started = time.monotonic()
-    with open_board(arguments) as board:
-        with progress(f"Sending {graph.name}", "bytes") as show:
-            compiled = board.load(graph, show)
-        with progress("Comparing", "pictures") as show:
-            report = verify(board, graph, compiled, x, y, layers=arguments.layers, progress=show)
-        info, repeats = board.info, board.link.repeats
+    if arguments.jobs > 1:
+        with progress("Comparing", "comparisons") as show:
+            several = verify_in_parallel(
+                arguments.port,
+                arguments.baud,
+                graph,
+                x,
+                y,
+                jobs=arguments.jobs,
+                layers=arguments.layers,
+                progress=show,
+            )
+        report, compiled = several.report, several.compiled
+        info, repeats = several.info, several.repeats
+    else:
+        with open_board(arguments) as board:
+            with progress(f"Sending {graph.name}", "bytes") as show:
+                compiled = board.load(graph, show)
+            with progress("Comparing", "comparisons") as show:
+                report = verify(
+                    board, graph, compiled, x, y, layers=arguments.layers, progress=show
+                )
+            info, repeats = board.info, board.link.repeats
     if arguments.save is not None:
         try:
             with arguments.save.open("wb") as file:

@@ -76,6 +76,21 @@ def test_every_layer(host, model, port):
         assert layer["cycles"] == pytest.approx(layer["predicted_cycles"], rel=0.02, abs=8)
 
 
+@compiled
+def test_several_boards_at_once(host, tmp_path):
+    """As one after the other: the same arrays in the same order, the same sums."""
+    reports = []
+    for jobs in (1, 2):
+        saved = tmp_path / f"{jobs}.npz"
+        words = ("--data", "digits", "--count", 7, "--layers", "--save", saved)
+        report = host("verify", "digits", "--port", "sim", *words, "--jobs", jobs)
+        for timing in ("seconds", "images_per_second", "repeats"):
+            del report[timing]
+        with np.load(saved) as arrays:
+            reports.append((report, arrays["hardware"].tolist(), arrays["reference"].tolist()))
+    assert reports[0] == reports[1]
+
+
 def test_amaranths_own_simulator(host):
     """Slower by far, but on every machine."""
     port = "sim://icebreaker?backend=amaranth"

@@ -106,6 +106,25 @@ def test_verify_on_a_file(host, connect, fake_board, tmp_path):
     assert "pictures of 6x4" in host(*words, fails=1)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+def test_verify_where_the_classes_are_not_known(host, connect, fake_board, tmp_path, dtype):
+    connect(FakePort(fake_board))
+    data = tmp_path / "data.npz"
+    np.savez(data, x=np.arange(48).reshape(3, 4, 4).astype(dtype))
+    words = ("verify", "patterns", "--port", "p", "--data", data)
+    report = host(*words, "--json")
+    assert report["mismatches"] == 0 and report["accuracy"] is None
+    assert "accuracy" not in host(*words)
+
+
+def test_several_boards_must_be_simulated(host):
+    words = ("verify", "patterns", "--data", "patterns", "--count", 4)
+    message = host(*words, "--port", "/dev/ttyUSB1", "--jobs", 2, fails=1)
+    assert "/dev/ttyUSB1: there is one board at a real port" in message
+    assert "no board 'none'" in host(*words, "--port", "sim://none", "--jobs", 2, fails=1)
+    assert "whole number from 1" in host(*words, "--port", "sim", "--jobs", 0, fails=2)
+
+
 def test_compile(host, tmp_path):
     image = tmp_path / "model.image"
     report = host("compile", "digits", "--board", "icebreaker", "-o", image, "--json")
