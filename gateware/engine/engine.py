@@ -34,17 +34,35 @@ class Engine(wiring.Component):
     ----------
     configuration : EngineConfiguration
     technology : Technology
+    max_run_cycles : int
+        A run that lasts so long ends with :attr:`.EngineError.TIMEOUT`: a power of two.
 
     Members
     -------
     control : :py:`In(EngineControlSignature())`
     host : :py:`In(ByteBusSignature())`
         The host's way to the scratchpad, also during a run.
+
+    Raises
+    ------
+    ValueError
+        If ``max_run_cycles`` is no power of two.
     """
 
-    def __init__(self, configuration: EngineConfiguration, technology: Technology) -> None:
+    def __init__(
+        self,
+        configuration: EngineConfiguration,
+        technology: Technology,
+        max_run_cycles: int = MAX_RUN_CYCLES,
+    ) -> None:
+        if not 1 <= max_run_cycles < 1 << 32 or max_run_cycles & (max_run_cycles - 1):
+            raise ValueError(
+                f"The longest run must be a power of two below 2**32 cycles, because one bit of "
+                f"the counter tells it, not {max_run_cycles!r}"
+            )
         self.configuration = configuration
         self.technology = technology
+        self.max_run_cycles = max_run_cycles
         super().__init__({"control": In(EngineControlSignature()), "host": In(ByteBusSignature())})
 
     def elaborate(self, platform: object) -> Module:
@@ -161,7 +179,7 @@ class Engine(wiring.Component):
         m.d.comb += [
             idle.eq(~running),
             sequencer.layers.eq(layers),
-            timeout.eq(control.cycles[MAX_RUN_CYCLES.bit_length() - 1]),
+            timeout.eq(control.cycles[self.max_run_cycles.bit_length() - 1]),
             control.busy.eq(running | (flush != 0)),
         ]
         with m.If(running):

@@ -25,7 +25,8 @@ _DRIVER = Path(__file__).with_name("driver.cc")
 #: wire of which one bit depends on another looks like a loop, and every cycle takes two
 #: evaluations. The same goes for what Yosys's `opt_share` does, so there is little optimisation.
 _SCRIPT = (
-    "read_rtlil design.il; hierarchy -top top; proc; flatten; opt_expr; opt_clean; "
+    "read_rtlil design.il; read_verilog cells.v; hierarchy -top top; "
+    "proc; flatten; opt_expr; opt_clean; "
     "splitcells t:$mux; splitnets -driver; opt_clean -purge; write_cxxrtl -O6 -g1 design.cc"
 )
 _FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-w")
@@ -92,7 +93,9 @@ def _headers() -> Path:
     return package / "share" / "include" / "backends" / "cxxrtl" / "runtime"
 
 
-def build_library(elaborate: Callable[[], Any], key: str, driver: Path = _DRIVER) -> Path:
+def build_library(
+    elaborate: Callable[[], Any], key: str, driver: Path = _DRIVER, cells: str = ""
+) -> Path:
     """The compiled simulator of a design, from the cache or made now.
 
     Parameters
@@ -103,6 +106,8 @@ def build_library(elaborate: Callable[[], Any], key: str, driver: Path = _DRIVER
         Names the design's content.
     driver : Path
         C++ file that includes ``design.cc`` and exports what the caller needs.
+    cells : str
+        Models of cells that the design has instances of, in Verilog.
 
     Raises
     ------
@@ -112,7 +117,7 @@ def build_library(elaborate: Callable[[], Any], key: str, driver: Path = _DRIVER
     compiler = find_compiler()
     if compiler is None:
         raise CompileError("there is no C++ compiler (g++, clang++, or $CXX)")
-    name = hash_files([driver], key, _SCRIPT, *compiler, *_FLAGS, sys.platform)
+    name = hash_files([driver], key, cells, _SCRIPT, *compiler, *_FLAGS, sys.platform)
     library = cache_directory() / "simulators" / f"{name}.so"
     if library.exists():
         return library
@@ -122,6 +127,7 @@ def build_library(elaborate: Callable[[], Any], key: str, driver: Path = _DRIVER
     with tempfile.TemporaryDirectory(prefix="eyespot-") as scratch:
         directory = Path(scratch)
         (directory / "design.il").write_text(rtlil.convert(elaborate(), emit_src=False))
+        (directory / "cells.v").write_text(cells)
         _translate(directory)
         source = directory / "design.cc"
         source.write_text(_commit_without_branches(source.read_text()))
