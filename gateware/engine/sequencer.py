@@ -98,7 +98,8 @@ class Sequencer(wiring.Component):
         descriptor, table, parameter = Signal(), Signal(), Signal()
         index = Signal(8)
         half = Signal()
-        last_part = self._parts(m)
+        taken = Signal()  # a part of a word leaves the ring
+        last_part = self._parts(m, taken)
         load, loaded = Signal(), Signal()
         m.d.comb += load.eq(self.ring_available)
 
@@ -108,12 +109,7 @@ class Sequencer(wiring.Component):
 
         def take_word(last_index: int) -> None:
             """Take the next part of a word; with the last word's last part, `loaded` is high."""
-            m.d.comb += [
-                self.ring.step.eq(load),
-                self.ring.fresh.eq(load),
-                self.ring.freed.eq(load),
-                loaded.eq(load & last_part & last_word),
-            ]
+            m.d.comb += [taken.eq(load), loaded.eq(load & last_part & last_word)]
             with m.If(load & last_part):
                 m.d.sync += [index.eq(index + 1), last_word.eq(index == last_index - 1)]
             with m.If(loaded):
@@ -121,11 +117,16 @@ class Sequencer(wiring.Component):
 
         self._distribute(m, descriptor, table, parameter, index, half, last_part)
         windows = _Windows(self)
+        windows.run(m)
+        # Entries of words are new, and needed once.
+        m.d.comb += [
+            self.ring.step.eq(taken | windows.takes_entry),
+            self.ring.fresh.eq(~windows.running | windows.first_window),
+            self.ring.freed.eq(taken | (windows.takes_entry & windows.last_window)),
+        ]
 
         layers_left = Signal(8)
         first_layer = Signal(init=1)
-        overhead = Signal()
-        m.d.comb += overhead.eq(1)
         with m.FSM():
             with m.State("LOAD_DESCRIPTOR"):
                 take_word(tape.DESCRIPTOR_WORDS - 1)
@@ -165,8 +166,6 @@ class Sequencer(wiring.Component):
                     windows.begin_tile(m)
                     m.next = "RUN_WINDOWS"
             with m.State("RUN_WINDOWS"):
-                m.d.comb += overhead.eq(0)
-                windows.run(m)
                 with m.If(windows.tile_done):
                     m.d.sync += self.bank.eq(self.bank + 1)
                     m.next = "LOAD_PARAMETERS"
@@ -181,18 +180,18 @@ class Sequencer(wiring.Component):
             with m.State("STOPPED"):
                 m.d.comb += self.done.eq(1)
         m.d.sync += [
-            self.stall.eq(overhead | windows.stall),
-            self.stalled.eq(Mux(overhead, StallCause.OVERHEAD, windows.cause)),
+            self.stall.eq(~self.step),
+            self.stalled.eq(Mux(windows.running, windows.cause, StallCause.OVERHEAD)),
         ]
         return m
 
-    def _parts(self, m: Module) -> Signal:
+    def _parts(self, m: Module, taken: Signal) -> Signal:
         """Whether the entry at the ring's read pointer is the last of its word."""
         last_part = Signal()
         parts = tape.word_entries(self.configuration)
         part = Signal(range(parts))
         m.d.comb += last_part.eq(part == parts - 1)
-        with m.If(self.ring.step & self.ring.freed & self.ring.fresh & ~self.step):
+        with m.If(taken):
             m.d.sync += part.eq(Mux(last_part, 0, part + 1))
         return last_part
 
@@ -269,8 +268,11 @@ class _Windows:
         self.last_tile = Signal()
         self.first_tap = Signal()
         self.first_window = Signal()
+        self.no_fresh_weights = Signal()
+        # Between the first and the last step of a tile: beside the state, for the same reason.
+        self.running = Signal()
+        self.takes_entry = Signal()
         self.tile_done = Signal()
-        self.stall = Signal()
         self.cause = Signal(StallCause)
 
     def begin_layer(self, m: Module) -> None:
@@ -292,6 +294,8 @@ class _Windows:
             self.window.eq(layer.windows),
             self.last_window.eq(layer.windows == 0),
             self.first_window.eq(1),
+            self.no_fresh_weights.eq(layer.pool),
+            self.running.eq(1),
         ]
 
     def run(self, m: Module) -> None:
@@ -300,17 +304,14 @@ class _Windows:
         layer, ring = sequencer.layer, sequencer.ring
         has_weights, is_free = Signal(), Signal()
         m.d.comb += [
-            has_weights.eq(sequencer.ring_available | ~self.first_window | layer.pool),
+            has_weights.eq(sequencer.ring_available | self.no_fresh_weights),
             is_free.eq(~(self.last_tap & sequencer.blocked)),
-            sequencer.step.eq(sequencer.pixels_available & has_weights & is_free),
+            sequencer.step.eq(self.running & sequencer.pixels_available & has_weights & is_free),
             sequencer.flags.first.eq(self.first_tap),
             sequencer.flags.last.eq(self.last_tap),
-            ring.step.eq(sequencer.step & ~layer.pool),
-            ring.rewind.eq(self.last_tap & ~self.last_window),
-            ring.fresh.eq(self.first_window),
-            ring.freed.eq(sequencer.step & ~layer.pool & self.last_window),
+            self.takes_entry.eq(sequencer.step & ~layer.pool),
+            ring.rewind.eq(self.running & self.last_tap & ~self.last_window),
             self.tile_done.eq(sequencer.step & self.last_tap & self.last_window),
-            self.stall.eq(~sequencer.step),
         ]
         with m.If(~sequencer.pixels_available):
             m.d.comb += self.cause.eq(StallCause.PIXELS)
@@ -330,6 +331,8 @@ class _Windows:
                     self.window.eq(self.window - 1),
                     self.last_window.eq(self.window == 1),
                     self.first_window.eq(0),
+                    self.no_fresh_weights.eq(1),
                 ]
                 with m.If(self.last_window):
+                    m.d.sync += self.running.eq(0)
                     m.d.sync += [self.tile.eq(self.tile - 1), self.last_tile.eq(self.tile == 1)]
