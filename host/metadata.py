@@ -88,7 +88,7 @@ class TensorCard:
         layout = self.layout
         pixels = np.zeros((layout.height, layout.width, layout.channels), np.int8)
         pixels[:, :, : self.channels] = values.reshape(layout.height, layout.width, -1)
-        return layout.pack(pixels)
+        return layout.pack(pixels, self.zero_point)
 
     def unpack(self, data: bytes) -> npt.NDArray[np.int8]:
         """Inverse of :meth:`pack`."""
@@ -106,6 +106,7 @@ class TensorCard:
                 layout.width,
                 layout.channels,
                 layout.row_pitch,
+                *((layout.left,) if layout.left else ()),
             ],
         }
 
@@ -117,13 +118,14 @@ class TensorCard:
             _integer(size, f"{what}.shape", 1, memory_bytes)
             for size in _list(value.get("shape"), f"{what}.shape", _MAX_RANK)
         )
-        numbers = _list(value.get("layout"), f"{what}.layout", 5)
-        if len(numbers) != 5:
-            raise ValueError(f"{what}.layout must have 5 numbers, not {len(numbers)}")
+        numbers = _list(value.get("layout"), f"{what}.layout", 6)
+        if len(numbers) < 5:
+            raise ValueError(f"{what}.layout must have 5 or 6 numbers, not {len(numbers)}")
         layout = TensorLayout(
             *(_integer(number, f"{what}.layout", 0, memory_bytes) for number in numbers)
         )
-        if layout.row_pitch < layout.row_bytes or layout.address + layout.size > memory_bytes:
+        used = layout.left * layout.channels + layout.row_bytes
+        if layout.row_pitch < used or layout.address + layout.size > memory_bytes:
             raise ValueError(f"{what} does not lie within the memory")
         pixels = layout.height * layout.width
         if not pixels or math.prod(shape) % pixels or math.prod(shape) > pixels * layout.channels:

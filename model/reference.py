@@ -503,18 +503,33 @@ def _average_pool_2d(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndar
 
 
 def _mean(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
-    """MEAN over height and width: ``QuantizedMeanOrSum``, the count folded into the multiplier."""
+    """MEAN over height and width."""
+    return _mean_of_sum(graph, operator, x.sum(axis=(1, 2), dtype=np.int64))
+
+
+def _mean_of_sum(graph: Graph, operator: Operator, total: np.ndarray) -> np.ndarray:
+    """``QuantizedMeanOrSum``, the count folded into the multiplier."""
     scale_in, zero_in = _affine(graph, operator.inputs[0])
     scale_out, zero_out = _affine(graph, operator.outputs[0])
     factor = fixed_point.quantize_multiplier(float(scale_in) / float(scale_out))
     multiplier, shift = (int(part) for part in factor)
-    count = x.shape[1] * x.shape[2]
+    count = _mean_count(graph, operator)
     places = min(count.bit_length() - 1, 32, 31 + shift)
-    total = x.sum(axis=(1, 2), dtype=np.int64) - zero_in * count
     mean = fixed_point.multiply_by_quantized_multiplier(
-        total, (multiplier << places) // count, shift - places
+        total - zero_in * count, (multiplier << places) // count, shift - places
     )
     return np.clip(mean + zero_out, -128, 127).astype(np.int8)
+
+
+def _mean_count(graph: Graph, operator: Operator) -> int:
+    _, height, width, _ = graph.tensors[operator.inputs[0]].shape
+    return height * width
+
+
+def mean(graph: Graph, operator: Operator) -> np.ndarray:
+    """A MEAN's output for every sum of the picture's bytes, from the least to the greatest."""
+    count = _mean_count(graph, operator)
+    return _mean_of_sum(graph, operator, np.arange(-128 * count, 127 * count + 1))
 
 
 def _pad(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:

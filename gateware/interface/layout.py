@@ -19,7 +19,10 @@ class TensorLayout:
     height, width, channels : int
     row_pitch : int
         Bytes from one row to the next, a multiple of the memory word, at least
-        ``width * channels``. What lies in the padding is never used.
+        ``(left + width) * channels``.
+    left : int
+        Pixels of padding that are stored before each row. Of a picture that the host writes, the
+        engine may read those, and those behind the row: they hold the zero point.
     """
 
     address: int
@@ -27,6 +30,7 @@ class TensorLayout:
     width: int
     channels: int
     row_pitch: int
+    left: int = 0
 
     @property
     def size(self) -> int:
@@ -38,13 +42,22 @@ class TensorLayout:
         """Bytes of a row that hold pixels."""
         return self.width * self.channels
 
-    def pack(self, values: npt.NDArray[np.int8]) -> bytes:
-        """Bytes as they lie in memory, for ``values`` of shape (height, width, channels)."""
-        rows = np.zeros((self.height, self.row_pitch), np.int8)
-        rows[:, : self.row_bytes] = values.reshape(self.height, self.row_bytes)
+    def pack(self, values: npt.NDArray[np.int8], padding: int = 0) -> bytes:
+        """Bytes as they lie in memory, for ``values`` of shape (height, width, channels).
+
+        What lies beside the picture is filled with ``padding``.
+        """
+        rows = np.full((self.height, self.row_pitch), padding, np.int8)
+        rows[:, self._row] = values.reshape(self.height, self.row_bytes)
         return rows.tobytes()
 
     def unpack(self, data: bytes) -> npt.NDArray[np.int8]:
         """Inverse of :meth:`pack`: shape (height, width, channels)."""
         rows = np.frombuffer(data, np.int8, self.size).reshape(self.height, self.row_pitch)
-        return rows[:, : self.row_bytes].reshape(self.height, self.width, self.channels).copy()
+        return rows[:, self._row].reshape(self.height, self.width, self.channels).copy()
+
+    @property
+    def _row(self) -> slice:
+        """Where the pixels lie in a row."""
+        begin = self.left * self.channels
+        return slice(begin, begin + self.row_bytes)

@@ -113,12 +113,14 @@ def _write_tape(
 
 def _layout(lowered: Lowered, addresses: dict[int, int], tensor: int) -> TensorLayout:
     view = lowered.storage[tensor]
+    left, right = lowered.margin if tensor == lowered.input else (0, 0)
     return TensorLayout(
         address=addresses[lowered.kept.get(tensor, tensor)],
         height=view.height,
-        width=view.width,
+        width=view.width - left - right,
         channels=view.pixel_pitch,
         row_pitch=view.row_pitch,
+        left=left,
     )
 
 

@@ -9,12 +9,15 @@ matter: a *dead* channel, whose output is the same over its whole range, needs n
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.tape import PARAMETER
 from model.fixed_point import (
     INT32_MAX,
     INT32_MIN,
+    multiply_by_quantized_multiplier,
+    quantize_multiplier,
     rounding_divide_by_pot,
     saturating_rounding_doubling_high_mul,
 )
@@ -22,6 +25,8 @@ from model.reference import Requantization
 
 from .errors import CompileError
 from .layers import Epilogue, IntArray
+
+FloatArray = npt.NDArray[np.floating]
 
 _INT8_MIN, _INT8_MAX = -128, 127
 _UNIT_MULTIPLIER = 1 << 30
@@ -65,6 +70,75 @@ def average(count: int) -> tuple[int, int, int]:
     if not np.array_equal(quotients, exact):
         raise ValueError(f"No multiplier divides every sum of {count!r} bytes")
     return weight, multiplier, shift
+
+
+def fit_sums(
+    wanted: npt.NDArray[np.int8], count: int, zero_point: int, bits: int
+) -> tuple[int, int, int, int] | None:
+    """Weight, bias, multiplier and shift that give what is ``wanted`` for each sum of bytes.
+
+    Parameters
+    ----------
+    wanted : ndarray of int8, shape (255 * count + 1,)
+        A non-decreasing function of the sum, from ``-128 * count`` on. Where it is at its least or
+        greatest, the clamp does the rest.
+    count : int
+        Bytes that are summed.
+    zero_point : int
+        Of the output.
+    bits : int
+        That the sum, weight and bias included, may take.
+
+    Returns
+    -------
+    tuple of int, or None
+        None if nothing tried gives the same for every sum.
+    """
+    values = wanted.astype(np.int64)
+    low, high = int(values[0]), int(values[-1])
+    if low == high:
+        return 0, 2 * (low - zero_point), _UNIT_MULTIPLIER, 0
+    starts = np.flatnonzero(np.diff(values)) + 1
+    step, least, greatest = _line(values[starts] - zero_point - 0.5, starts + _INT8_MIN * count)
+    # Both functions grow: where they agree on either side of each start, they agree everywhere.
+    where = np.concatenate([[0], starts - 1, starts, [len(values) - 1]])
+    for weight in (1, 2, 4, 8, 16, 32, 64, 127):
+        multiplier, shift = (int(n) for n in quantize_multiplier(1 / (step * weight)))
+        middle = -round((least + greatest) / 2 * weight)
+        reach = min(8, int(abs(greatest - least) * weight / 2) + 1)
+        for bias in sorted(
+            range(middle - reach, middle + reach + 1), key=lambda b: abs(b - middle)
+        ):
+            total = weight * (where + _INT8_MIN * count) + bias
+            ends = (int(total[0]), int(total[-1]), weight * _INT8_MIN * count)
+            if not -31 <= shift <= 0 or max(map(signed_bits, ends)) > bits:
+                continue
+            result = multiply_by_quantized_multiplier(total, multiplier, shift) + zero_point
+            if np.array_equal(np.clip(result, low, high), values[where]):
+                return weight, bias, multiplier, -shift
+    return None
+
+
+def _line(levels: FloatArray, starts: IntArray) -> tuple[float, float, float]:
+    """Step and range of offset with which ``levels * step + offset`` is just below ``starts``.
+
+    How much room a step leaves for the offset is a concave function of it: ternary search.
+    """
+
+    def room(step: float) -> tuple[float, float]:
+        begins = starts - levels * step
+        return float((begins - 1).max()), float(begins.min())
+
+    slope = (starts[-1] - starts[0]) / (levels[-1] - levels[0]) if len(starts) > 1 else 1.0
+    shortest, longest = slope * 0.9, slope * 1.1
+    for _ in range(100):
+        third = (longest - shortest) / 3
+        (a, b), (c, d) = room(shortest + third), room(longest - third)
+        if b - a < d - c:
+            shortest += third
+        else:
+            longest -= third
+    return (shortest, *room(shortest))
 
 
 def fit_channels(

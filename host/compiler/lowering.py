@@ -26,16 +26,15 @@ from model.graph import (
     Operator,
     OperatorKind,
     SoftmaxOptions,
-    WindowOptions,
 )
 
 from .addition import find_addition
-from .channels import average, fit_channels, signed_bits
+from .channels import average, fit_channels, fit_sums, signed_bits
 from .errors import CompileError
 from .layers import Epilogue, IntArray, Kernel, Layer, Mode, View
 from .loops import MAX_GROUPS, MAX_ROW_BYTES
 from .nest import ceil_divide, round_up
-from .schedule import schedule
+from .schedule import cycles, schedule
 
 Table = npt.NDArray[np.int8]
 Shape = tuple[int, int, int]
@@ -44,6 +43,8 @@ _CHANNEL_WISE = (
     OperatorKind.MAX_POOL_2D,
     OperatorKind.AVERAGE_POOL_2D,
     OperatorKind.DEPTHWISE_CONV_2D,
+    OperatorKind.MEAN,
+    OperatorKind.PAD,
 )
 _ENGINE = (
     OperatorKind.CONV_2D,
@@ -73,6 +74,8 @@ class Lowered:
         What the host does with the output.
     kept : dict of int to int
         Tensors that lie in another tensor's memory, and that tensor.
+    margin : tuple of int
+        Pixels of padding to the left and the right of the input's rows that the host writes too.
     """
 
     layers: tuple[Layer, ...]
@@ -82,13 +85,15 @@ class Lowered:
     answer: int
     softmax: SoftmaxOptions | None
     kept: dict[int, int] = field(default_factory=dict)
+    margin: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, eq=False)
 class _Step:
     """An operator that becomes a layer, with the tables fused behind it.
 
-    ``operator`` is None for a layer that only copies.
+    ``operator`` is None for a layer that only copies. ``padding`` is that of the PAD that
+    was folded into it: rows above and columns to the left.
     """
 
     name: str
@@ -97,6 +102,7 @@ class _Step:
     source: int
     target: int
     table: Table | None = None
+    padding: tuple[int, int] | None = None
 
     @property
     def kind(self) -> OperatorKind | None:
@@ -111,7 +117,12 @@ def lower(graph: Graph, configuration: EngineConfiguration) -> Lowered:
     CompileError
         If the engine has no way to run a layer; the text names it and the reason.
     """
-    return _Lowering(graph, configuration).run()
+    plain = _Lowering(graph, configuration).run()
+    # Padding that the host writes with the picture saves the fetcher's starting within a word.
+    padded = _Lowering(graph, configuration, stores_padding=True).run()
+    if not any(padded.margin):
+        return plain
+    return min(plain, padded, key=lambda lowered: cycles(lowered.layers, configuration))
 
 
 def picture_shape(graph: Graph, tensor: int) -> Shape:
@@ -135,9 +146,15 @@ def picture_shape(graph: Graph, tensor: int) -> Shape:
 
 
 class _Lowering:
-    def __init__(self, graph: Graph, configuration: EngineConfiguration) -> None:
+    def __init__(
+        self, graph: Graph, configuration: EngineConfiguration, stores_padding: bool = False
+    ) -> None:
         self.graph = graph
         self.configuration = configuration
+        self.stores_padding = stores_padding
+        self.margin = (0, 0)
+        #: What a folded PAD made: the tensor that it pads, and by how many rows and columns.
+        self.padded: dict[int, tuple[int, tuple[int, int]]] = {}
         #: Tensors that a reshape made, and the tensor whose bytes they are.
         self.root: dict[int, int] = {}
         self.steps: list[_Step] = []
@@ -173,6 +190,7 @@ class _Lowering:
             output=self._root(self.answer),
             answer=self.answer,
             softmax=self.softmax,
+            margin=self.margin,
         )
 
     # Plan
@@ -191,12 +209,52 @@ class _Lowering:
             self.root[target] = self._root(source)
         elif operator.kind is OperatorKind.SOFTMAX:
             self._plan_softmax(operator)
+        elif operator.kind is OperatorKind.PAD and self._folds(operator):
+            root, (top, left) = self.padded.get(source, (source, (0, 0)))
+            (above, _), (before, _), _ = self._padding(operator)
+            self.padded[target] = root, (top + int(above), left + int(before))
         elif operator.kind in _ENGINE:
+            kinds: tuple[str, ...] = (operator.kind.value,)
+            padding = None
+            if source in self.padded:
+                source, padding = self.padded[source]
+                kinds = (OperatorKind.PAD.value, *kinds)
             self.steps.append(
-                _Step(operator.name, operator, (operator.kind.value,), source, target)
+                _Step(operator.name, operator, kinds, source, target, padding=padding)
             )
         else:
             self._plan_table(operator)
+
+    def _padding(self, operator: Operator) -> npt.NDArray[np.int64]:
+        """A PAD's rows, columns and channels before and behind: shape (3, 2)."""
+        data = self.graph.tensors[operator.inputs[1]].data
+        if data is None:
+            raise CompileError(f"layer {operator.name}: its padding must be a constant")
+        padding = np.zeros((3, 2), np.int64)
+        picture_shape(self.graph, operator.inputs[0])
+        axes = data.astype(np.int64)[1:]
+        padding[3 - len(axes) :] = axes
+        if padding[2].any():
+            raise CompileError(
+                f"layer {operator.name}: pads channels; only rows and columns can be padded"
+            )
+        return padding
+
+    def _folds(self, operator: Operator) -> bool:
+        """Whether all that read a PAD's output can pad as much themselves."""
+        self._padding(operator)
+        target = operator.outputs[0]
+        readers = [self.graph.operators[index] for index in self.graph.consumers(target)]
+
+        def pads(reader: Operator) -> bool:
+            if reader.kind is OperatorKind.PAD:
+                return self._folds(reader)
+            if reader.kind in (OperatorKind.MAX_POOL_2D, OperatorKind.AVERAGE_POOL_2D):
+                # Their own padding is of another value.
+                return not _hangs_over(reference.window(self.graph, reader))
+            return reader.kind in (OperatorKind.CONV_2D, OperatorKind.DEPTHWISE_CONV_2D)
+
+        return bool(readers) and target not in self.graph.outputs and all(map(pads, readers))
 
     def _plan_softmax(self, operator: Operator) -> None:
         source, target = operator.inputs[0], operator.outputs[0]
@@ -247,6 +305,25 @@ class _Lowering:
         padded = (padded - fixed) | set(copies.values())
         for tensor, shape in shapes.items():
             self.storage[tensor] = self._new_view(tensor, shape, tensor in padded)
+        if self.stores_padding:
+            self._store_margin()
+
+    def _store_margin(self) -> None:
+        """Let the host write the columns of padding, if a convolution alone reads the input."""
+        tensor = self.graph.inputs[0]
+        stored = self.storage[tensor]
+        readers = [step for step in self.steps if self._root(step.source) == tensor]
+        if len(readers) != 1 or readers[0].kind is not OperatorKind.CONV_2D:
+            return
+        step, operator = readers[0], readers[0].operator
+        shape = (stored.height, stored.width, stored.channels)
+        if operator is None or picture_shape(self.graph, step.source) != shape:
+            return
+        kernel, width = self._kernel(step, operator), self.storage[step.target].width
+        reach = (width - 1) * kernel.stride_w + (kernel.width - 1) * kernel.dilation_w + 1
+        self.margin = kernel.left, max(0, reach - kernel.left - stored.width)
+        shape = (stored.height, stored.width + sum(self.margin), stored.channels)
+        self.storage[tensor] = self._new_view(tensor, shape, padded=False)
 
     def _input_shape(self) -> Shape:
         """Of the input: as what it is used, where all that happens to it is a reshape."""
@@ -301,8 +378,9 @@ class _Lowering:
 
     def _source(self, step: _Step) -> View:
         """The step's input in the shape in which the operator sees it."""
-        stored = self.storage[self._root(step.source)]
-        if step.source not in self.root:
+        root = self._root(step.source)
+        stored = self.storage[root]
+        if step.source not in self.root or (root == self.graph.inputs[0] and any(self.margin)):
             return stored
         height, width, channels = picture_shape(self.graph, step.source)
         if (height, width, channels) == (stored.height, stored.width, stored.channels):
@@ -327,6 +405,8 @@ class _Lowering:
             OperatorKind.ADD: self._build_addition,
             OperatorKind.MAX_POOL_2D: self._build_max_pool,
             OperatorKind.AVERAGE_POOL_2D: self._build_average_pool,
+            OperatorKind.MEAN: self._build_mean,
+            OperatorKind.PAD: self._build_pad,
         }
         return builders.get(step.operator.kind, self._build_table)(step, step.operator)
 
@@ -352,7 +432,7 @@ class _Lowering:
                 f"layer {operator.name}: its weights have {weights.shape[3]} input channels, its "
                 f"input has {source.channels}; grouped convolutions are not supported"
             )
-        weights, kernel = self._without_horizontal_dilation(weights, self._kernel(operator))
+        weights, kernel = self._without_horizontal_dilation(weights, self._kernel(step, operator))
         return [self._convolution(step, operator, source, kernel, weights, bias)]
 
     def _build_fully_connected(self, step: _Step, operator: Operator) -> list[Layer]:
@@ -422,7 +502,7 @@ class _Lowering:
                     mode=Mode.DEPTHWISE,
                     source=source,
                     target=replace(target, offset=output),
-                    kernel=self._kernel(operator),
+                    kernel=self._kernel(step, operator),
                     weights=flat[every].reshape(-1, height, width),
                     pad_value=rule.input_zero_point,
                     epilogue=replace(
@@ -446,45 +526,150 @@ class _Lowering:
                 f"engine has {lanes} and {pixels}"
             )
 
+    def _pad_value(self, step: _Step, own: int) -> int:
+        """What a pool reads outside the picture: the zero point where a PAD was folded into it."""
+        if step.padding is None:
+            return own
+        assert step.operator is not None
+        return self._zero_point(step.operator.inputs[0])
+
+    def _zero_point(self, tensor: int) -> int:
+        quantization = self.graph.tensors[tensor].quantization
+        if quantization is None:
+            raise CompileError(f"tensor {self.graph.tensors[tensor].name}: no quantisation")
+        return int(quantization.zero_point[0])
+
     def _build_average_pool(self, step: _Step, operator: Operator) -> list[Layer]:
-        """A depthwise convolution with all weights alike, its scale one over their number."""
+        """A depthwise convolution with all weights alike, its scale one over their number.
+
+        Where windows hang over the edge their number varies: a layer for each that occurs.
+        """
         self._check_lanes(operator)
         window = reference.window(self.graph, operator)
-        if any((window.top, window.left, window.bottom, window.right)):
-            raise CompileError(
-                f"layer {operator.name}: an average over a window that hangs over the picture's "
-                f"edge is not supported"
-            )
-        source = self._source(step)
-        count = window.kernel_h * window.kernel_w
-        weight, multiplier, shift = average(count)
+        minimum, maximum = self._clamp(operator)
+        row_counts = _taps_inside(
+            window.output_h, window.stride_h, window.top, window.kernel_h, window.input_h
+        )
+        column_counts = _taps_inside(
+            window.output_w, window.stride_w, window.left, window.kernel_w, window.input_w
+        )
+        layers = []
+        for rows, height in row_counts:
+            for columns, width in column_counts:
+                weight, multiplier, shift = average(height * width)
+                self._check_sum(operator, weight, height * width)
+                layer = self._sum(step, weight)
+                epilogue = _alike(
+                    layer.source.channels, 0, multiplier, shift, 0, minimum, maximum, step.table
+                )
+                layers.append(replace(layer, epilogue=epilogue).part(rows, columns))
+        return layers
+
+    def _check_sum(self, operator: Operator, weight: int, count: int) -> None:
         needed, limit = signed_bits(-128 * weight * count), self.configuration.accumulator_bits - 1
         if needed > limit:
             raise CompileError(
                 f"layer {operator.name}: the sum of its {count} taps needs {needed} bits, the "
                 f"engine's limit is {limit}"
             )
-        minimum, maximum = self._clamp(operator)
-        shape = (source.channels, window.kernel_h, window.kernel_w)
-        epilogue = Epilogue(
-            bias=np.zeros(source.channels, np.int64),
-            multiplier=np.full(source.channels, multiplier),
-            shift=np.full(source.channels, shift),
-            minimum=minimum,
-            maximum=maximum,
-            table=step.table,
+
+    def _sum(self, step: _Step, weight: int) -> Layer:
+        """The sum of each channel's window, its bytes multiplied by ``weight``, not scaled yet."""
+        assert step.operator is not None
+        source, kernel = self._source(step), self._kernel(step, step.operator)
+        return Layer(
+            name=step.name,
+            kinds=step.kinds,
+            mode=Mode.DEPTHWISE,
+            source=source,
+            target=self.storage[step.target],
+            kernel=kernel,
+            weights=np.full((source.channels, kernel.height, kernel.width), weight),
+            pad_value=self._pad_value(step, 0),
+            epilogue=Epilogue.half(source.channels),
         )
+
+    def _build_mean(self, step: _Step, operator: Operator) -> list[Layer]:
+        """A sum over the picture with TensorFlow Lite's own rounding.
+
+        That rounds twice, away from zero, and so coarsely that one multiplier often cannot do the
+        same on both sides of the zero point. Then each side has a layer, and their sum is taken.
+        """
+        self._check_lanes(operator)
+        source = self._source(step)
+        count = source.height * source.width
+        zero_point = self._zero_point(operator.outputs[0])
+        wanted = reference.mean(self.graph, operator)
+        limit = self.configuration.accumulator_bits - 1
+
+        def side(low: int, high: int) -> Layer | None:
+            found = fit_sums(np.clip(wanted, low, high), count, zero_point, limit)
+            if found is None:
+                return None
+            weight, bias, multiplier, shift = found
+            epilogue = _alike(source.channels, bias, multiplier, shift, zero_point, low, high, None)
+            return replace(self._sum(step, weight), epilogue=epilogue)
+
+        whole = side(-128, 127)
+        if whole is not None:
+            return [replace(whole, epilogue=replace(whole.epilogue, table=step.table))]
+        sides = side(zero_point, 127), side(-128, zero_point)
+        if sides[0] is None or sides[1] is None:
+            raise CompileError(
+                f"layer {operator.name}: the engine cannot round the mean of {count} pixels as it "
+                f"must be; an AVERAGE_POOL_2D in its place can be run"
+            )
+        return self._add_sides(step, (sides[0], sides[1]), zero_point)
+
+    def _add_sides(self, step: _Step, sides: tuple[Layer, Layer], zero_point: int) -> list[Layer]:
+        """Both sides beside each other, and their sum: one of them is the zero point always."""
+        target = self.storage[step.target]
+        pair = self._new_tensor((1, target.channels, 2))
+        layers = [
+            replace(
+                side,
+                target=replace(
+                    pair, width=1, channels=target.channels, pixel_pitch=pair.row_pitch, offset=at
+                ),
+                output_step=2,
+            )
+            for at, side in enumerate(sides)
+        ]
+        epilogue = Epilogue.half(1, zero_point, table=step.table)
+        total = Layer(
+            name=step.name,
+            kinds=step.kinds,
+            mode=Mode.CONVOLUTION,
+            source=pair,
+            target=replace(target, width=target.channels, channels=1, pixel_pitch=1),
+            kernel=Kernel(),
+            weights=np.full((1, 1, 1, 2), 2),
+            pad_value=0,
+            epilogue=replace(epilogue, bias=epilogue.bias - 4 * zero_point),
+        )
+        return [*layers, total]
+
+    def _new_tensor(self, shape: Shape) -> View:
+        """A tensor that only the compiler knows."""
+        tensor = max(len(self.graph.tensors), *self.storage) + 1
+        self.storage[tensor] = self._new_view(tensor, shape, padded=False)
+        return self.storage[tensor]
+
+    def _build_pad(self, step: _Step, operator: Operator) -> list[Layer]:
+        """The greatest of a window of one, over a larger picture."""
+        (top, _), (left, _), _ = self._padding(operator)
+        target = self.storage[step.target]
         return [
             Layer(
                 name=step.name,
                 kinds=step.kinds,
-                mode=Mode.DEPTHWISE,
-                source=source,
-                target=self.storage[step.target],
-                kernel=self._kernel(operator),
-                weights=np.full(shape, weight),
-                pad_value=0,
-                epilogue=epilogue,
+                mode=Mode.POOL,
+                source=self._source(step),
+                target=target,
+                kernel=Kernel(top=int(top), left=int(left)),
+                weights=None,
+                pad_value=self._zero_point(operator.outputs[0]),
+                epilogue=_greatest(target.channels, table=step.table),
             )
         ]
 
@@ -498,9 +683,10 @@ class _Lowering:
                 mode=Mode.POOL,
                 source=self._source(step),
                 target=target,
-                kernel=self._kernel(operator),
+                kernel=self._kernel(step, operator),
                 weights=None,
-                pad_value=PADDING_OF_MAXIMUM,
+                # Folded padding takes part; a pool that has any of its own folds none.
+                pad_value=self._pad_value(step, PADDING_OF_MAXIMUM),
                 epilogue=_greatest(target.channels, minimum, maximum, step.table),
             )
         ]
@@ -613,9 +799,14 @@ class _Lowering:
         )
         return _in_long_rows(layer, self.configuration)
 
-    def _kernel(self, operator: Operator) -> Kernel:
-        assert isinstance(operator.options, WindowOptions)
+    def _kernel(self, step: _Step, operator: Operator) -> Kernel:
+        """The operator's window, with a folded PAD's padding, and without what is stored."""
+        if operator.kind is OperatorKind.MEAN:
+            source = self._source(step)
+            return Kernel(source.height, source.width)
         window = reference.window(self.graph, operator)
+        top, left = step.padding or (0, 0)
+        reads_margin = self._root(step.source) == self.graph.inputs[0]
         return Kernel(
             height=window.kernel_h,
             width=window.kernel_w,
@@ -623,8 +814,8 @@ class _Lowering:
             stride_w=window.stride_w,
             dilation_h=window.dilation_h,
             dilation_w=window.dilation_w,
-            top=window.top,
-            left=window.left,
+            top=window.top + top,
+            left=window.left + left - (self.margin[0] if reads_margin else 0),
         )
 
     @staticmethod
@@ -637,6 +828,43 @@ class _Lowering:
         spread = np.zeros((channels, height, columns, inputs), np.int64)
         spread[:, :, :: kernel.dilation_w] = weights
         return spread, replace(kernel, width=columns, dilation_w=1)
+
+
+def _hangs_over(window: reference.Window) -> bool:
+    """Whether the window reads beyond the picture's edges."""
+    return any((window.top, window.left, window.bottom, window.right))
+
+
+def _taps_inside(
+    outputs: int, stride: int, before: int, kernel: int, inputs: int
+) -> list[tuple[range, int]]:
+    """Ranges of outputs of which the windows have equally many taps inside, and how many."""
+    begins = np.arange(outputs) * stride - before
+    counts = np.minimum(begins + kernel, inputs) - np.maximum(begins, 0)
+    edges = [0, *(np.flatnonzero(np.diff(counts)) + 1).tolist(), outputs]
+    return [(range(a, b), int(counts[a])) for a, b in zip(edges, edges[1:])]
+
+
+def _alike(
+    channels: int,
+    bias: int,
+    multiplier: int,
+    shift: int,
+    zero_point: int,
+    minimum: int,
+    maximum: int,
+    table: Table | None,
+) -> Epilogue:
+    """The same for every channel."""
+    return Epilogue(
+        bias=np.full(channels, bias, np.int64),
+        multiplier=np.full(channels, multiplier, np.int64),
+        shift=np.full(channels, shift, np.int64),
+        zero_point=zero_point,
+        minimum=minimum,
+        maximum=maximum,
+        table=table,
+    )
 
 
 def _greatest(

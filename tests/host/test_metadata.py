@@ -39,6 +39,15 @@ def test_pack_and_unpack(which):
     assert (tensor.unpack(data) == values).all()
 
 
+def test_stored_padding_holds_the_zero_point():
+    tensor = TensorCard((2, 3, 1), 1.0, -7, TensorLayout(0, 2, 3, 1, 6, left=1))
+    values = np.arange(6).astype(np.int8).reshape(tensor.shape)
+    data = tensor.pack(values)
+    assert np.frombuffer(data, np.int8).tolist() == [-7, 0, 1, 2, -7, -7, -7, 3, 4, 5, -7, -7]
+    assert (tensor.unpack(data) == values).all()
+    assert TensorCard.from_dict(tensor.to_dict(), "input", MEMORY) == tensor
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [
@@ -58,6 +67,9 @@ def test_pack_and_unpack(which):
         (("input", "layout"), [1024, 3, 5, 2]),
         (("input", "layout"), [4090, 3, 5, 2, 12]),
         (("input", "layout"), [1024, 3, 5, 2, 9]),
+        (("input", "layout"), [1024, 3, 5, 2, 12, 2]),
+        (("input", "layout"), [1024, 3, 5, 2, 12, -1]),
+        (("input", "layout"), [1024, 3, 5, 2, 12, 1, 1]),
         (("input", "layout"), [1024, 0, 5, 2, 12]),
         (("input", "layout"), [1e3, 3, 5, 2, 12]),
         (("cycles",), -1),
