@@ -130,9 +130,43 @@ class RandomNetwork:
     def average(self) -> None:
         height, width, _ = self.shape
         size = [int(self.rng.integers(1, min(n, 8) + 1)) for n in (height, width)]
-        if self.rng.random() < 0.5:
+        padding = Padding.VALID
+        if self.rng.random() < 0.3:
             size = [height, width]
-        self.builder.average_pool_2d((size[0], size[1]), None, Padding.VALID, self.activation())
+        elif self.rng.random() < 0.5:
+            padding = Padding.SAME
+        stride = self._stride() if self.rng.random() < 0.5 else None
+        self.builder.average_pool_2d((size[0], size[1]), stride, padding, self.activation())
+
+    def mean(self) -> None:
+        scale = self.scale
+        if self.rng.random() < 0.7:
+            self.scale = scale * self._log_uniform(-3, 1)
+        self.builder.mean(self.scale, self.zero_point())
+
+    def pad(self) -> None:
+        self.builder.pad(*(int(n) for n in self.rng.integers(0, 4, 4)))
+
+    def branch(self) -> None:
+        """A residual block: a convolution, or nothing, beside another, and their sum."""
+        begin, scale = self.builder.last, self.scale
+        channels = int(self.rng.integers(1, 20))
+        if self.rng.random() < 0.5:
+            channels = self.shape[2]
+            other, other_scale = begin, scale
+        else:
+            self.builder.conv_2d(**self._layer((channels, 1, 1, self.shape[2]), True))
+            other, other_scale = self.builder.last, self.scale
+            self.builder.last, self.scale = begin, scale
+        size = (channels, *((3, 3) if self.rng.random() < 0.5 else (1, 1)), self.shape[2])
+        self.builder.conv_2d(**self._layer(size, True), padding=Padding.SAME)
+        # An addition needs inputs of like scales.
+        self.scale = other_scale * self._log_uniform(-2, 2)
+        self.builder.quantize(self.scale, self.zero_point())
+        self.scale = max(self.scale, other_scale) * self._log_uniform(-1, 1)
+        self.builder.add(
+            other, scale=self.scale, zero_point=self.zero_point(), activation=self.activation()
+        )
 
     def dense(self) -> None:
         if self.rng.random() < 0.5:
@@ -146,24 +180,34 @@ class RandomNetwork:
         self.builder.max_pool_2d(size, stride, padding, self.activation())
 
     def table(self) -> None:
-        choice = int(self.rng.integers(3))
-        if choice == 0:
-            self.builder.logistic()
-            self.scale = 1 / 256
-        elif choice == 1:
-            self.scale = self.scale * self._log_uniform(-1, 1)
-            self.builder.relu(self.scale, self.zero_point())
-        else:
+        choice = str(self.rng.choice(TABLES))
+        if choice in ("logistic", "tanh"):
+            getattr(self.builder, choice)()
+            self.scale = 1 / 256 if choice == "logistic" else 1 / 128
+            return
+        if choice == "relu6":
             self.builder.relu6()
+            return
+        self.scale = self.scale * self._log_uniform(-1, 1)
+        values = [self.scale, self.zero_point()]
+        if choice == "leaky_relu":
+            values.insert(0, float(self.rng.choice([0.0, 0.1, 0.5, 1.5])))
+        getattr(self.builder, choice)(*values)
 
 
+TABLES = ("logistic", "tanh", "relu", "relu6", "leaky_relu", "hard_swish", "quantize")
 LAYERS = ("conv", "conv", "pointwise", "pool", "table")
-CHANNEL_WISE = ("pointwise", "depthwise", "depthwise", "average")
+CHANNEL_WISE = ("pointwise", "depthwise", "depthwise", "average", "mean", "pad")
+EVERY = (*LAYERS, *CHANNEL_WISE, "branch", "pad")
 
 
 def random_network(rng: np.random.Generator, layers: Sequence[str] = LAYERS) -> Graph:
     """Up to four layers on a small picture, some with dense layers and a softmax behind them."""
     shape = tuple(int(n) for n in (rng.integers(1, 12), rng.integers(1, 12), rng.integers(1, 7)))
+    if rng.random() < 0.15:
+        # Sound: one row, or one column.
+        shape = (1, int(rng.integers(8, 50)), shape[2])
+        shape = shape if rng.random() < 0.5 else (shape[1], 1, shape[2])
     network = RandomNetwork(rng, shape)
     for _ in range(int(rng.integers(1, 5))):
         getattr(network, str(rng.choice(layers)))()

@@ -1,0 +1,116 @@
+"""Random networks of every operation, from the graph to the bytes in memory.
+
+By the interpreter of tapes, on the compiled engine, and against TensorFlow Lite for Microcontrollers
+where it is installed. ``EYESPOT_RANDOM_NETWORKS=500`` makes it a long run; a network that fails is
+named by its seed, and kept in ``FOUND``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from networks import EVERY, configuration, random_network, run
+
+from host.compiler import CompileError, compile
+from model import reference
+
+sys.path.append(str(Path(__file__).parents[2] / "gateware" / "engine"))
+
+COUNT = int(os.environ.get("EYESPOT_RANDOM_NETWORKS", "12"))
+#: (lanes, pixels) of which the compiled engine is tried: the boards'.
+ENGINES = ((8, 2), (16, 8))
+SIZES = (*ENGINES, (6, 3), (4, 2), (8, 4))
+#: Seeds that once gave a wrong byte.
+FOUND: tuple[int, ...] = ()
+
+SEEDS = [*FOUND, *range(1000, 1000 + COUNT)]
+
+
+def network(seed):
+    """Graph and picture; None where the engine has its reasons to refuse it."""
+    rng = np.random.default_rng(seed)
+    graph = random_network(rng, EVERY)
+    return graph, rng.integers(-128, 128, graph.input.shape[1:]).astype(np.int8)
+
+
+def compiled_or_refused(graph, size):
+    try:
+        return compile(graph, configuration(size))
+    except CompileError as error:
+        assert str(error).startswith(("layer ", "tensor ", "random: ", "the network "))
+        return None
+
+
+def check_layers(compiled, expected, memory_after):
+    for count, layer in enumerate(compiled.layers, start=1):
+        if layer.tensor is None:
+            continue
+        layout = layer.output
+        actual = layer.unpack(memory_after(count, layout.address, layout.size))
+        wanted = expected[layer.tensor].reshape(actual.shape)
+        assert np.array_equal(actual, wanted), f"{layer.name} ({layer.op})"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_interpreter(seed):
+    graph, picture = network(seed)
+    compiled = compiled_or_refused(graph, SIZES[seed % len(SIZES)])
+    if compiled is None:
+        return
+    expected = reference.run(graph, picture[np.newaxis], keep="all")
+
+    def memory_after(count, address, size):
+        memory, _ = run(compiled, picture, count)
+        return memory[address:][:size].tobytes()
+
+    check_layers(compiled, expected, memory_after)
+
+
+@pytest.fixture(scope="module", params=ENGINES, ids=str)
+def engine(request):
+    if not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        pytest.skip("no C++ compiler to simulate the engine with")
+    from bench import EngineBench
+
+    bench = EngineBench(configuration(request.param))
+    yield bench
+    bench.close()
+
+
+def test_engine(engine):
+    size = engine.configuration.lanes, engine.configuration.pixels
+    tried = 0
+    for seed in SEEDS:
+        graph, picture = network(seed)
+        compiled = compiled_or_refused(graph, size)
+        if compiled is None:
+            continue
+        engine.write(0, compiled.image)
+        expected = reference.run(graph, picture[np.newaxis], keep="all")
+
+        def memory_after(count, address, size, compiled=compiled, picture=picture):
+            engine.write(compiled.input.address, compiled.card.input.pack(picture))
+            engine.run(count)
+            return engine.read(address, size)
+
+        check_layers(compiled, expected, memory_after)
+        tried += 1
+    assert tried > len(SEEDS) // 2
+
+
+def test_tensorflow_lite_for_microcontrollers_agrees():
+    runtime = pytest.importorskip("tflite_micro.runtime")
+    from model import tflite
+
+    for seed in SEEDS:
+        graph, picture = network(seed)
+        interpreter = runtime.Interpreter.from_bytes(tflite.dumps(graph))
+        interpreter.set_input(picture[np.newaxis], 0)
+        interpreter.invoke()
+        wanted = reference.predict(graph, picture[np.newaxis])
+        assert np.array_equal(interpreter.get_output(0).reshape(wanted.shape), wanted), seed
