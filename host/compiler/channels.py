@@ -102,10 +102,11 @@ def fit_sums(
     step, least, greatest = _line(values[starts] - zero_point - 0.5, starts + _INT8_MIN * count)
     # Both functions grow: where they agree on either side of each start, they agree everywhere.
     where = np.concatenate([[0], starts - 1, starts, [len(values) - 1]])
-    for weight in (1, 2, 4, 8, 16, 32, 64, 127):
+    # The bias counts in parts of the weight: one that nothing else gives may need an odd one.
+    for weight in (1, 2, 4, 8, 16, 32, 64, *range(127, 2, -1)):
         multiplier, shift = (int(n) for n in quantize_multiplier(1 / (step * weight)))
         middle = -round((least + greatest) / 2 * weight)
-        reach = min(8, int(abs(greatest - least) * weight / 2) + 1)
+        reach = min(8, int(abs(greatest - least) * weight / 2) + 2)
         for bias in sorted(
             range(middle - reach, middle + reach + 1), key=lambda b: abs(b - middle)
         ):

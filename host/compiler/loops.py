@@ -20,6 +20,10 @@ MAX_GROUPS = 1 << CONTROL_1["groups"].width
 #: Bytes that a row can have: what the offset within a row reaches.
 MAX_ROW_BYTES = 1 << (DELTA["x"].width - 1)
 
+#: Rows of a window, and columns of a channel-wise one.
+MAX_WINDOW_HEIGHT = 1 << CONTROL_1["kernel_rows"].width
+MAX_WINDOW_WIDTH = 1 << CONTROL_0["last_slot"].width
+
 
 @dataclass(frozen=True)
 class Loop:
@@ -253,8 +257,8 @@ def _check_limits(layer: Layer, loops: Loops) -> None:
     for what, amount, limit in (
         ("input row, in bytes,", loops.row_bytes, MAX_ROW_BYTES),
         ("input height", loops.height, most(CONTROL_0["height"]) - 1),
-        ("window height", loops.kernel_row.count, most(CONTROL_1["kernel_rows"])),
-        ("window width", kernel_width, most(CONTROL_0["last_slot"])),
+        ("window height", loops.kernel_row.count, MAX_WINDOW_HEIGHT),
+        ("window width", kernel_width, MAX_WINDOW_WIDTH),
         (
             "step to the next column's pixels, in bytes,",
             loops.slot_step,

@@ -32,7 +32,7 @@ from .addition import find_addition
 from .channels import average, fit_channels, fit_sums, signed_bits
 from .errors import CompileError
 from .layers import Epilogue, IntArray, Kernel, Layer, Mode, View
-from .loops import MAX_GROUPS, MAX_ROW_BYTES
+from .loops import MAX_GROUPS, MAX_ROW_BYTES, MAX_WINDOW_HEIGHT, MAX_WINDOW_WIDTH
 from .nest import ceil_divide, round_up
 from .schedule import cycles, schedule
 
@@ -105,6 +105,13 @@ class _Step:
     padding: tuple[int, int] | None = None
 
     @property
+    def addends(self) -> tuple[int, ...]:
+        """The tensors that an ADD adds."""
+        if self.operator is None or self.operator.kind is not OperatorKind.ADD:
+            return ()
+        return self.operator.inputs[:2]
+
+    @property
     def kind(self) -> OperatorKind | None:
         return self.operator.kind if self.operator else None
 
@@ -153,6 +160,8 @@ class _Lowering:
         self.configuration = configuration
         self.stores_padding = stores_padding
         self.margin = (0, 0)
+        #: By sum and addend, the copy that is added in the addend's place.
+        self.copied_addends: dict[tuple[int, int], int] = {}
         #: What a folded PAD made: the tensor that it pads, and by how many rows and columns.
         self.padded: dict[int, tuple[int, tuple[int, int]]] = {}
         #: Tensors that a reshape made, and the tensor whose bytes they are.
@@ -303,6 +312,7 @@ class _Lowering:
             shapes[copies[tensor]] = shapes[tensor]
         self._insert_copies(copies, padded)
         padded = (padded - fixed) | set(copies.values())
+        self._align_addends(shapes, padded)
         for tensor, shape in shapes.items():
             self.storage[tensor] = self._new_view(tensor, shape, tensor in padded)
         if self.stores_padding:
@@ -312,7 +322,9 @@ class _Lowering:
         """Let the host write the columns of padding, if a convolution alone reads the input."""
         tensor = self.graph.inputs[0]
         stored = self.storage[tensor]
-        readers = [step for step in self.steps if self._root(step.source) == tensor]
+        readers = [
+            step for step in self.steps if tensor in map(self._root, (step.source, *step.addends))
+        ]
         if len(readers) != 1 or readers[0].kind is not OperatorKind.CONV_2D:
             return
         step, operator = readers[0], readers[0].operator
@@ -338,11 +350,18 @@ class _Lowering:
     def _padded_tensors(self, shapes: dict[int, Shape]) -> set[int]:
         """Tensors whose pixel pitch must be rounded up."""
         padded: set[int] = set()
-        for step in reversed(self.steps):
-            root = self._root(step.source)
-            uneven = shapes[root][2] % self.configuration.channel_group != 0
-            if uneven and self._reads_groups(step, padded):
-                padded.add(root)
+        before = -1
+        while before < len(padded):
+            before = len(padded)
+            for step in reversed(self.steps):
+                root = self._root(step.source)
+                uneven = shapes[root][2] % self.configuration.channel_group != 0
+                if uneven and self._reads_groups(step, padded):
+                    padded.add(root)
+                # What is added lies like its sum.
+                operands = {self._root(tensor) for tensor in (*step.addends, step.target)}
+                if step.addends and operands & padded:
+                    padded |= operands
         return padded
 
     @staticmethod
@@ -365,6 +384,24 @@ class _Lowering:
                     steps.append(_Step(f"copy of {name}", None, ("COPY",), root, copies[root]))
                     copied.add(root)
                 step = replace(step, source=copies[root])
+            steps.append(step)
+        self.steps = steps
+
+    def _align_addends(self, shapes: dict[int, Shape], padded: set[int]) -> None:
+        """Copy what is added but, for the host's sake, does not lie like its sum."""
+        steps: list[_Step] = []
+        for step in self.steps:
+            for tensor in set(step.addends):
+                root = self._root(tensor)
+                if (root in padded) == (step.target in padded):
+                    continue
+                copy = max(len(self.graph.tensors), *shapes) + 1
+                name = self.graph.tensors[root].name
+                steps.append(_Step(f"copy of {name}", None, ("COPY",), root, copy))
+                shapes[copy] = shapes[root]
+                self.copied_addends[step.target, tensor] = copy
+                if step.target in padded:
+                    padded.add(copy)
             steps.append(step)
         self.steps = steps
 
@@ -577,6 +614,7 @@ class _Lowering:
         """The sum of each channel's window, its bytes multiplied by ``weight``, not scaled yet."""
         assert step.operator is not None
         source, kernel = self._source(step), self._kernel(step, step.operator)
+        source, kernel = self._narrowed(source, kernel)
         return Layer(
             name=step.name,
             kinds=step.kinds,
@@ -589,6 +627,25 @@ class _Lowering:
             epilogue=Epilogue.half(source.channels),
         )
 
+    def _narrowed(self, source: View, kernel: Kernel) -> tuple[View, Kernel]:
+        """A picture that is all one window, cut into rows that a window may have.
+
+        Where no cut fits, what was given.
+        """
+        whole = (kernel.height, kernel.width) == (source.height, source.width)
+        gapless = source.height == 1 or source.row_pitch == source.row_bytes
+        if not (whole and gapless and kernel.top == kernel.left == 0):
+            return source, kernel
+        pixels, word = source.height * source.width, self.configuration.word_bytes
+        for width in (source.width, *range(min(MAX_WINDOW_WIDTH, pixels), 0, -1)):
+            height, rest = divmod(pixels, width)
+            pitch = width * source.pixel_pitch
+            fits = width <= MAX_WINDOW_WIDTH and height <= MAX_WINDOW_HEIGHT
+            if fits and not rest and (pitch % word == 0 or height == 1):
+                view = replace(source, height=height, width=width, row_pitch=pitch)
+                return view, replace(kernel, height=height, width=width)
+        return source, kernel
+
     def _build_mean(self, step: _Step, operator: Operator) -> list[Layer]:
         """A sum over the picture with TensorFlow Lite's own rounding.
 
@@ -600,13 +657,18 @@ class _Lowering:
         count = source.height * source.width
         zero_point = self._zero_point(operator.outputs[0])
         wanted = reference.mean(self.graph, operator)
+        if count == 1:
+            table = wanted if step.table is None else step.table[wanted.astype(np.intp) + 128]
+            return self._build_table(replace(step, table=table), operator)
         limit = self.configuration.accumulator_bits - 1
 
         def side(low: int, high: int) -> Layer | None:
-            found = fit_sums(np.clip(wanted, low, high), count, zero_point, limit)
+            within = np.clip(wanted, low, high)
+            found = fit_sums(within, count, zero_point, limit)
             if found is None:
                 return None
             weight, bias, multiplier, shift = found
+            low, high = int(within[0]), int(within[-1])
             epilogue = _alike(source.channels, bias, multiplier, shift, zero_point, low, high, None)
             return replace(self._sum(step, weight), epilogue=epilogue)
 
@@ -693,7 +755,10 @@ class _Lowering:
 
     def _build_addition(self, step: _Step, operator: Operator) -> list[Layer]:
         """Element by element, so that the pictures' own rows and pixels do not matter."""
-        stored = [self.storage[self._root(tensor)] for tensor in operator.inputs[:2]]
+        stored = [
+            self.storage[self.copied_addends.get((step.target, tensor), self._root(tensor))]
+            for tensor in step.addends
+        ]
         stored.append(self.storage[step.target])
         if len({(view.size, view.row_pitch, view.pixel_pitch) for view in stored}) > 1:
             raise CompileError(
@@ -891,7 +956,8 @@ def _in_long_rows(layer: Layer, configuration: EngineConfiguration) -> Layer:
         whole = False
     else:
         whole = (kernel.height, kernel.width) == (source.height, source.width)
-    if whole and source.height > 1 and target.height == target.width == 1 and not kernel.top:
+    inside = kernel.top == kernel.left == 0
+    if whole and inside and source.height > 1 and target.height == target.width == 1:
         assert layer.weights is not None
         width = source.height * source.width
         weights = layer.weights.reshape(len(layer.weights), 1, width, source.pixel_pitch)
@@ -899,8 +965,9 @@ def _in_long_rows(layer: Layer, configuration: EngineConfiguration) -> Layer:
         return replace(layer, source=view, kernel=Kernel(1, width), weights=weights)
 
     pointwise = (kernel.height, kernel.width, kernel.stride_h, kernel.stride_w) == (1, 1, 1, 1)
+    same = (source.height, source.width) == (target.height, target.width) and inside
     gapless = all(view.height == 1 or view.row_pitch == view.row_bytes for view in (source, target))
-    if not (pointwise and gapless):
+    if not (pointwise and same and gapless):
         return layer
     pixels = source.height * source.width
     rows = min(

@@ -1,6 +1,6 @@
 """Random networks of every operation, from the graph to the bytes in memory.
 
-By the interpreter of tapes, on the compiled engine, and against TensorFlow Lite for Microcontrollers
+By the interpreter of tapes, on the compiled engine, and against TensorFlow Lite Micro
 where it is installed. ``EYESPOT_RANDOM_NETWORKS=500`` makes it a long run; a network that fails is
 named by its seed, and kept in ``FOUND``.
 """
@@ -26,7 +26,7 @@ COUNT = int(os.environ.get("EYESPOT_RANDOM_NETWORKS", "12"))
 ENGINES = ((8, 2), (16, 8))
 SIZES = (*ENGINES, (6, 3), (4, 2), (8, 4))
 #: Seeds that once gave a wrong byte.
-FOUND: tuple[int, ...] = ()
+FOUND: tuple[int, ...] = (2024, 2044, 2123, 2147, 2163)
 
 SEEDS = [*FOUND, *range(1000, 1000 + COUNT)]
 

@@ -198,7 +198,14 @@ def test_depthwise_with_fewer_lanes_than_pixels():
     )
 
 
-def test_average_over_the_edge():
+def test_padding_of_channels():
     builder = GraphBuilder("net", (5, 5, 2))
-    builder.average_pool_2d((2, 2), padding=Padding.SAME)
-    refuses(builder, "layer average_pool1: an average over a window that hangs over")
+    builder.pad(1, 1, 1, 1)
+    graph = builder.build()
+    index = graph.operators[0].inputs[1]
+    padding = graph.tensors[index].data.copy()
+    padding[3] = 1
+    tensors = list(graph.tensors)
+    tensors[index] = replace(tensors[index], data=padding)
+    with pytest.raises(CompileError, match="layer pad1: pads channels; only rows and columns"):
+        compile(replace(graph, tensors=tuple(tensors)), ICE40)

@@ -1,0 +1,145 @@
+"""Into which layers operators go: what folds, what is split, how it is arranged."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from networks import configuration
+from test_compile import check
+
+from host.compiler import compile
+from host.compiler.channels import fit_sums
+from model.builder import GraphBuilder
+from model.graph import Padding
+
+ICE40 = configuration((8, 2))
+RNG = np.random.default_rng(0)
+
+
+def builder(shape, zero_point=-3):
+    return GraphBuilder("net", shape, 0.5, zero_point)
+
+
+def convolve(net, channels, kernel, **options):
+    weights = RNG.integers(-20, 21, (channels, *kernel, net.shape[2])).astype(np.int8)
+    net.conv_2d(weights, 2**-8, None, scale=0.5, zero_point=4, **options)
+
+
+def kinds(net):
+    compiled = check(net.build(), ICE40, np.random.default_rng(1))
+    return [layer.op for layer in compiled.layers], compiled
+
+
+def test_padding_folds_into_what_reads_it():
+    net = builder((6, 7, 2))
+    net.pad(1, 0, 0, 2)
+    net.pad(0, 1, 1, 0)
+    convolve(net, 4, (3, 3))
+    net.pad(1, 1, 1, 1)
+    net.max_pool_2d((2, 2))
+    net.pad(2, 1, 0, 1)
+    net.average_pool_2d((3, 3), (1, 1))
+    assert kinds(net)[0] == ["PAD+CONV_2D", "PAD+MAX_POOL_2D", "PAD+AVERAGE_POOL_2D"]
+
+
+def test_padding_that_nobody_else_can_do_is_a_layer():
+    net = builder((6, 7, 2))
+    convolve(net, 4, (1, 1))
+    net.pad(1, 0, 0, 2)
+    net.max_pool_2d((2, 2), padding=Padding.SAME)
+    net.pad(1, 0, 3, 2)
+    assert kinds(net)[0] == ["CONV_2D", "PAD", "MAX_POOL_2D", "PAD"]
+
+
+def test_host_writes_the_padding_where_runs_would_begin_within_a_word():
+    net = builder((49, 10, 1))
+    convolve(net, 16, (10, 4), stride=(2, 2), padding=Padding.SAME)
+    _, compiled = kinds(net)
+    assert compiled.input.left == 1
+    assert compiled.layers[0].bound == "multipliers"
+
+
+def test_average_over_the_edge_takes_a_layer_for_each_divisor():
+    net = builder((9, 9, 2))
+    convolve(net, 2, (1, 1))
+    net.average_pool_2d((3, 3), (1, 1), padding=Padding.SAME)
+    assert kinds(net)[0].count("AVERAGE_POOL_2D") == 9
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (4, 8, 3), (7, 7, 5), (9, 48, 2), (1, 40, 2)])
+@pytest.mark.parametrize("scale", [0.5, 0.31, 0.7])
+def test_mean(shape, scale):
+    net = builder(shape)
+    convolve(net, shape[2], (1, 1))
+    net.mean(scale, 7)
+    kinds(net)
+
+
+def test_mean_that_rounds_differently_on_both_sides():
+    net = builder((7, 7, 2))
+    convolve(net, 2, (1, 1))
+    net.mean(0.5, 7)
+    assert kinds(net)[0].count("MEAN") == 3
+
+
+def test_channels_that_are_all_alike_share_one_set_of_weights():
+    net = builder((8, 5, 64))
+    convolve(net, 64, (1, 1))
+    net.average_pool_2d((8, 5))
+    _, compiled = kinds(net)
+    assert compiled.layers[-1].tape_bytes < 8 * (11 + 8 + 40) + 64
+
+
+def test_last_lines_are_a_layer_of_their_own_where_that_is_faster():
+    net = builder((25, 5, 64))
+    convolve(net, 64, (1, 1))
+    weights = RNG.integers(-20, 21, (1, 3, 3, 64)).astype(np.int8)
+    net.depthwise_conv_2d(weights, 2**-8, None, scale=0.5, zero_point=0, padding=Padding.SAME)
+    operations, compiled = kinds(net)
+    assert operations.count("DEPTHWISE_CONV_2D") == 2
+    assert sum(layer.macs for layer in compiled.layers[1:]) == 25 * 5 * 64 * 9
+
+
+def test_window_larger_than_the_ring():
+    net = builder((8, 10, 20))
+    convolve(net, 9, (8, 8))
+    assert kinds(net)[0] == ["CONV_2D", "CONV_2D"]
+
+
+def test_addends_that_lie_differently_are_copied():
+    net = builder((5, 4, 3))
+    other = net.last
+    convolve(net, 3, (1, 1))
+    net.max_pool_2d((1, 1))
+    net.add(other, scale=1.0, zero_point=0)
+    net.max_pool_2d((2, 2))
+    operations, _ = kinds(net)
+    assert "COPY" in operations and "ADD" in operations
+
+
+@pytest.mark.parametrize("count", [1, 5, 64, 300])
+def test_sums_fit_any_line(count):
+    every = np.arange(-128 * count, 127 * count + 1)
+    wanted = np.clip(np.floor(every * 0.371234 / count + 0.45) + 20, -128, 127).astype(np.int8)
+    weight, bias, multiplier, shift = fit_sums(wanted, count, 20, 23)
+    assert 1 <= weight <= 127 and 1 << 30 <= multiplier < 1 << 31 and 0 <= shift <= 31
+
+
+def test_constant_needs_no_sum():
+    assert fit_sums(np.full(256, 9, np.int8), 1, 4, 23) == (0, 10, 1 << 30, 0)
+
+
+def test_refuses_what_no_line_gives():
+    steps = np.repeat(np.array([-100, -99, 60, 61], np.int8), 64)
+    assert fit_sums(steps, 1, 0, 23) is None
+
+
+def test_rearranging_changes_no_byte_at_any_size():
+    for size in ((1, 1), (8, 4), (16, 8), (6, 3)):
+        net = builder((11, 7, 6))
+        convolve(net, 8, (3, 3), padding=Padding.SAME, stride=(2, 1))
+        weights = RNG.integers(-20, 21, (1, 3, 3, 8)).astype(np.int8)
+        net.depthwise_conv_2d(weights, 2**-8, None, scale=0.5, zero_point=0, stride=(1, 2))
+        net.average_pool_2d((4, 3))
+        assert compile(net.build(), configuration(size))
+        check(net.build(), configuration(size), np.random.default_rng(2))
