@@ -15,6 +15,7 @@ from model.graph import Graph, OperatorKind
 
 from .board import Board
 from .compiler import CompiledModel
+from .tracing import trace
 
 __all__ = ["LayerVerification", "Verification", "load_samples", "merge", "verify"]
 
@@ -213,23 +214,13 @@ def _verify_layers(
     x: Int8Array,
     progress: Callable[[int], None] | None,
 ) -> tuple[tuple[LayerVerification, ...], npt.NDArray[np.bool_]]:
-    tensors = [layer.tensor for layer in compiled.layers]
-    layouts = [layer.output for layer in compiled.layers]
-    mismatches = [0] * len(tensors)
-    cycles = [0] * len(tensors)
+    mismatches = [0] * len(compiled.layers)
+    cycles = [0] * len(compiled.layers)
     differs = np.zeros(len(x), bool)
-    for index in range(len(x)):
-        one = x[index : index + 1]
-        expected = reference.run(graph, one, keep=[each for each in tensors if each is not None])
-        done = 0
-        for place, run in enumerate(board.run_layers(x[index], layouts)):
-            cycles[place] = max(cycles[place], run.cycles - done)
-            done = run.cycles
-            tensor = tensors[place]
-            if tensor is None:
-                continue
-            values = compiled.layers[place].unpack(run.data).reshape(-1)
-            wrong = int((values != expected[tensor].reshape(-1)).sum())
+    for index, one in enumerate(x):
+        for place, layer in enumerate(trace(board, graph, compiled, one)):
+            cycles[place] = max(cycles[place], layer.cycles)
+            wrong = layer.mismatches
             mismatches[place] += wrong
             differs[index] |= wrong > 0
         if progress is not None:

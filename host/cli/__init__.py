@@ -2,9 +2,9 @@
 
 A verb's module has ``HELP``, ``add_arguments`` and ``run``; it imports what it needs in ``run``, so
 that ``host --help`` is quick. With ``--json``, standard output holds one JSON object and nothing
-else; where a verb fails it stays empty, but for what it found out before (see ``host compile`` and
-``host verify``). Progress and errors go to standard error. The exit status is 0, 1 for an error, 2
-for a command line that makes no sense, 130 after Ctrl-C.
+else; where a verb fails it stays empty, but for what it found out before (see ``host compile``,
+``host verify`` and ``host trace``). Progress and errors go to standard error. The exit status is 0,
+1 for an error, 2 for a command line that makes no sense, 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ VERBS = {
     "upload-weights": "upload_weights",
     "classify": "classify",
     "verify": "verify",
+    "trace": "trace",
     "info": "info",
     "ports": "ports",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .common import Outcome, add_port_arguments, open_board, progress, table
+from .common import Outcome, add_invert_arguments, add_port_arguments, open_board, progress, table
 
 HELP = "classify pictures with the model that the board holds"
 
@@ -12,16 +12,7 @@ HELP = "classify pictures with the model that the board holds"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="a picture of any size and kind")
     add_port_arguments(parser)
-    invert = parser.add_mutually_exclusive_group()
-    invert.add_argument(
-        "--invert",
-        action="store_true",
-        default=None,
-        help="exchange bright and dark (default: where a model of digits sees a bright border)",
-    )
-    invert.add_argument(
-        "--no-invert", dest="invert", action="store_false", help="take the picture as it is"
-    )
+    add_invert_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> Outcome:

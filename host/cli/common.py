@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Outcome",
+    "add_invert_arguments",
     "add_port_arguments",
     "check_writable",
+    "make_folder",
     "open_board",
     "positive",
     "progress",
@@ -67,6 +70,20 @@ def add_port_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--baud", type=positive, metavar="N", help="baud rate (default: the fastest that works)"
+    )
+
+
+def add_invert_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--invert`` and ``--no-invert``; None without either."""
+    invert = parser.add_mutually_exclusive_group()
+    invert.add_argument(
+        "--invert",
+        action="store_true",
+        default=None,
+        help="exchange bright and dark (default: where a model of digits sees a bright border)",
+    )
+    invert.add_argument(
+        "--no-invert", dest="invert", action="store_false", help="take the picture as it is"
     )
 
 
@@ -124,6 +141,18 @@ def check_writable(path: Path) -> None:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
     if not existed:
         path.unlink()
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder if there is none; raise OutputError if files in it cannot be written."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except FileExistsError as error:
+        raise OutputError(f"{path}: cannot be written: it is no folder") from error
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], left: int = 2) -> str:

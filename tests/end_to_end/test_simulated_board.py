@@ -77,6 +77,16 @@ def test_every_layer(host, model, port):
 
 
 @compiled
+def test_trace(host, tmp_path):
+    picture = tmp_path / "digit.png"
+    Image.fromarray(datasets.load("mnist").x_test[3][:, :, 0]).save(picture)
+    report = host("trace", "mnist", picture, "--port", "sim", "-o", tmp_path / "trace")
+    assert report["first_difference"] is None
+    assert report["layers"][0]["shape"] == [28, 28, 8]
+    assert sum(each["cycles"] for each in report["layers"]) == report["cycles"] > 0
+
+
+@compiled
 def test_several_boards_at_once(host, tmp_path):
     """As one after the other: the same arrays in the same order, the same sums."""
     reports = []

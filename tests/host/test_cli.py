@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,8 +14,9 @@ import tflite as schema
 from fake_board import FakeBoard, FakePort
 from PIL import Image
 
-from host import cli
+from host import cli, compiler
 from host.cli.common import table
+from host.models import load_model
 from model import tflite, zoo
 from model.builder import GraphBuilder
 
@@ -123,6 +125,77 @@ def test_several_boards_must_be_simulated(host):
     assert "/dev/ttyUSB1: there is one board at a real port" in message
     assert "no board 'none'" in host(*words, "--port", "sim://none", "--jobs", 2, fails=1)
     assert "whole number from 1" in host(*words, "--port", "sim", "--jobs", 0, fails=2)
+
+
+def test_trace(host, connect, fake_board, picture, tmp_path):
+    connect(FakePort(fake_board))
+    folder = tmp_path / "new" / "folder"
+    words = ("trace", "digits", picture, "--port", "p", "-o", folder)
+    report = host(*words, "--json")
+    assert report["first_difference"] is None
+    assert [each["name"] for each in report["layers"]][-1] == "dense1"
+    for layer in report["layers"]:
+        assert {"name", "op", "mismatches", "cycles"} <= set(layer)
+        assert layer["mismatches"] == 0 and layer["compared"]
+        with np.load(folder / layer["arrays"]) as sides:
+            assert sides["board"].dtype == np.int8
+            assert list(sides["board"].shape) == layer["shape"]
+            assert (sides["board"] == sides["reference"]).all()
+        with Image.open(folder / layer["picture"]) as drawn:
+            assert drawn.size[0] > 20
+    assert len(list(folder.iterdir())) == 2 * len(report["layers"])
+    assert "0 mismatches in 5 layers" in host(*words)
+
+
+def test_trace_finds_the_first_difference(host, connect, fake_board, picture, capsys, tmp_path):
+    compiled = compiler.compile(load_model("digits"), fake_board.configuration)
+    second = compiled.layers[1].output
+    right = fake_board.engine
+
+    def wrong(memory, layers):
+        result = right(memory, layers)
+        if layers == 2:
+            memory[second.address + second.row_pitch + 3] ^= 1
+        return result
+
+    fake_board.engine = wrong
+    connect(FakePort(fake_board))
+    words = ["trace", "digits", str(picture), "--port", "p", "-o", str(tmp_path / "out")]
+    assert "differ first in layer max_pool1, at [1, 0, 3]" in host(*words, fails=1)
+    capsys.readouterr()
+    assert cli.main([*words, "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    first = report["first_difference"]
+    assert (first["layer"], first["position"]) == ("max_pool1", [1, 0, 3])
+    assert first["board"] ^ 1 == first["reference"]
+    assert [each["mismatches"] for each in report["layers"]] == [0, 1, 0, 0, 0]
+
+
+def test_trace_of_an_array(host, connect, fake_board, tmp_path):
+    connect(FakePort(fake_board))
+    path = tmp_path / "input.npy"
+    words = ("trace", "digits", path, "--port", "p", "-o", tmp_path / "out")
+    np.save(path, np.arange(64, dtype=np.uint8))
+    assert host(*words, "--json")["first_difference"] is None
+    np.save(path, np.zeros((8, 9), np.int8))
+    assert "int8 of 8x9, but digits takes uint8 or int8 of 8x8x1" in host(*words, fails=1)
+    path.write_bytes(b"no array")
+    assert "no readable .npy" in host(*words, fails=1)
+    path.unlink()
+    assert "No such file" in host(*words, fails=1)
+
+
+def test_trace_with_what_cannot_be_read_or_written(host, connect, picture, tmp_path):
+    connect(FakePort(None))  # it must not get as far as that
+    words = ("--port", "p", "-o")
+    (tmp_path / "file").write_text("text")
+    assert "it is no folder" in host("trace", "digits", picture, *words, tmp_path / "file", fails=1)
+    below = tmp_path / "file" / "below"
+    assert "cannot be written" in host("trace", "digits", picture, *words, below, fails=1)
+    missing, text = tmp_path / "none.png", tmp_path / "file"
+    assert "no such file" in host("trace", "digits", missing, *words, tmp_path, fails=1)
+    assert "no picture" in host("trace", "digits", text, *words, tmp_path / "out", fails=1)
+    assert not (tmp_path / "out").exists()
 
 
 def test_compile(host, tmp_path):
