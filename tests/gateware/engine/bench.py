@@ -17,12 +17,17 @@ from gateware.primitives import Technology
 from host.simulation.cache import hash_files
 from host.simulation.cxxrtl_backend import build_library
 
+#: Longest run of a bench, in cycles, unless it is told otherwise.
+MAX_RUN_CYCLES = 1 << 20
+
 
 class Bench(wiring.Component):
     """The engine's ports as plain signals."""
 
-    def __init__(self, configuration: EngineConfiguration, technology: Technology) -> None:
-        self.engine = Engine(configuration, technology)
+    def __init__(
+        self, configuration: EngineConfiguration, technology: Technology, max_run_cycles: int
+    ) -> None:
+        self.engine = Engine(configuration, technology, max_run_cycles)
         super().__init__(
             {
                 "address": In(20),
@@ -67,14 +72,19 @@ class Bench(wiring.Component):
         return m
 
 
-def _library(configuration: EngineConfiguration, technology: Technology) -> ctypes.CDLL:
+def _library(
+    configuration: EngineConfiguration, technology: Technology, max_run_cycles: int, cells: str
+) -> ctypes.CDLL:
     sources = sorted(Path(gateware.__file__).parent.rglob("*.py"))
-    key = hash_files([*sources, Path(__file__)], repr(configuration), technology.value)
+    key = hash_files(
+        [*sources, Path(__file__)], repr(configuration), technology.value, str(max_run_cycles)
+    )
 
     def elaborate() -> Elaboratable:
-        return Bench(configuration, technology)
+        return Bench(configuration, technology, max_run_cycles)
 
-    library = ctypes.CDLL(str(build_library(elaborate, key, Path(__file__).with_name("driver.cc"))))
+    driver = Path(__file__).with_name("driver.cc")
+    library = ctypes.CDLL(str(build_library(elaborate, key, driver, cells)))
     library.bench_create.restype = ctypes.c_void_p
     library.bench_destroy.argtypes = [ctypes.c_void_p]
     library.bench_write.argtypes = [
@@ -101,6 +111,10 @@ class EngineBench:
     ----------
     configuration : EngineConfiguration
     technology : Technology
+    max_run_cycles : int
+        After so many cycles a run ends with TIMEOUT.
+    cells : str
+        Models of the technology's cells, in Verilog.
 
     Raises
     ------
@@ -112,9 +126,11 @@ class EngineBench:
         self,
         configuration: EngineConfiguration,
         technology: Technology = Technology.GENERIC,
+        max_run_cycles: int = MAX_RUN_CYCLES,
+        cells: str = "",
     ) -> None:
         self.configuration = configuration
-        self._library = _library(configuration, technology)
+        self._library = _library(configuration, technology, max_run_cycles, cells)
         self._handle = self._library.bench_create()
 
     def close(self) -> None:
