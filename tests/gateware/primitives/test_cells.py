@@ -1,0 +1,117 @@
+"""Cells against their portable twins, by yosys's own models of the cells, side by side."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import pytest
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from ice40_cells import ice40_cells
+
+import gateware
+from gateware.memory.bank import SPRAM_WORDS, Bank
+from gateware.primitives import Technology
+from gateware.primitives.adder import AdderMode, SelectAdder
+from gateware.primitives.multiplier import DualMultiplier
+from host.simulation.cache import hash_files
+from host.simulation.cxxrtl_backend import build_library, find_compiler
+
+TECHNOLOGIES = (Technology.GENERIC, Technology.ICE40)
+NAMES = ("adder that loads", "conditional adder", "multiplier", "bank", "wide bank")
+
+
+class Twins(wiring.Component):
+    """Pairs of components with the same random inputs.
+
+    Members
+    -------
+    stimulus : :py:`In(96)`
+        Random, new in each cycle.
+    compared, differs : :py:`Out(5)`
+        For each pair, whether its outputs are defined, and whether they differ then.
+    """
+
+    def __init__(self) -> None:
+        pairs = len(NAMES)
+        super().__init__({"stimulus": In(96), "compared": Out(pairs), "differs": Out(pairs)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        pairs = [
+            self._adders(m, AdderMode.LOAD),
+            self._adders(m, AdderMode.CONDITIONAL),
+            self._multipliers(m),
+            self._banks(m, 2),
+            self._banks(m, 4),
+        ]
+        for index, (defined, first, second) in enumerate(pairs):
+            m.d.comb += [
+                self.compared[index].eq(defined),
+                self.differs[index].eq(defined & (first != second)),
+            ]
+        return m
+
+    def _adders(self, m: Module, mode: AdderMode):
+        outputs = []
+        for technology in TECHNOLOGIES:
+            adder = SelectAdder(25, mode, technology)
+            m.submodules[f"{mode.value}_{technology.value}"] = adder
+            m.d.comb += Cat(adder.a, adder.b, adder.select).eq(self.stimulus)
+            outputs.append(adder.output)
+        return 1, *outputs
+
+    def _multipliers(self, m: Module):
+        started = Signal(2)
+        m.d.sync += started.eq(Cat(1, started))
+        outputs = []
+        for technology in TECHNOLOGIES:
+            multiplier = DualMultiplier(technology)
+            m.submodules[f"multiplier_{technology.value}"] = multiplier
+            factors = Cat(multiplier.a, multiplier.b_low, multiplier.b_high)
+            m.d.comb += factors.eq(self.stimulus)
+            outputs.append(Cat(multiplier.low, multiplier.high))
+        return started.all(), *outputs
+
+    def _banks(self, m: Module, word_bytes: int):
+        stimulus = iter(self.stimulus)
+
+        def bits(count: int):
+            return Cat(next(stimulus) for _ in range(count))
+
+        data, mask, near, far = bits(8 * word_bytes), bits(word_bytes), bits(3), bits(3)
+        enable, write = bits(1), bits(1)
+        outputs = []
+        for technology in TECHNOLOGIES:
+            bank = Bank(SPRAM_WORDS, word_bytes, technology)
+            m.submodules[f"bank{word_bytes}_{technology.value}"] = bank
+            m.d.comb += [
+                # Few addresses, at both ends of the bank.
+                bank.address.eq(Cat(near, near[0].replicate(8), far)),
+                bank.enable.eq(enable),
+                bank.write.eq(write),
+                bank.write_data.eq(data),
+                bank.mask.eq(mask),
+            ]
+            outputs.append(bank.read_data)
+        # After a write the output is undefined, and without either it stays.
+        defined = Signal()
+        with m.If(enable):
+            m.d.sync += defined.eq(~write)
+        return defined, *outputs
+
+
+def test_cells_do_what_their_twins_do() -> None:
+    if find_compiler() is None:
+        pytest.skip("no C++ compiler to simulate the cells with")
+    sources = sorted(Path(gateware.__file__).parent.rglob("*.py"))
+    key = hash_files([*sources, Path(__file__)])
+    driver = Path(__file__).with_name("twins.cc")
+    library = ctypes.CDLL(str(build_library(Twins, key, driver, ice40_cells())))
+    compared, differed = ((ctypes.c_uint64 * len(NAMES))() for _ in range(2))
+    cycles = 200_000
+    library.twins_run(ctypes.c_uint64(cycles), ctypes.c_uint64(1), len(NAMES), compared, differed)
+    assert dict(zip(NAMES, differed)) == dict.fromkeys(NAMES, 0)
+    assert all(count > cycles // 3 for count in compared)
