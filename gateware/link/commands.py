@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from ..engine.control import EngineControlSignature
-from ..interface.protocol import (
-    CRC_BYTES,
-    MAX_PAYLOAD,
-    REPLY_FLAG,
-    REQUEST_HEADER_BYTES,
-    Info,
-    Opcode,
-    Status,
-)
+from ..interface.protocol import Info
 from ..memory.bus import ByteBusSignature
+from .bus_master import BusMaster
 from .crc import CRC32
-from .reply_buffer import ReplyBuffer
+from .instructions import Condition, Port, RareStrobe, Strobe
+from .processor import Processor
+from .program import PAGE_BYTES, command_program
+from .reply_sender import ReplySender
 from .request_buffer import RequestBuffer
 from .uart import DIVISOR_BITS, MIN_DIVISOR
 
 __all__ = ["CommandHandler"]
+
+#: The bus carries addresses of 20 bits.
+MAX_MEMORY_BYTES = 1 << 20
 
 
 def _bytes_of(value: Value, count: int) -> list[Value]:
@@ -32,29 +32,12 @@ def _bytes_of(value: Value, count: int) -> list[Value]:
     return [padded[8 * place : 8 * place + 8] for place in range(count)]
 
 
-#: The bus carries addresses of 20 bits.
-MAX_MEMORY_BYTES = 1 << 20
-
-# What INFO and RESULT report is one table of 64 bytes, of which each reply takes a part.
-REPORT_BYTES = 64
-RESULT_PLACE = 48
-STATE_PLACE = 60
-
-
 class CommandHandler(wiring.Component):
     """Execute what :mod:`gateware.interface.protocol` describes.
 
-    A request is walked through twice. The first time it is judged: everything that may be wrong
-    with it is found, in particular every address that it means is visited without touching the
-    memory, so that a request that is refused has changed nothing. (CHECK does its work here, and
-    one that fails leaves no valid image.) The second time it is carried out, and its reply is made
-    meanwhile.
+    How is written in :mod:`.program`; what is here is what the program works with.
 
-    Latency: about 100 cycles from a request's delimiter to its reply's first byte, and in addition
-    three for each byte to be written, eleven for each byte to be read, and twelve for each byte of
-    memory to be checked, where the memory answers at once; for INFO about 500, for RESULT 170.
-    Back-pressure: the next request waits in its buffer; a third
-    one is dropped.
+    Back-pressure: the next request waits in its buffer; a third one is dropped.
 
     Parameters
     ----------
@@ -120,362 +103,112 @@ class CommandHandler(wiring.Component):
             }
         )
 
-    @property
-    def address_bits(self) -> int:
-        """Bits of an address that are kept: the memory's end, which CHECK may name, fits."""
-        return max(bits_for(self._memory_bytes), DIVISOR_BITS)
-
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        program, variables = command_program(self._info, self._memory_bytes)
+        m.submodules.processor = processor = Processor(program)
         m.submodules.requests = requests = RequestBuffer()
-        m.submodules.reply = reply = ReplyBuffer()
         m.submodules.crc = crc = CRC32()
-        wiring.connect(m, reply.o, wiring.flipped(self.o))
+        m.submodules.bus_master = bus_master = BusMaster(max(1, bits_for(self._memory_bytes - 1)))
+        m.submodules.sender = sender = ReplySender()
+        # Two pages: the reply, and the variables.
+        m.submodules.memory = memory = Memory(
+            shape=8, depth=2 * PAGE_BYTES, init=[0] * PAGE_BYTES + variables
+        )
+        strobes, rare = processor.strobes, processor.rare_strobes
+        self._connect_memory(m, processor, sender, memory)
+        self._connect_ports(m, processor, requests, crc, bus_master)
+
+        wiring.connect(m, bus_master.bus, wiring.flipped(self.bus))
+        wiring.connect(m, sender.o, wiring.flipped(self.o))
         m.d.comb += [
             # A break's byte is zero, as the delimiter.
             requests.i.valid.eq(self.i.valid | self.break_),
             requests.i.payload.eq(self.i.payload),
             requests.error.eq(self.error),
+            requests.request.ready.eq(rare[RareStrobe.TAKE_REQUEST]),
+            requests.address.eq(processor.address),
+            processor.request.eq(requests.data),
+            bus_master.load.eq(strobes[Strobe.LOAD_ADDRESS]),
+            bus_master.read.eq(strobes[Strobe.READ]),
+            bus_master.write.eq(strobes[Strobe.WRITE]),
+            bus_master.byte.eq(processor.accumulator),
+            crc.clear.eq(strobes[Strobe.CLEAR_CRC]),
+            crc.i.valid.eq(processor.put | rare[RareStrobe.FLUSH_CRC]),
+            crc.i.payload.eq(processor.operand),
+            processor.share.eq(sender.busy),
+            processor.hold.eq(bus_master.busy | ~crc.i.ready),
+            processor.conditions[Condition.REQUEST].eq(requests.request.valid),
+            processor.conditions[Condition.ENGINE].eq(self.engine.busy),
+            processor.conditions[Condition.SENDING].eq(sender.busy),
+            processor.conditions[Condition.SENT].eq(self.sent & ~sender.busy & ~self.o.valid),
+            self.engine.run.eq(rare[RareStrobe.RUN]),
+            self.engine.layers.eq(processor.accumulator),
+            self.engine.stall_cause.eq(processor.index),
         ]
-
-        replying = Signal()
-        opcode = Signal(Opcode, reset_less=True)
-        unknown = Signal(reset_less=True)
-        address = Signal(self.address_bits, reset_less=True)
-        # The address has bits beyond those that are kept.
-        far = Signal(reset_less=True)
-        index = Signal(8)
-        end = Signal(8, reset_less=True)
-        status = Signal(Status, reset_less=True)
-        image_end = Signal(self.address_bits, reset_less=True)
-        byte = requests.data
-        m.d.comb += requests.address.eq(index)
-
-        beyond = Signal()
-        in_image = Signal(reset_less=True)
-        at_end = Signal()
-        m.d.comb += [
-            beyond.eq(far | (address >= self._memory_bytes)),
-            at_end.eq(index == end),
-        ]
-        # A cycle late, to keep comparisons apart from what they decide.
-        fits = Signal(reset_less=True)
-        outside = Signal(reset_less=True)
-        m.d.sync += [
-            in_image.eq(address < image_end),
-            outside.eq(far | (address > self._memory_bytes)),
-        ]
-        for code in Opcode:
-            bytes_ = REQUEST_HEADER_BYTES + {Opcode.READ: 1, Opcode.RUN: 2}.get(code, 0)
-            with m.If(opcode == code):
-                m.d.sync += fits.eq(end == bytes_ if code != Opcode.WRITE else end != bytes_)
-
-        sources: list[tuple[Signal, Value]] = []
-
-        def put(value: Value) -> None:
-            """Add a byte to the reply and to its CRC."""
-            chosen = Signal(name=f"put_{len(sources)}")
-            sources.append((chosen, value))
-            m.d.comb += [chosen.eq(1), reply.i.valid.eq(crc.i.ready), crc.i.valid.eq(1)]
-
-        def step() -> None:
-            m.d.sync += index.eq(index + 1)
-
-        def load_address(place: int) -> None:
-            """Take an address byte; the bits that the memory has no use for are only noticed."""
-            low = 8 * place
-            kept = address[low : low + 8]
-            excess = byte[len(kept) :].any()
-            m.d.sync += [kept.eq(byte), far.eq(excess if place == 0 else far | excess)]
-
-        def conclude(value: Status) -> None:
-            """The judgement is made: now carry the request out and reply."""
-            m.d.sync += status.eq(value)
-            m.next = "Begin the reply"
-
-        def walk_header() -> None:
-            with m.State("Fetch a header byte"):
-                m.next = "Take a header byte"
-            with m.State("Take a header byte"):
-                m.next = "Fetch a header byte"
-                taken = Signal()
-                m.d.comb += taken.eq(1)
-                with m.Switch(index[:3]):
-                    with m.Case(0):
-                        with m.If(replying):
-                            put(byte)
-                            m.d.comb += taken.eq(crc.i.ready)
-                    with m.Case(1):
-                        m.d.sync += [
-                            opcode.eq(byte[: len(opcode)]),
-                            unknown.eq(byte > max(Opcode)),
-                        ]
-                        with m.If(replying):
-                            put(byte | REPLY_FLAG)
-                            m.d.comb += taken.eq(crc.i.ready)
-                    for place in range(3):
-                        with m.Case(2 + place):
-                            load_address(place)
-                with m.If(taken):
-                    step()
-                    with m.If(index[2]):
-                        m.next = "Compare"
-                        with m.If(replying):
-                            m.next = "Put the status"
-                with m.Else():
-                    m.next = "Take a header byte"
-
-        def judge() -> None:
-            with m.State("Compare"):
-                m.next = "Judge"
-            with m.State("Judge"):
-                with m.If(unknown):
-                    conclude(Status.BAD_OPCODE)
-                with m.Elif(~fits):
-                    conclude(Status.BAD_LENGTH)
-                with m.Else():
-                    with m.Switch(opcode):
-                        for code in Opcode:
-                            with m.Case(code):
-                                judge_opcode[code]()
-
-        def judge_info() -> None:
-            conclude(Status.OK)
-
-        def judge_write() -> None:
-            m.next = "Visit the addresses"
-            with m.If(self.valid & in_image & self.engine.busy):
-                conclude(Status.BUSY)
-
-        def judge_with_payload() -> None:
-            m.next = "Take the payload"
-
-        def judge_check() -> None:
-            with m.If(outside):
-                conclude(Status.BAD_ADDRESS)
-            with m.Elif(self.engine.busy):
-                conclude(Status.BUSY)
-            with m.Else():
-                m.d.sync += [self.valid.eq(0), image_end.eq(address), address.eq(0)]
-                m.next = "Begin the check"
-
-        def judge_result() -> None:
-            m.next = "Wait for the engine"
-
-        def judge_baud() -> None:
-            conclude(Status.OK)
-            with m.If(far | address[DIVISOR_BITS:].any() | (address[:DIVISOR_BITS] < MIN_DIVISOR)):
-                conclude(Status.BAD_ADDRESS)
-
-        judge_opcode = {
-            Opcode.INFO: judge_info,
-            Opcode.WRITE: judge_write,
-            Opcode.READ: judge_with_payload,
-            Opcode.CHECK: judge_check,
-            Opcode.RUN: judge_with_payload,
-            Opcode.RESULT: judge_result,
-            Opcode.BAUD: judge_baud,
-        }
-
-        def judge_further() -> None:
-            with m.State("Take the payload"):
-                # READ's count or RUN's layers: the place of the payload's end is free by now.
-                m.d.sync += end.eq(byte)
-                with m.If(opcode == Opcode.RUN):
-                    step()
-                    m.next = "Fetch the stall cause"
-                with m.Else():
-                    m.d.sync += index.eq(0)
-                    m.next = "Visit the addresses"
-                    with m.If((byte == 0) | (byte > MAX_PAYLOAD)):
-                        conclude(Status.BAD_LENGTH)
-            with m.State("Visit the addresses"):
-                step()
-                m.d.sync += address.eq(address + 1)
-                with m.If(at_end):
-                    conclude(Status.OK)
-                with m.Elif(beyond):
-                    conclude(Status.BAD_ADDRESS)
-            with m.State("Fetch the stall cause"):
-                m.next = "Run"
-            with m.State("Run"):
-                conclude(Status.OK)
-                with m.If(~self.valid):
-                    conclude(Status.NO_MODEL)
-                with m.Elif(self.engine.busy):
-                    conclude(Status.BUSY)
-                with m.Else():
-                    m.d.comb += self.engine.run.eq(1)
-            with m.State("Wait for the engine"):
-                with m.If(~self.engine.busy):
-                    conclude(Status.OK)
-            with m.State("Begin the check"):
-                m.next = "Ask for a byte"
-            with m.State("Conclude the check"):
-                conclude(Status.CRC_MISMATCH)
-                with m.If(crc.match):
-                    m.d.sync += self.valid.eq(1)
-                    conclude(Status.OK)
-
-        m.d.comb += [
-            self.engine.layers.eq(end),
-            self.engine.stall_cause.eq(byte),
-        ]
-
-        def begin_reply() -> None:
-            with m.State("Begin the reply"):
-                m.d.comb += crc.clear.eq(1)
-                m.d.sync += [replying.eq(1), index.eq(0)]
-                m.next = "Fetch a header byte"
-            with m.State("Put the status"):
-                put(status)
-                with m.If(crc.i.ready):
-                    m.d.sync += index.eq(0)
-                    m.next = "Put the CRC"
-                    with m.If(status == Status.OK):
-                        with m.Switch(opcode):
-                            with m.Case(Opcode.INFO, Opcode.RESULT):
-                                m.next = "Look up a report byte"
-                            with m.Case(Opcode.WRITE):
-                                m.d.sync += index.eq(REQUEST_HEADER_BYTES)
-                                m.next = "Fetch a byte to write"
-                            with m.Case(Opcode.READ):
-                                m.next = "Ask for a byte"
-
-        def write_memory() -> None:
-            with m.State("Fetch a byte to write"):
-                m.next = "Write a byte"
-                with m.If(at_end):
-                    m.d.sync += index.eq(0)
-                    m.next = "Put the CRC"
-            with m.State("Write a byte"):
-                m.d.comb += [self.bus.request.valid.eq(1), self.bus.request.p.write.eq(1)]
-                with m.If(in_image):
-                    m.d.sync += self.valid.eq(0)
-                with m.If(self.bus.request.ready):
-                    step()
-                    m.d.sync += address.eq(address + 1)
-                    m.next = "Fetch a byte to write"
-
-        def read_memory() -> None:
-            """For READ, into the reply; for CHECK, only through the CRC."""
-            done = Signal()
-            m.d.comb += done.eq((replying & at_end) | (~replying & ~in_image))
-            with m.State("Ask for a byte"):
-                # The answer must be taken when it comes.
-                with m.If(crc.i.ready):
-                    with m.If(done):
-                        m.d.sync += index.eq(0)
-                        m.next = "Conclude the check"
-                        with m.If(replying):
-                            m.next = "Put the CRC"
-                    with m.Else():
-                        m.d.comb += self.bus.request.valid.eq(1)
-                        with m.If(self.bus.request.ready):
-                            m.next = "Wait for the byte"
-            with m.State("Wait for the byte"):
-                put(self.bus.response.payload)
-                m.d.comb += [
-                    crc.i.valid.eq(self.bus.response.valid),
-                    reply.i.valid.eq(self.bus.response.valid & replying),
-                ]
-                with m.If(self.bus.response.valid):
-                    step()
-                    m.d.sync += address.eq(address + 1)
-                    m.next = "Ask for a byte"
-
-        m.d.comb += [
-            self.bus.request.p.address.eq(address),
-            self.bus.request.p.data.eq(byte),
-        ]
-
-        static_bytes = self._info.pack()[: Info.STATIC_BYTES]
-        dynamic = Array(
-            [
-                *_bytes_of(self.engine.error, 2),
-                *_bytes_of(self.engine.best, 2),
-                *_bytes_of(self.engine.cycles, 4),
-                *_bytes_of(self.engine.stalls, 4),
-                Cat(self.valid, self.engine.busy),
-                *_bytes_of(image_end, 3),
-            ]
-        )
-
-        def static(place: Value) -> Value:
-            """A truth table for each bit: a memory would become a block RAM."""
-            return Cat(
-                Const(
-                    sum((byte >> bit & 1) << at for at, byte in enumerate(static_bytes)), 64
-                ).bit_select(place, 1)
-                for bit in range(8)
-            )
-
-        def report() -> None:
-            wanted = Signal()
-            report_byte = Signal(8, reset_less=True)
-            is_result = (index[4:6] == 3) & (index[2:4] != 3)
-            is_info = (index < Info.STATIC_BYTES) | (index[2:6] == 15)
-            m.d.comb += wanted.eq(Mux(opcode == Opcode.RESULT, is_result, is_info))
-            m.d.sync += report_byte.eq(Mux(index[4:6] == 3, dynamic[index[:4]], static(index[:6])))
-            with m.State("Look up a report byte"):
-                m.next = "Put a report byte"
-                with m.If(index[6]):
-                    m.d.sync += index.eq(0)
-                    m.next = "Put the CRC"
-                with m.Elif(~wanted):
-                    step()
-                    m.next = "Look up a report byte"
-            with m.State("Put a report byte"):
-                put(report_byte)
-                with m.If(crc.i.ready):
-                    step()
-                    m.next = "Look up a report byte"
-
-        def end_reply() -> None:
-            with m.State("Put the CRC"):
-                put(~crc.value[:8])
-                with m.If(crc.i.ready):
-                    step()
-                    m.next = "Flush a CRC byte"
-            with m.State("Flush a CRC byte"):
-                m.d.comb += crc.flush.eq(1)
-                with m.If(crc.i.ready):
-                    m.next = "Put the CRC"
-                    with m.If(index[:3] == CRC_BYTES):
-                        m.next = "End the reply"
-            with m.State("End the reply"):
-                m.d.comb += [reply.i.valid.eq(1), reply.i.p.end.eq(1)]
-                with m.If(reply.i.ready):
-                    m.next = "Wait for a request"
-                    with m.If((opcode == Opcode.BAUD) & (status == Status.OK)):
-                        m.next = "Wait until the reply has left"
-            with m.State("Wait until the reply has left"):
-                with m.If(reply.idle & self.sent):
-                    m.d.sync += self.divisor.eq(address[:DIVISOR_BITS])
-                    m.next = "Wait for a request"
-
-        with m.FSM():
-            with m.State("Wait for a request"):
-                m.d.comb += [requests.request.ready.eq(1), crc.clear.eq(1)]
-                m.d.sync += [index.eq(0), replying.eq(0), end.eq(requests.request.payload)]
-                with m.If(requests.request.valid):
-                    m.next = "Fetch a header byte"
-            walk_header()
-            judge()
-            judge_further()
-            begin_reply()
-            write_memory()
-            read_memory()
-            report()
-            end_reply()
-
-        # Smaller than a multiplexer.
-        put_byte = Const(0, 8)
-        for chosen, value in sources:
-            put_byte = put_byte | Mux(chosen, value, 0)
-        m.d.comb += [reply.i.p.data.eq(put_byte), crc.i.payload.eq(put_byte)]
-
+        with m.If(crc.i.valid):
+            m.d.sync += crc.flush.eq(rare[RareStrobe.FLUSH_CRC])
+        with m.If(rare[RareStrobe.SET_VALID]):
+            m.d.sync += self.valid.eq(processor.accumulator[0])
+        with m.If(rare[RareStrobe.SET_DIVISOR]):
+            m.d.sync += self.divisor.eq(Cat(processor.accumulator, processor.index))
         with m.If(self.break_):
             m.d.sync += self.divisor.eq(self._reset_divisor)
-
         return m
+
+    def _connect_memory(
+        self, m: Module, processor: Processor, sender: ReplySender, memory: Memory
+    ) -> None:
+        write, read = memory.write_port(), memory.read_port()
+        turn = Signal()
+        m.d.sync += turn.eq(processor.fetching)
+        m.d.comb += [
+            # What is stored at the index is the reply, and what is elsewhere are variables.
+            write.addr.eq(Cat(processor.address, ~processor.indexed)),
+            write.data.eq(processor.accumulator),
+            write.en.eq(processor.strobes[Strobe.STORE] | processor.strobes[Strobe.APPEND]),
+            read.addr.eq(
+                Cat(
+                    Mux(processor.fetching, sender.address, processor.address),
+                    ~processor.fetching,
+                )
+            ),
+            processor.variable.eq(read.data),
+            sender.start.eq(processor.rare_strobes[RareStrobe.SEND_REPLY]),
+            sender.turn.eq(turn),
+            sender.data.eq(read.data),
+        ]
+
+    def _connect_ports(
+        self,
+        m: Module,
+        processor: Processor,
+        requests: RequestBuffer,
+        crc: CRC32,
+        bus_master: BusMaster,
+    ) -> None:
+        """Make the port that the processor reads: an output of a register."""
+        engine = self.engine
+        result = Array(
+            [
+                *[Cat(self.valid, engine.busy, Const(0, 6))] * 4,
+                *_bytes_of(engine.error, 2),
+                *_bytes_of(engine.best, 2),
+                *_bytes_of(engine.cycles, 4),
+                *_bytes_of(engine.stalls, 4),
+            ]
+        )
+        others = {
+            Port.RESPONSE: bus_master.response,
+            Port.LENGTH: requests.request.payload,
+            Port.CRC: ~crc.value[:8],
+            Port.INDEX: processor.index,
+        }
+        place = processor.address
+        port = Signal(8, reset_less=True)
+        m.d.comb += processor.port.eq(port)
+        m.d.sync += port.eq(0)
+        with m.If(processor.port_wanted):
+            m.d.sync += port.eq(result[place[:4]])
+            with m.If(place[4]):
+                m.d.sync += port.eq(Array(others[Port(16 + at)] for at in range(4))[place[:2]])

@@ -33,7 +33,7 @@ class RequestBuffer(wiring.Component):
     error : :py:`In(1)`
         High for one cycle: a byte was lost, so drop the frame.
     request : :py:`Out(stream.Signature(8))`
-        A request, which is its length without CRC. When it is taken, the one before it is gone.
+        A request, which is its length. When it is taken, the one before it is gone.
     address : :py:`In(8)`
         Of a byte of the last request taken.
     data : :py:`Out(8)`
@@ -72,7 +72,7 @@ class RequestBuffer(wiring.Component):
             write.en.eq(put & ~self.request.valid),
             read.addr.eq(Cat(self.address, ~half)),
             self.data.eq(read.data),
-            self.request.payload.eq(length - CRC_BYTES),
+            self.request.payload.eq(length),
         ]
 
         good = Signal()

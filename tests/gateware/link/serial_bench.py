@@ -95,9 +95,17 @@ async def wait_for(ctx, condition, *values) -> list:
 
 
 async def wait(ctx, cycles: int) -> None:
-    """Tick so often; may be zero, and may be abandoned."""
-    for _ in range(cycles):
-        await ctx.tick()
+    """Tick so often; may be zero."""
+    if cycles:
+        await ctx.tick().repeat(cycles)
+
+
+def stalls(rng: random.Random, stall: float) -> int:
+    """How often a partner that stalls with this probability is not ready."""
+    count = 0
+    while rng.random() < stall:
+        count += 1
+    return count
 
 
 async def send(ctx, stream, items: Iterable, rng: random.Random, stall: float) -> None:
@@ -148,18 +156,25 @@ class CommandBench:
     async def _serve_memory(self, ctx) -> None:
         bus = self.dut.bus
         while True:
-            ctx.set(bus.request.ready, self.rng.random() >= self.stall)
-            *_, valid, ready, asked = await ctx.tick().sample(
-                bus.request.valid, bus.request.ready, bus.request.payload
-            )
-            if not (valid and ready):
-                continue
+            ready = self.rng.random() >= self.stall
+            ctx.set(bus.request.ready, ready)
+            await ctx.posedge(bus.request.valid)
+            asked = ctx.get(bus.request.payload)
+            if not ready:
+                await wait(ctx, 1 + stalls(self.rng, self.stall))
+                ctx.set(bus.request.ready, 1)
+            stands = ctx.get(bus.request.payload)
+            assert ctx.get(bus.request.valid)
+            assert (stands.address, stands.write) == (asked.address, asked.write)
+            assert not asked.write or stands.data == asked.data
             assert asked.address < len(self.memory), "The memory was addressed beyond its end"
+            await ctx.tick()
+            ctx.set(bus.request.ready, 0)
+            assert not ctx.get(bus.request.valid)
             if asked.write:
                 self.memory[asked.address] = asked.data
                 self.writes += 1
                 continue
-            ctx.set(bus.request.ready, 0)
             await wait(ctx, self.rng.randrange(4) + 1)
             ctx.set(bus.response.payload, self.memory[asked.address])
             ctx.set(bus.response.valid, 1)
@@ -170,9 +185,11 @@ class CommandBench:
     async def _serve_engine(self, ctx) -> None:
         engine = self.dut.engine
         while True:
-            layers, cause = await wait_for(ctx, engine.run, engine.layers, engine.stall_cause)
+            await ctx.posedge(engine.run)
             assert not ctx.get(engine.busy)
-            self.runs.append((int(layers), int(cause)))
+            self.runs.append((ctx.get(engine.layers), int(ctx.get(engine.stall_cause))))
+            await ctx.tick()
+            assert not ctx.get(engine.run)
             ctx.set(engine.busy, 1)
             await wait(ctx, self.run_cycles)
             ctx.set(engine.error, 2)
@@ -185,7 +202,16 @@ class CommandBench:
         output = self.dut.o
         encoded = bytearray()
         while True:
-            (byte,) = await receive(ctx, output, 1, self.rng, self.stall)
+            ready = self.rng.random() >= self.stall
+            ctx.set(output.ready, ready)
+            await ctx.posedge(output.valid)
+            byte = ctx.get(output.payload)
+            if not ready:
+                await wait(ctx, 1 + stalls(self.rng, self.stall))
+                ctx.set(output.ready, 1)
+            assert ctx.get(output.valid) and ctx.get(output.payload) == byte
+            await ctx.tick()
+            assert not ctx.get(output.valid)
             if byte:
                 encoded.append(byte)
             else:
@@ -202,10 +228,10 @@ class CommandBench:
             await wait(ctx, self.byte_cycles - 1)
 
     async def reply(self, ctx, cycles: int = 20_000) -> Reply:
-        for _ in range(cycles):
+        for _ in range(cycles // 16):
             if self.replies:
                 return self.replies.pop(0)
-            await ctx.tick()
+            await ctx.tick().repeat(16)
         raise AssertionError("No reply")
 
     async def ask(self, ctx, opcode: int, address: int = 0, payload: bytes = b"") -> Reply:

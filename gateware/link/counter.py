@@ -1,0 +1,26 @@
+"""A counter that can be loaded, in one logic cell a bit."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Mux, Signal, Value, ValueLike
+
+__all__ = ["load_or_count"]
+
+
+def load_or_count(load: Signal, value: ValueLike, count: Signal, step: ValueLike = 1) -> Value:
+    """``value`` where ``load`` is high, otherwise ``count + step``.
+
+    The term that ``load`` adds to the sum changes nothing, for the sum is then not used. But where
+    carry chain and lookup table share their inputs (iCE40), it is what lets them share a cell:
+    written without it, a counter that can be loaded takes two cells a bit.
+
+    Parameters
+    ----------
+    load : Signal
+        One bit.
+    value : ValueLike
+    count : Signal
+    step : ValueLike
+        0 or 1.
+    """
+    return Mux(load, value, (count + load.replicate(len(count)) + step)[: len(count)])
