@@ -75,7 +75,9 @@ class Bench(wiring.Component):
 def _library(
     configuration: EngineConfiguration, technology: Technology, max_run_cycles: int, cells: str
 ) -> ctypes.CDLL:
-    sources = sorted(Path(gateware.__file__).parent.rglob("*.py"))
+    root = Path(gateware.__file__).parent
+    parts = ("engine", "interface", "memory", "primitives")
+    sources = [path for part in parts for path in sorted((root / part).rglob("*.py"))]
     key = hash_files(
         [*sources, Path(__file__)], repr(configuration), technology.value, str(max_run_cycles)
     )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tape_interpreter
 from bench import MAX_RUN_CYCLES, EngineBench
+from ice40_cells import ice40_cells
 from networks import CHANNEL_WISE, LAYERS, configuration, random_network
 from streams import unused_components
 
@@ -126,6 +127,20 @@ def test_random_networks(bench_of, engine: EngineConfiguration) -> None:
     if engine.lanes >= engine.pixels:
         for seed in range(6):
             random_run(engine, seed, CHANNEL_WISE).check(bench_of(engine))
+
+
+@pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler to simulate the engine with")
+def test_engine_of_ice40_cells() -> None:
+    """With Yosys's models of the cells: the multipliers' mode, the SRAMs' wiring.
+
+    Small, because the models take long to compile.
+    """
+    engine = configuration((3, 2), memory_bytes=1 << 16, banks=2)
+    bench = EngineBench(engine, Technology.ICE40, cells=ice40_cells())
+    for seed in range(4):
+        random_run(engine, seed).check(bench)
+        random_run(engine, seed, CHANNEL_WISE).check(bench)
+    bench.close()
 
 
 def steps(run: Run, monkeypatch: pytest.MonkeyPatch) -> int:
