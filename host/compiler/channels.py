@@ -188,6 +188,16 @@ def fit_channels(
     left[dead] = 0
     right = np.where(dead, 0, np.maximum(-rule.shift, 0))
 
+    limit = 1 << (configuration.accumulator_bits - 2)
+    far = exact & (np.maximum(abs(low), abs(high)) >= limit) & (greatest - least == 1)
+    for channel in np.flatnonzero(far):
+        found = _single_step(
+            rule, int(channel), (int(low[channel]), int(high[channel])), int(folded[channel])
+        )
+        if found is not None:
+            folded[channel], multiplier[channel], right[channel] = found
+            left[channel] = 0
+
     _fold_left_shift(name, weights, folded, left)
     _check(name, weights, folded, configuration)
     return weights, Epilogue(
@@ -198,6 +208,44 @@ def fit_channels(
         minimum=rule.minimum,
         maximum=rule.maximum,
     )
+
+
+def _single_step(
+    rule: Requantization, channel: int, bounds: tuple[int, int], bias: int
+) -> tuple[int, int, int] | None:
+    """A small bias, with its multiplier and shift, for a channel that has but two outputs.
+
+    All that matters of such a channel is the accumulator at which one output becomes the other.
+    """
+
+    def output(accumulators: IntArray) -> IntArray:
+        shift = rule.shift[channel]
+        scaled = multiply_by_quantized_multiplier(accumulators, rule.multiplier[channel], shift)
+        return np.clip(scaled + rule.output_zero_point, rule.minimum, rule.maximum)
+
+    low, high = bounds
+    first = int(output(np.array([low]))[0])
+    begin, end = low, high
+    while end - begin > 1:
+        middle = (begin + end) // 2
+        if output(np.array([middle]))[0] == first:
+            begin = middle
+        else:
+            end = middle
+    where = np.array([low, begin, end, high])
+    wanted = output(where)
+    # As short a step as has either output's range, so that its place is as small as can be.
+    level = first - rule.output_zero_point + 0.5
+    for slack in (1, 2, 4, 16):
+        step = max(end - low, high - begin) + slack
+        multiplier, shift = (int(n) for n in quantize_multiplier(1 / step))
+        middle = round(level * step) - end
+        for offset in range(middle - 8, middle + 9):
+            result = multiply_by_quantized_multiplier(where + offset, multiplier, shift)
+            result = np.clip(result + rule.output_zero_point, rule.minimum, rule.maximum)
+            if shift >= -31 and np.array_equal(result, wanted):
+                return bias + offset, multiplier, -shift
+    return None
 
 
 def _fold_left_shift(name: str, weights: IntArray, bias: IntArray, left: IntArray) -> None:

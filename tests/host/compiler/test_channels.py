@@ -77,3 +77,18 @@ def test_average_divides_every_sum():
         assert 1 <= weight <= 127
         assert 1 << 30 <= multiplier < 1 << 31
         assert 0 <= shift <= 31
+
+
+@pytest.mark.parametrize("output", [-19, -3, 0, 18])
+def test_channel_that_has_two_outputs_gets_a_small_bias(output):
+    # Of MobileNet: what its inputs change is one step of the output, far from zero.
+    weights = np.array([[127, 95, 9, -69, -114, -86, -26, -63, 24]])
+    scale = 0.7287894 * 2.0**-20
+    bias = np.array([round((output + 0.5) / scale)])
+    exact = rule(np.array([scale]), -128, 3)
+    fitted, epilogue = fit_channels("layer", weights, bias, exact, configuration((8, 2)))
+    assert abs(int(epilogue.bias[0])) < 1 << 22
+    x = np.random.default_rng(0).integers(-128, 128, (20000, 9))
+    wanted = reference(weights, bias, exact, x)
+    assert len(np.unique(wanted)) == 2
+    assert np.array_equal(engine(fitted, epilogue, x), wanted)
