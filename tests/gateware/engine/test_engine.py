@@ -137,9 +137,9 @@ def test_engine_of_ice40_cells() -> None:
     """
     engine = configuration((3, 2), memory_bytes=1 << 16, banks=2)
     bench = EngineBench(engine, Technology.ICE40, cells=ice40_cells())
-    for seed in range(4):
+    for seed in range(2):
         random_run(engine, seed).check(bench)
-        random_run(engine, seed, CHANNEL_WISE).check(bench)
+    random_run(engine, 0, CHANNEL_WISE).check(bench)
     bench.close()
 
 
