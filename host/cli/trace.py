@@ -110,11 +110,12 @@ def _text(data: dict[str, Any]) -> str:
     ]
     headings = ("layer", "operators", "picture", "shape", "mismatches", "cycles")
     mismatches = sum(each["mismatches"] for each in data["layers"])
+    compared = sum(each["compared"] for each in data["layers"])
     return "\n".join(
         [
             table(headings, rows, left=3),
             "",
             f"{data['model']} on {data['board']}: {mismatches:,} mismatches in "
-            f"{len(rows)} layers, {data['cycles']:,} cycles; saved in {data['folder']}",
+            f"{compared} layers compared, {data['cycles']:,} cycles; saved in {data['folder']}",
         ]
     )

@@ -144,7 +144,7 @@ def test_trace(host, connect, fake_board, picture, tmp_path):
         with Image.open(folder / layer["picture"]) as drawn:
             assert drawn.size[0] > 20
     assert len(list(folder.iterdir())) == 2 * len(report["layers"])
-    assert "0 mismatches in 5 layers" in host(*words)
+    assert "0 mismatches in 5 layers compared" in host(*words)
 
 
 def test_trace_finds_the_first_difference(host, connect, fake_board, picture, capsys, tmp_path):
