@@ -1,5 +1,7 @@
 """CRC-32, a bit a cycle."""
 
+from __future__ import annotations
+
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -31,11 +33,16 @@ class CRC32(wiring.Component):
         ``value`` is what remains after data followed by its own CRC, least significant byte first.
     """
 
-    i: In(stream.Signature(8))
-    clear: In(1)
-    flush: In(1)
-    value: Out(32, init=0xFFFFFFFF)
-    match: Out(1)
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "i": In(stream.Signature(8)),
+                "clear": In(1),
+                "flush": In(1),
+                "value": Out(32, init=0xFFFFFFFF),
+                "match": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -2,7 +2,8 @@
 
 A frame is a chain of blocks: a code, then ``code - 1`` bytes that are not zero, then, except after
 the last block, a zero that is not sent. Frames here are shorter than 254 bytes, so that the code
-255, a block without a zero after it, never occurs.
+255, a block without a zero after it, never occurs. Requests are decoded here; replies are encoded
+by the program (:mod:`.program`).
 """
 
 from amaranth.hdl import Module, Mux, Signal
@@ -11,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..interface.protocol import DELIMITER
 
-__all__ = ["COBSDecoder", "COBSEncoder", "DecodedByte", "FrameByte", "FrameWrite"]
+__all__ = ["COBSDecoder", "DecodedByte"]
 
 
 class DecodedByte(data.Struct):
@@ -20,20 +21,6 @@ class DecodedByte(data.Struct):
     data: 8
     end: 1
     error: 1
-
-
-class FrameByte(data.Struct):
-    """A byte of a frame or, with ``end``, no byte but its end; ``data`` is then zero."""
-
-    data: 8
-    end: 1
-
-
-class FrameWrite(data.Struct):
-    """A byte of an encoded frame and its place in it."""
-
-    address: 8
-    data: 8
 
 
 class COBSDecoder(wiring.Component):
@@ -52,8 +39,8 @@ class COBSDecoder(wiring.Component):
     o : :py:`Out(stream.Signature(DecodedByte))`
     """
 
-    i: In(stream.Signature(8))
-    o: Out(stream.Signature(DecodedByte))
+    def __init__(self) -> None:
+        super().__init__({"i": In(stream.Signature(8)), "o": Out(stream.Signature(DecodedByte))})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -81,52 +68,5 @@ class COBSDecoder(wiring.Component):
                     m.d.sync += left.eq(1)
                 with m.Elif(at_code):
                     m.d.sync += left.eq(self.i.payload)
-
-        return m
-
-
-class COBSEncoder(wiring.Component):
-    """Frames to writes into a buffer of 256 bytes, from which they can be sent as they lie there.
-
-    The code of a block is known only at its end. Its place is kept free, and where a zero ends
-    the block, the zero's own write goes there; the zero's place is the next block's code. The
-    frame's end is written as a zero, then as the delimiter.
-
-    Latency: none, ``o`` follows ``i`` in the same cycle. Throughput: a byte a cycle, two for the
-    frame's end. Back-pressure: ``i`` waits for ``o``.
-
-    Members
-    -------
-    i : :py:`In(stream.Signature(FrameByte))`
-        At most 253 bytes, then an end.
-    o : :py:`Out(stream.Signature(FrameWrite))`
-    """
-
-    i: In(stream.Signature(FrameByte))
-    o: Out(stream.Signature(FrameWrite))
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-
-        code_place = Signal(8)
-        place = Signal(8, init=1)
-        # place - code_place: at most 254, as the frame is shorter.
-        distance = Signal(8, init=1)
-        delimiting = Signal()
-        zero = Signal()
-        m.d.comb += [
-            zero.eq(self.i.p.data == 0),
-            self.o.valid.eq(self.i.valid),
-            self.o.p.address.eq(Mux(zero, code_place, place)),
-            self.o.p.data.eq(self.i.p.data | Mux(zero & ~delimiting, distance, 0)),
-            self.i.ready.eq(self.o.ready & (~self.i.p.end | delimiting)),
-        ]
-
-        with m.If(self.i.valid & self.o.ready):
-            m.d.sync += [place.eq(place + 1), distance.eq(distance + 1)]
-            with m.If(zero):
-                m.d.sync += [code_place.eq(place), distance.eq(1), delimiting.eq(self.i.p.end)]
-            with m.If(delimiting):
-                m.d.sync += [code_place.eq(0), place.eq(1), delimiting.eq(0)]
 
         return m

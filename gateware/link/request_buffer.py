@@ -1,5 +1,7 @@
 """Requests as they arrive: decoded, checked, and kept until they are executed."""
 
+from __future__ import annotations
+
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
@@ -40,11 +42,16 @@ class RequestBuffer(wiring.Component):
         That byte, one cycle later.
     """
 
-    i: In(stream.Signature(8, always_ready=True))
-    error: In(1)
-    request: Out(stream.Signature(8))
-    address: In(8)
-    data: Out(8)
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "i": In(stream.Signature(8, always_ready=True)),
+                "error": In(1),
+                "request": Out(stream.Signature(8)),
+                "address": In(8),
+                "data": Out(8),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

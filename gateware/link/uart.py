@@ -1,5 +1,7 @@
 """UART, 8N1: bytes to and from a line, at a rate that can change."""
 
+from __future__ import annotations
+
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
@@ -11,6 +13,8 @@ __all__ = ["DIVISOR_BITS", "MIN_DIVISOR", "UARTReceiver", "UARTTransmitter"]
 DIVISOR_BITS = 12
 #: Fewest clock cycles a bit with which the receiver keeps its tolerance of ±2 %.
 MIN_DIVISOR = 4
+#: Of the cycles of a bit; a bit's end is known from a register, a cycle after its count.
+_FIRST_COUNT = 2
 
 
 class UARTReceiver(wiring.Component):
@@ -38,11 +42,16 @@ class UARTReceiver(wiring.Component):
         High for one cycle: any other byte with a low stop bit. It is not given.
     """
 
-    rx: In(1, init=1)
-    divisor: In(DIVISOR_BITS)
-    o: Out(stream.Signature(8, always_ready=True))
-    break_: Out(1)
-    error: Out(1)
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "rx": In(1, init=1),
+                "divisor": In(DIVISOR_BITS),
+                "o": Out(stream.Signature(8, always_ready=True)),
+                "break_": Out(1),
+                "error": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -56,17 +65,18 @@ class UARTReceiver(wiring.Component):
         m.d.comb += self.o.payload.eq(shift[1:])
 
         # In the start bit the count goes up in steps of two, and so reaches the divisor, but for
-        # its lowest bit, in half of the time: one comparator serves both.
-        count = Signal(DIVISOR_BITS, init=1, reset_less=True)
+        # its lowest bit, in half of the time: one comparator serves both. What it says is used a
+        # cycle later, and so the count begins a cycle ahead.
+        count = Signal(DIVISOR_BITS, init=_FIRST_COUNT, reset_less=True)
         halved = Signal()
         elapsed = Signal()
-        m.d.comb += elapsed.eq(
+        m.d.sync += elapsed.eq(
             (count[1:] == self.divisor[1:]) & (halved | (count[0] == self.divisor[0]))
         )
         restart = Signal()
         m.d.sync += count.eq(count + Cat(~halved, halved))
         with m.If(restart):
-            m.d.sync += count.eq(1)
+            m.d.sync += count.eq(_FIRST_COUNT)
 
         m.d.sync += [self.o.valid.eq(0), self.break_.eq(0), self.error.eq(0)]
         with m.FSM():
@@ -119,10 +129,15 @@ class UARTTransmitter(wiring.Component):
         High while there is nothing on the line: the last stop bit has ended.
     """
 
-    i: In(stream.Signature(8))
-    divisor: In(DIVISOR_BITS)
-    tx: Out(1, init=1)
-    idle: Out(1)
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "i": In(stream.Signature(8)),
+                "divisor": In(DIVISOR_BITS),
+                "tx": Out(1, init=1),
+                "idle": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -132,11 +147,11 @@ class UARTTransmitter(wiring.Component):
         m.d.comb += self.tx.eq(shift[0])
 
         busy = Signal()
-        count = Signal(DIVISOR_BITS, init=1, reset_less=True)
+        count = Signal(DIVISOR_BITS, init=_FIRST_COUNT, reset_less=True)
         elapsed = Signal()
         stopping = Signal()
+        m.d.sync += elapsed.eq((count == self.divisor) & busy)
         m.d.comb += [
-            elapsed.eq(count == self.divisor),
             stopping.eq(~shift[1:].any()),
             self.i.ready.eq(~busy | (elapsed & stopping)),
             self.idle.eq(~busy),
@@ -144,7 +159,7 @@ class UARTTransmitter(wiring.Component):
 
         m.d.sync += count.eq(count + 1)
         with m.If(elapsed | ~busy):
-            m.d.sync += count.eq(1)
+            m.d.sync += count.eq(_FIRST_COUNT)
             with m.If(stopping):
                 m.d.sync += busy.eq(self.i.valid)
                 with m.If(self.i.valid):

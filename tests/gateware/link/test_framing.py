@@ -5,7 +5,7 @@ import random
 import pytest
 from serial_bench import cobs_decode, cobs_encode, receive, send, simulate
 
-from gateware.link.framing import COBSDecoder, COBSEncoder
+from gateware.link.framing import COBSDecoder
 
 _RNG = random.Random(2)
 FRAMES = [
@@ -65,34 +65,6 @@ def test_decoder_is_in_step_after_any_delimiter(stall: float) -> None:
     for (frame, whole), reference in zip(found, expected, strict=True):
         assert whole == (reference is not None)
         assert not whole or frame == reference
-
-
-def encode(frames: list[bytes], seed: int, stall: float) -> list[bytes]:
-    """The buffer's contents, up to the delimiter, after each frame."""
-    dut = COBSEncoder()
-    rng = random.Random(seed)
-    found: list[bytes] = []
-
-    async def feed(ctx) -> None:
-        for frame in frames:
-            items = [{"data": byte, "end": 0} for byte in frame] + [{"data": 0, "end": 1}]
-            await send(ctx, dut.i, items, rng, stall)
-
-    async def collect(ctx) -> None:
-        for frame in frames:
-            buffer = [0] * 256
-            # One write for each byte, two for the end.
-            for item in await receive(ctx, dut.o, len(frame) + 2, rng, stall):
-                buffer[item.address] = item.data
-            found.append(bytes(buffer[: buffer.index(0) + 1]))
-
-    simulate(dut, feed, collect)
-    return found
-
-
-@pytest.mark.parametrize("stall", [0, 0.5])
-def test_encoder_is_the_reference_encoder(stall: float) -> None:
-    assert encode(FRAMES, 6, stall) == [cobs_encode(frame) + b"\0" for frame in FRAMES]
 
 
 def test_reference_codec() -> None:
