@@ -16,7 +16,7 @@ Testbench = Callable[[Any], Awaitable[None]]
 
 
 def simulate(
-    dut, *testbenches: Testbench, background: Iterable[Testbench] = (), cycles: int = 1_000_000
+    dut, *testbenches: Testbench, background: Iterable[Testbench] = (), cycles: int = 100_000
 ) -> int:
     """Run until every testbench that is not in the background has ended.
 
