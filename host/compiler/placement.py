@@ -3,19 +3,21 @@
 The image comes first, then the activations. Two tensors may share bytes if no layer needs both.
 Correctness asks for no more; speed asks that the clients that are busy at the same time - tape
 reader, pixel fetcher, writer - meet in one bank as seldom as can be. So there are several attempts:
-first those that heed banks, then those that only save space. The first that fits wins. All of it is
-deterministic.
+those that heed banks, and those that only save space. Of those that fit, the one with the fewest
+conflicts wins. All of it is deterministic.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from gateware.interface.configuration import EngineConfiguration
 
+from .cycles import Sharing, Work
 from .errors import DoesNotFitError
+from .layers import Layer
+from .loops import Loops
 from .lowering import Lowered
 from .nest import round_up
 
@@ -100,22 +102,25 @@ def place(
         If image and activations need more than the memory.
     """
     needs = lifetimes(lowered)
-    pairs: Counter[frozenset[int]] = Counter()
+    pairs: dict[frozenset[int], float] = {}
     for layer in lowered.layers:
         for source in layer.sources:
-            target = layer.target
-            writes = target.height * target.width * target.channels
-            pairs[frozenset((source.tensor, target.tensor))] += writes
+            pair = frozenset((source.tensor, layer.target.tensor))
+            pairs[pair] = pairs.get(pair, 0.0) + _cost_of_sharing(layer, configuration)
     best: _Placement | None = None
+    fitting: list[_Placement] = []
     for order in (_by_size, _by_time):
         for heed_banks in (True, False):
             placement = _Placement(image_bytes, pairs, tape_ranges, configuration, heed_banks)
             for lifetime in sorted(needs, key=order):
                 placement.add(lifetime)
             if placement.end <= configuration.memory_bytes:
-                return {block.lifetime.tensor: block for block in placement.blocks}
+                fitting.append(placement)
             if best is None or placement.end < best.end:
                 best = placement
+    if fitting:
+        chosen = min(fitting, key=lambda placement: placement.cost)
+        return {block.lifetime.tensor: block for block in chosen.blocks}
     assert best is not None
     raise DoesNotFitError(
         f"the network needs {best.end} bytes of memory ({image_bytes} for the image, "
@@ -123,6 +128,17 @@ def place(
         needed=best.end,
         available=configuration.memory_bytes,
     )
+
+
+def _cost_of_sharing(layer: Layer, configuration: EngineConfiguration) -> float:
+    """Cycles that the layer loses if its results go into the bank from which its pixels come."""
+    loops = Loops.of(layer, configuration)
+    apart, together = (
+        Work(layer, loops, configuration, Sharing(source_target=share)) for share in (0.0, 1.0)
+    )
+    windows = loops.tiles * loops.windows
+    # Even where none are lost, it is better not to share.
+    return windows * (together.period - apart.period + loops.results / 16)
 
 
 def _by_size(lifetime: Lifetime) -> tuple[int, int]:
@@ -139,7 +155,7 @@ class _Placement:
     def __init__(
         self,
         begin: int,
-        pairs: Counter[frozenset[int]],
+        pairs: dict[frozenset[int], float],
         tape_ranges: Sequence[tuple[int, int]],
         configuration: EngineConfiguration,
         heed_banks: bool,
@@ -154,6 +170,11 @@ class _Placement:
     @property
     def end(self) -> int:
         return max((block.end for block in self.blocks), default=self.begin)
+
+    @property
+    def cost(self) -> float:
+        """Of all conflicts, those between two tensors counted from either side."""
+        return sum(self._conflicts(block.lifetime, block.address) for block in self.blocks)
 
     def add(self, lifetime: Lifetime) -> None:
         """Place one more, without moving the others."""
@@ -190,10 +211,9 @@ class _Placement:
         return bank_shares(begin, end, self.configuration)
 
     def _conflicts(self, lifetime: Lifetime, address: int) -> float:
-        """Accesses, layer by layer, that would have to wait for another client's.
+        """About how many cycles the layers would lose to clients that meet in a bank.
 
-        Each result that goes where pixels come from makes a read wait. The tape waits for both, but
-        it is fetched ahead: it counts half.
+        The tape waits for pixels and results, but it is fetched ahead: half of it counts.
         """
         mine = self._shares(address, address + lifetime.size)
         conflicts = 0.0
@@ -205,7 +225,7 @@ class _Placement:
         for block in self.blocks:
             # One is the source and the other the target of some layers.
             pair = frozenset((block.lifetime.tensor, lifetime.tensor))
-            if self.pairs[pair]:
+            if pair in self.pairs:
                 theirs = self._shares(block.address, block.end)
                 conflicts += self.pairs[pair] * meeting(mine, theirs)
         return round(conflicts, 3)
