@@ -79,12 +79,20 @@ class SlotGenerator(wiring.Component):
         no_words, last_slot = Signal(), Signal()
 
         last_beat, go, take = Signal(), Signal(), Signal()
+        next_valid = Signal()
+        following = Signal(RUN, reset_less=True)
         m.d.comb += [
             go.eq(self.request.ready & self.room),
             last_beat.eq(no_words & (tail | ~more)),
-            take.eq(self.runs.valid & (~run_active | (go & last_slot & last_beat))),
-            self.runs.ready.eq(~run_active | (go & last_slot & last_beat)),
+            take.eq(next_valid & (~run_active | (go & last_slot & last_beat))),
+            self.runs.ready.eq(~next_valid),
         ]
+        # The run that comes next waits in a register: what lets this one go on does not reach the
+        # run generator's counters.
+        with m.If(~next_valid):
+            m.d.sync += [next_valid.eq(self.runs.valid), following.eq(self.runs.payload)]
+        with m.Elif(take):
+            m.d.sync += next_valid.eq(0)
 
         # In the last word, bytes up to run_rest from the first one's place; beyond W - 1 they lie
         # in the tail beat. Slots of different alignment differ in this.
@@ -93,12 +101,12 @@ class SlotGenerator(wiring.Component):
         m.d.comb += end.eq(layer.run_rest[:lane_bits] + place)
 
         with m.If(take):
-            start = self.runs.p.x[:lane_bits]
+            start = following.x[:lane_bits]
             carry = Signal(lane_bits + 1)
             m.d.comb += carry.eq(layer.run_rest[:lane_bits] + start)
             m.d.sync += [
                 run_active.eq(1),
-                outside.eq(self.runs.p.outside),
+                outside.eq(following.outside),
                 first.eq(1),
                 tail.eq(0),
                 # Slots that are aligned alike need the tail together; else one of them may.
@@ -109,9 +117,9 @@ class SlotGenerator(wiring.Component):
                         layer.run_rest[:lane_bits] != 0,
                     )
                 ),
-                row.eq(self.runs.p.row),
-                beat_x.eq(self.runs.p.x),
-                x.eq(self.runs.p.x),
+                row.eq(following.row),
+                beat_x.eq(following.x),
+                x.eq(following.x),
                 words.eq(layer.run_words),
                 no_words.eq(layer.run_words == 0),
                 slot.eq(0),

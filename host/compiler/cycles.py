@@ -35,7 +35,7 @@ TAPE_LATENCY = 7
 REFILL_LATENCY = 7
 #: From a layer's descriptor to its start, and from there to the first pixel.
 START_LATENCY = 2
-PIXEL_LATENCY = 15
+PIXEL_LATENCY = 16
 #: From a window's last step to its sums or its greatest byte.
 MULTIPLIER_LATENCY, POOL_LATENCY = 4, 2
 #: From there to the last result's being in memory, but for the results before it.
