@@ -25,6 +25,10 @@ class EngineControlSignature(wiring.Signature):
         Why the last run stopped.
     cycles, stalls : :py:`In(32)`
         Of the current or last run.
+    shift : :py:`Out(1)`
+        High for one cycle while ``busy`` is low: ``cycles`` and above it ``stalls`` turn by a byte
+        to the right, as one number of 64 bits. So they can be read at ``cycles[:8]``; after eight
+        turns all is as before.
     best : :py:`In(16)`
         Index of the greatest byte (the first of equals) among the last layer's results, counted
         in the order in which they are written.
@@ -40,6 +44,7 @@ class EngineControlSignature(wiring.Signature):
                 "error": In(EngineError),
                 "cycles": In(32),
                 "stalls": In(32),
+                "shift": Out(1),
                 "best": In(16),
             }
         )

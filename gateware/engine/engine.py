@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, ResetInserter, Signal
+from amaranth.hdl import Cat, Module, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, connect, flipped
 
@@ -11,6 +11,7 @@ from ..interface.protocol import MAX_RUN_CYCLES, EngineError, StallCause
 from ..memory.bus import ByteBusSignature
 from ..memory.scratchpad import Scratchpad
 from ..primitives import Technology
+from ..primitives.counter import load_or_count
 from .control import EngineControlSignature
 from .drain import Drain
 from .mac_array import MacArray
@@ -182,11 +183,15 @@ class Engine(wiring.Component):
             timeout.eq(control.cycles[self.max_run_cycles.bit_length() - 1]),
             control.busy.eq(running | (flush != 0)),
         ]
+        cycles, stalls = control.cycles, control.stalls
+        with m.If(running | control.shift):
+            turned = Cat(cycles[8:], stalls[:8])
+            m.d.sync += cycles.eq(load_or_count(control.shift, turned, cycles))
+        with m.If((running & stall) | control.shift):
+            turned = Cat(stalls[8:], cycles[:8])
+            m.d.sync += stalls.eq(load_or_count(control.shift, turned, stalls))
         with m.If(running):
-            m.d.sync += control.cycles.eq(control.cycles + 1)
             m.d.sync += stall.eq(sequencer.stall & (sequencer.stalled == cause))
-            with m.If(stall):
-                m.d.sync += control.stalls.eq(control.stalls + 1)
             with m.If(sequencer.done | timeout):
                 m.d.sync += [running.eq(0), flush.eq(FLUSH_CYCLES - 1)]
             with m.If(sequencer.bad_descriptor):

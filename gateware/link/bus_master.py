@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..memory.bus import ByteBusSignature
-from .counter import load_or_count
+from ..primitives.counter import load_or_count
 
 __all__ = ["BusMaster"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -24,12 +24,6 @@ __all__ = ["CommandHandler"]
 
 #: The bus carries addresses of 20 bits.
 MAX_MEMORY_BYTES = 1 << 20
-
-
-def _bytes_of(value: Value, count: int) -> list[Value]:
-    """Little-endian bytes of ``value``, extended with zeros."""
-    padded = Cat(value, Const(0, 8 * count))
-    return [padded[8 * place : 8 * place + 8] for place in range(count)]
 
 
 class CommandHandler(wiring.Component):
@@ -189,26 +183,34 @@ class CommandHandler(wiring.Component):
     ) -> None:
         """Make the port that the processor reads: an output of a register."""
         engine = self.engine
-        result = Array(
-            [
-                *[Cat(self.valid, engine.busy, Const(0, 6))] * 4,
-                *_bytes_of(engine.error, 2),
-                *_bytes_of(engine.best, 2),
-                *_bytes_of(engine.cycles, 4),
-                *_bytes_of(engine.stalls, 4),
-            ]
+        best = Signal(16)
+        m.d.comb += best.eq(engine.best)
+        result = Array([engine.error, Const(0, 8), best[:8], best[8:]])
+        others = Array(
+            {
+                Port.RESPONSE: bus_master.response,
+                Port.LENGTH: requests.request.payload,
+                Port.CRC: ~crc.value[:8],
+                Port.INDEX: processor.index,
+            }[port]
+            for port in (Port.RESPONSE, Port.LENGTH, Port.CRC, Port.INDEX)
         )
-        others = {
-            Port.RESPONSE: bus_master.response,
-            Port.LENGTH: requests.request.payload,
-            Port.CRC: ~crc.value[:8],
-            Port.INDEX: processor.index,
-        }
         place = processor.address
-        port = Signal(8, reset_less=True)
-        m.d.comb += processor.port.eq(port)
-        m.d.sync += port.eq(0)
-        with m.If(processor.port_wanted):
-            m.d.sync += port.eq(result[place[:4]])
-            with m.If(place[4]):
-                m.d.sync += port.eq(Array(others[Port(16 + at)] for at in range(4))[place[:2]])
+        is_other, is_counter, is_result = place[4], place[3], place[2]
+        byte, port = Signal(8), Signal(8, reset_less=True)
+        with m.If(is_other):
+            m.d.comb += byte.eq(others[place[:2]])
+        with m.Elif(is_counter):
+            m.d.comb += byte.eq(engine.cycles[:8])
+        with m.Elif(is_result):
+            m.d.comb += byte.eq(result[place[:2]])
+        with m.Else():
+            m.d.comb += byte.eq(Cat(self.valid, engine.busy))
+        m.d.sync += port.eq(Mux(processor.port_wanted, byte, 0))
+
+        counter_read = Signal(reset_less=True)
+        m.d.sync += counter_read.eq(processor.port_wanted & is_counter & ~is_other)
+        m.d.comb += [
+            processor.port.eq(port),
+            engine.shift.eq(processor.put & counter_read),
+        ]

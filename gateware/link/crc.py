@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -39,7 +39,7 @@ class CRC32(wiring.Component):
                 "i": In(stream.Signature(8)),
                 "clear": In(1),
                 "flush": In(1),
-                "value": Out(32, init=0xFFFFFFFF),
+                "value": Out(32),
                 "match": Out(1),
             }
         )
@@ -51,22 +51,25 @@ class CRC32(wiring.Component):
         count = Signal(3)
         shift = Signal(8, reset_less=True)
         feedback = Signal()
+        # The inverse begins at zero, as flip-flops of iCE40 do; at ones they cost an inverter each.
+        inverse = Signal(32, reset_less=True)
         m.d.comb += [
+            self.value.eq(~inverse),
             self.i.ready.eq(~busy),
-            self.match.eq(self.value == CRC_RESIDUE),
-            feedback.eq((self.value[0] ^ shift[0]) & ~self.flush),
+            self.match.eq(inverse == CRC_RESIDUE ^ 0xFFFFFFFF),
+            feedback.eq((inverse[0] ^ ~shift[0]) & ~self.flush),
         ]
 
         with m.If(busy):
             m.d.sync += [
                 shift.eq(shift >> 1),
                 count.eq(count + 1),
-                self.value.eq((self.value >> 1) ^ Mux(feedback, POLYNOMIAL, 0)),
+                inverse.eq(Cat(inverse[1:], 1) ^ Mux(feedback, POLYNOMIAL, 0)),
                 busy.eq(count != 7),
             ]
         with m.Else():
             m.d.sync += [shift.eq(self.i.payload), busy.eq(self.i.valid)]
         with m.If(self.clear):
-            m.d.sync += [self.value.eq(0xFFFFFFFF), busy.eq(0), count.eq(0)]
+            m.d.sync += [inverse.eq(0), busy.eq(0), count.eq(0)]
 
         return m

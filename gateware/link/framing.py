@@ -11,6 +11,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..interface.protocol import DELIMITER
+from ..primitives.counter import load_or_count_down
 
 __all__ = ["COBSDecoder", "DecodedByte"]
 
@@ -45,17 +46,18 @@ class COBSDecoder(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
 
-        # Bytes to come before the next code, that code included.
-        left = Signal(8, init=1)
+        # Bytes to come before the next code, that code included; zero is as good as one.
+        left = Signal(8)
         first = Signal(init=1)
-        at_code = Signal()
+        at_code, delimiter, load = Signal(), Signal(), Signal()
         m.d.comb += [
-            at_code.eq(left == 1),
+            at_code.eq(left[1:] == 0),
+            delimiter.eq(self.i.payload == DELIMITER),
+            load.eq(at_code | delimiter),
             self.i.ready.eq(~self.o.valid | self.o.ready),
         ]
 
         with m.If(self.i.ready):
-            delimiter = self.i.payload == DELIMITER
             m.d.sync += [
                 self.o.valid.eq(self.i.valid & (delimiter | ~at_code | ~first)),
                 self.o.p.data.eq(Mux(at_code, 0, self.i.payload)),
@@ -63,10 +65,9 @@ class COBSDecoder(wiring.Component):
                 self.o.p.error.eq(first | ~at_code),
             ]
             with m.If(self.i.valid):
-                m.d.sync += [first.eq(delimiter), left.eq(left - 1)]
-                with m.If(delimiter):
-                    m.d.sync += left.eq(1)
-                with m.Elif(at_code):
-                    m.d.sync += left.eq(self.i.payload)
+                m.d.sync += [
+                    first.eq(delimiter),
+                    left.eq(load_or_count_down(load, self.i.payload, left)),
+                ]
 
         return m

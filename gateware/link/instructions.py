@@ -64,7 +64,11 @@ class Source(IntEnum):
 
 
 class Port(IntEnum):
-    """What can be read besides the memories; 4 to 15 are the bytes of a RESULT."""
+    """What can be read besides the memories.
+
+    4 to 15 are where a RESULT's bytes come in its reply. The last eight of them are one, the lowest
+    byte of the engine's counters; where it is put through the CRC, the next one takes its place.
+    """
 
     STATE = 0
     #: The byte that was read over the bus.

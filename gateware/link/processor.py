@@ -9,7 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from .counter import load_or_count
+from ..primitives.counter import load_or_count
 from .instructions import PROGRAM_WORDS, Condition, RareStrobe, Source, Strobe
 
 __all__ = ["Processor"]

@@ -82,10 +82,15 @@ class RequestBuffer(wiring.Component):
             self.request.payload.eq(length),
         ]
 
+        # Between two bytes there is time to keep comparisons apart from what they decide.
+        matches, long_enough, longest = Signal(), Signal(), Signal()
+        m.d.sync += [
+            matches.eq(crc.match),
+            long_enough.eq(length >= MIN_REQUEST_BYTES),
+            longest.eq(length == MAX_REQUEST_BYTES),
+        ]
         good = Signal()
-        m.d.comb += good.eq(
-            crc.match & ~damaged & ~decoder.o.p.error & (length >= MIN_REQUEST_BYTES)
-        )
+        m.d.comb += good.eq(matches & ~damaged & ~decoder.o.p.error & long_enough)
         with m.If(self.request.valid):
             with m.If(self.request.ready):
                 m.d.sync += [self.request.valid.eq(0), half.eq(~half), length.eq(0)]
@@ -98,7 +103,7 @@ class RequestBuffer(wiring.Component):
 
         with m.If(end):
             m.d.sync += damaged.eq(0)
-        with m.Elif(put & (self.request.valid | (length == MAX_REQUEST_BYTES))):
+        with m.Elif(put & (self.request.valid | longest)):
             m.d.sync += damaged.eq(1)
         with m.If(self.error):
             m.d.sync += damaged.eq(1)

@@ -198,6 +198,18 @@ class CommandBench:
             ctx.set(engine.stalls, 0x00FF1001)
             ctx.set(engine.busy, 0)
 
+    async def _turn_counters(self, ctx) -> None:
+        engine = self.dut.engine
+        while True:
+            await ctx.posedge(engine.shift)
+            assert not ctx.get(engine.busy)
+            await ctx.tick()
+            assert not ctx.get(engine.shift)
+            counters = ctx.get(engine.cycles) | ctx.get(engine.stalls) << 32
+            counters = counters >> 8 | (counters & 0xFF) << 56
+            ctx.set(engine.cycles, counters & 0xFFFFFFFF)
+            ctx.set(engine.stalls, counters >> 32)
+
     async def _collect(self, ctx) -> None:
         output = self.dut.o
         encoded = bytearray()
@@ -254,6 +266,7 @@ class CommandBench:
         simulator.add_clock(1e-6)
         simulator.add_testbench(self._serve_memory, background=True)
         simulator.add_testbench(self._serve_engine, background=True)
+        simulator.add_testbench(self._turn_counters, background=True)
         simulator.add_testbench(self._collect, background=True)
 
         async def testbench(ctx) -> None:

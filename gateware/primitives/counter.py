@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amaranth.hdl import Mux, Signal, Value, ValueLike
 
-__all__ = ["load_or_count"]
+__all__ = ["load_or_count", "load_or_count_down"]
 
 
 def load_or_count(load: Signal, value: ValueLike, count: Signal, step: ValueLike = 1) -> Value:
@@ -24,3 +24,8 @@ def load_or_count(load: Signal, value: ValueLike, count: Signal, step: ValueLike
         0 or 1.
     """
     return Mux(load, value, (count + load.replicate(len(count)) + step)[: len(count)])
+
+
+def load_or_count_down(load: Signal, value: ValueLike, count: Signal) -> Value:
+    """``value`` where ``load`` is high, otherwise ``count - 1``; as :func:`load_or_count`."""
+    return Mux(load, value, (count + (~load).replicate(len(count)))[: len(count)])
