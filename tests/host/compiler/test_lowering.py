@@ -42,6 +42,15 @@ def test_padding_folds_into_what_reads_it():
     assert kinds(net)[0] == ["PAD+CONV_2D", "PAD+MAX_POOL_2D", "PAD+AVERAGE_POOL_2D"]
 
 
+def test_padding_of_a_pointwise_convolution():
+    # Its picture must not be seen in longer rows.
+    net = builder((6, 8, 2))
+    convolve(net, 4, (1, 1))
+    net.pad(0, 2, 1, 1)
+    convolve(net, 6, (1, 1))
+    assert kinds(net)[0] == ["CONV_2D", "PAD+CONV_2D"]
+
+
 def test_padding_that_nobody_else_can_do_is_a_layer():
     net = builder((6, 7, 2))
     convolve(net, 4, (1, 1))
