@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any, Final
@@ -194,7 +195,7 @@ def _read_model(data: bytes, model: Any, name: str) -> Graph:
     labels = read_labels(data)
     if not labels and _names_labels(model):
         raise ModelError("is truncated: the labels at its end are missing")
-    return Graph(
+    graph = Graph(
         name=name,
         tensors=tuple(tensors),
         operators=tuple(operators),
@@ -202,6 +203,30 @@ def _read_model(data: bytes, model: Any, name: str) -> Graph:
         outputs=_indexes(subgraph, "Outputs"),
         labels=labels,
     )
+    return _with_signed_ends(graph)
+
+
+def _with_signed_ends(graph: Graph) -> Graph:
+    """uint8 inputs and outputs as the int8 that is 128 less, with a zero point 128 less.
+
+    Where only QUANTIZE reads such an input, or makes such an output, nothing else changes: it looks
+    at the difference to the zero point. Others stay as they are, and are refused later.
+    """
+
+    def quantizes(operator: Operator) -> bool:
+        return operator.kind is OperatorKind.QUANTIZE
+
+    tensors = list(graph.tensors)
+    for index in {*graph.inputs, *graph.outputs}:
+        tensor = tensors[index] if 0 <= index < len(tensors) else None
+        if tensor is None or tensor.dtype != "uint8" or tensor.quantization is None:
+            continue
+        users = [op for op in graph.operators if index in (*op.inputs, *op.outputs)]
+        if users and all(map(quantizes, users)) and tensor.data is None:
+            affine = tensor.quantization
+            shifted = replace(affine, zero_point=affine.zero_point - 128)
+            tensors[index] = replace(tensor, dtype="int8", quantization=shifted)
+    return replace(graph, tensors=tuple(tensors))
 
 
 def _indexes(table: Any, field: str) -> tuple[int, ...]:
