@@ -52,6 +52,8 @@ _WINDOW_FRAMES = 100
 #: Frames that may follow one that takes long to answer. The board has two buffers for requests, of
 #: which one is being carried out and the other waits.
 _LOOKAHEAD = {Opcode.RESULT: 1, Opcode.READ: 1}
+#: Clock cycles that the board takes at most to carry out a WRITE: for each byte, and besides.
+_WRITE_CYCLES, _REQUEST_CYCLES = 24, 1000
 #: Repeated attempts without any progress, then the link is given up.
 _ATTEMPTS = 10
 #: Seconds that adapter, driver and operating system may add to an answer.
@@ -315,12 +317,23 @@ class Link:
         for index, each in enumerate(waiting):
             if len(waiting) - index > _LOOKAHEAD.get(each.opcode, _WINDOW_FRAMES):
                 return False
+            if not self._has_buffer([*waiting[index:], request]):
+                return False
         if cautious:
             kinds = {each.opcode for each in waiting}
             if request.opcode == Opcode.RUN or Opcode.RUN in kinds:
                 return False
             return request.opcode != Opcode.WRITE or kinds == {Opcode.WRITE}
         return True
+
+    def _has_buffer(self, requests: Sequence[Request]) -> bool:
+        """Whether the first is carried out before the third has come, which needs its buffer."""
+        if len(requests) != 3 or requests[0].opcode != Opcode.WRITE:
+            return True
+        cycles = _WRITE_CYCLES * len(requests[0].payload) + _REQUEST_CYCLES
+        clock_hz = self.info.clock_hz if self.info else 1_000_000
+        line = sum(map(_frame_bytes, requests[1:])) * _BITS_PER_BYTE / self.port.baudrate
+        return line >= cycles / clock_hz
 
     def _wait_until_idle(self) -> None:
         """Until all that was sent has been carried out, and the engine has come to rest."""

@@ -15,6 +15,7 @@ from host import cli
 from host.board import Board
 from host.simulation.cxxrtl_backend import find_compiler
 from model import datasets
+from model.builder import GraphBuilder
 
 compiled = pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler")
 
@@ -44,6 +45,27 @@ def program(*words) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", "host", *map(str, words)], capture_output=True, text=True
     )
+
+
+@compiled
+@pytest.mark.parametrize("size", [60, 120, 230, 240, 250, 479])
+def test_inputs_of_every_length_get_their_answer_at_once(size):
+    """The board has two buffers for requests: none that it is sent may find both taken."""
+    builder = GraphBuilder("line", (1, size, 1), 0.5, 0)
+    # Long enough that all requests have come before it ends.
+    builder.conv_2d(
+        weights=np.ones((64, 1, 9, 1), np.int8),
+        weight_scale=[0.01] * 64,
+        bias=None,
+        scale=0.6,
+        zero_point=0,
+    )
+    with Board.open("sim") as board:
+        board.load(builder.build())
+        repeats = board.link.repeats
+        for _ in range(2):
+            board.run(np.zeros((1, size, 1), np.int8))
+        assert board.link.repeats == repeats
 
 
 @compiled
