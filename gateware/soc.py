@@ -86,7 +86,7 @@ class Soc(wiring.Component):
             ring_entries=configuration.ring_entries,
             banks=configuration.banks,
             accumulator_bits=configuration.accumulator_bits,
-            requantizer_passes=configuration.requantizer_passes,
+            requantizers=configuration.requantizers,
             memory_bytes=configuration.memory_bytes,
             clock_hz=clock_hz,
             gateware=GATEWARE_VERSION,

@@ -167,7 +167,7 @@ class Board:
                 memory_bytes=self.info.memory_bytes,
                 banks=self.info.banks,
                 accumulator_bits=self.info.accumulator_bits,
-                requantizer_passes=self.info.requantizer_passes,
+                requantizers=self.info.requantizers,
             )
         except ValueError as error:
             raise LinkError(f"the board's description of itself is wrong: {error}") from error

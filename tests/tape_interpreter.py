@@ -17,21 +17,21 @@ from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.image import TAPE_ADDRESS
 from gateware.interface.protocol import EngineError
 from gateware.interface.tape import (
-    COMBINE_SHIFT,
+    ADDITION_SHIFT,
     CONTROLS,
     DELTA,
     DESCRIPTOR_MAGIC,
     LEVELS,
     PARAMETER,
+    TABLE,
     TABLE_WORDS,
-    WRAP,
     Level,
     decode_words,
     word_entries,
 )
 
-_ROW_BITS = 16
-_X_BITS = 14
+_ROW_BITS = 18
+_X_BITS = 15
 _WRITE_BITS = 20
 
 
@@ -46,6 +46,8 @@ class Execution:
         Layers completed.
     best : int
         Index of the greatest byte among the last layer's results, in the order of writing.
+    results : int
+        Results of the last layer.
     writes : list of (int, int)
         Byte address and value, in order.
     tape_bytes : int
@@ -55,6 +57,7 @@ class Execution:
     error: EngineError = EngineError.NONE
     layers: int = 0
     best: int = 0
+    results: int = 0
     writes: list[tuple[int, int]] = field(default_factory=list)
     tape_bytes: int = 0
 
@@ -90,7 +93,8 @@ class _Interpreter:
         self.configuration = configuration
         self.memory = memory
         self.tape_begin = self.tape_position = tape_address
-        self.table = np.zeros(TABLE_WORDS, np.int8)
+        #: Of the layer, if it has one.
+        self.table: list[dict[str, int]] = []
         self.execution = Execution()
 
     def run(self, layers: int) -> None:
@@ -102,9 +106,8 @@ class _Interpreter:
             if control["magic"] != DESCRIPTOR_MAGIC:
                 self.execution.error = EngineError.BAD_DESCRIPTOR
                 return
-            if control["load_table"]:
-                words = list(self.take_words(TABLE_WORDS))
-                self.table = np.array([word & 0xFF for word in words], np.uint8).view(np.int8)
+            if control["table"] or control["add"]:
+                self.table = [TABLE.unpack(word) for word in self.take_words(TABLE_WORDS)]
             _Layer(self, levels, control).run()
             self.execution.layers += 1
             self.execution.tape_bytes = self.tape_position - self.tape_begin
@@ -165,7 +168,7 @@ class _Layer:
             for line in range(lines):
                 for group in range(groups):
                     streams = self.fetch_window()
-                    assert streams.shape == (taps, pixels), "runs and taps disagree"
+                    assert streams.shape == (taps, pixels, lanes), "runs and taps disagree"
                     self.drain(
                         self.accumulate(streams, weights),
                         parameters,
@@ -194,33 +197,49 @@ class _Layer:
         self.y += delta["y"]
 
     def fetch_window(self) -> npt.NDArray[np.int64]:
-        """The window's bytes, shape (taps, pixels)."""
+        """What each pixel and lane multiplies at each step, shape (taps, pixels, lanes)."""
         runs = []
         rows = self.count("kernel_rows")
         for kernel_row in range(rows):
-            runs.append(self.fetch_run())
+            runs.append(self.fetch_words() if self.control["channel_wise"] else self.fetch_run())
             if kernel_row < rows - 1:
                 self.fetch_step(Level.KERNEL_ROW)
         return np.concatenate(runs)
 
     def fetch_run(self) -> npt.NDArray[np.int64]:
-        """A kernel row's bytes, shape (bytes, pixels)."""
+        """A kernel row of an ordinary layer, shape (bytes, pixels, lanes)."""
         control, word = self.control, self.configuration.word_bytes
         pixels = self.configuration.pixels
-        if control["channel_wise"]:
-            group = self.configuration.channel_group
-            assert (control["run_words"], control["run_rest"]) == (0, 0)
-            run = np.zeros((self.count("last_slot"), pixels), np.int64)
-            for tap in range(len(run)):
-                offset = self.x + tap * control["slot_step"]
-                # One word is read, so its bytes are all that there is.
-                assert offset % word + group <= word, "a channel group crosses a word"
-                run[tap, :group] = self.read(np.arange(offset, offset + group))
-            return run
         assert control["last_slot"] == word - 1, "a beat must have as many slots as a word bytes"
         size = control["run_words"] * word + control["run_rest"] + 1
         begins = self.x + np.arange(pixels) * control["slot_step"]
-        return self.read(begins + np.arange(size)[:, np.newaxis])
+        run = self.read(begins + np.arange(size)[:, np.newaxis])
+        return np.repeat(run[:, :, np.newaxis], self.configuration.lanes, axis=2)
+
+    def fetch_words(self) -> npt.NDArray[np.int64]:
+        """The steps of a kernel row of a channel-wise layer, shape (steps, pixels, lanes)."""
+        control, word = self.control, self.configuration.word_bytes
+        pixels, group = self.configuration.pixels, self.configuration.channel_group
+        assert (control["run_words"], control["run_rest"]) == (0, 0)
+        assert not (control["pool"] and control["drain_slots"]), "a pool has one pixel"
+        words = []
+        for index in range(self.count("last_slot")):
+            offset = self.x + index * control["slot_step"]
+            # One word is read, so its bytes are all that there is.
+            assert offset % word + group <= word, "a channel group crosses a word"
+            words.append(self.read(np.arange(offset, offset + group)))
+        distance = 2 if control["every_second"] else 1
+        lane_channels = np.arange(self.configuration.lanes) % group
+        steps = []
+        for now in range(control["drain_slots"] * distance, len(words)):
+            step = np.zeros((pixels, self.configuration.lanes), np.int64)
+            for pixel in range(pixels):
+                then = now - (pixels - 1 - pixel) * distance
+                # What came before the run is seen by pixels that are not drained.
+                if then >= 0:
+                    step[pixel] = words[then][lane_channels]
+            steps.append(step)
+        return np.array(steps)
 
     def read(self, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Bytes of the current row, or padding."""
@@ -240,14 +259,15 @@ class _Layer:
     ) -> npt.NDArray[np.int64]:
         """Accumulators, shape (lanes, pixels)."""
         if weights is None:
-            greatest = 2 * (streams.max(axis=0) + 128)
-            return np.broadcast_to(greatest, (self.configuration.lanes, len(greatest)))
-        sums = weights.T @ streams
+            # Those of the last pixel's first G lanes are drained.
+            return 2 * (streams.max(axis=0).T + 128)
+        sums = np.einsum("tpl,tl->lp", streams, weights)
         limit = 1 << (self.configuration.accumulator_bits - 1)
         # The compiler promises that a sum that is used never overflows; wrapping is then no error.
         return (sums + limit) % (2 * limit) - limit
 
     def requantize(self, accumulator: int, parameter: dict[str, int]) -> int:
+        """A result, or with ``add`` the index of what is added."""
         control = self.control
         # MultiplyByQuantizedMultiplier: a rounding doubling high multiply, then a rounding shift.
         total = accumulator + parameter["bias"]
@@ -256,8 +276,22 @@ class _Layer:
         half = (1 << shift) >> 1
         result = (abs(high) + half) >> shift
         result = (result if high >= 0 else -result) + control["zero_point"]
-        result = min(max(result, control["minimum"]), control["maximum"])
-        return int(self.interpreter.table[result + 128]) if control["table"] else result
+        if control["add"]:
+            return min(max(result, -128), 127)
+        result = self.clamp(result)
+        if control["table"]:
+            byte = self.interpreter.table[result + 128]["first"] & 0xFF
+            return byte - 256 if byte >= 128 else byte
+        return result
+
+    def clamp(self, value: int) -> int:
+        return min(max(value, self.control["minimum"]), self.control["maximum"])
+
+    def add(self, result: int, other: int) -> int:
+        """The sum of a result and the byte that lies in its place."""
+        table = self.interpreter.table
+        total = table[result + 128]["first"] + table[other + 128]["second"]
+        return self.clamp(total >> ADDITION_SHIFT)
 
     # Drain
 
@@ -269,40 +303,42 @@ class _Layer:
         last_line: bool,
         last_group: bool,
     ) -> None:
-        control, lanes = self.control, self.configuration.lanes
-        slots, drained = self.count("drain_slots"), self.count("drain_lanes")
+        control, at_once = self.control, self.configuration.requantizers
+        group, channel_wise = self.configuration.channel_group, control["channel_wise"]
+        slots = self.count("drain_slots")
+        first_pixel = self.configuration.pixels - slots if channel_wise else 0
+        last_slots = last_tile if control["channels_inside"] else last_group
         for slot in range(slots):
-            first = self.configuration.first_lane(slot)
-            for step in range(drained):
-                lane = (first + step) % lanes
-                if step > 0:
-                    self.write_step(WRAP if lane == 0 else Level.LANE)
+            for first in range(0, self.count("drain_lanes") * at_once, at_once):
+                if first > 0:
+                    self.write_step(Level.LANE if first % group else Level.LANES)
                 elif slot > 0:
-                    self.write_step(Level.FIRST_SLOT if slot == 1 else Level.SLOT)
-                if control["lanes_end_on_line"]:
-                    valid = not last_line or step <= control["last_lanes"]
-                else:
-                    valid = not last_tile or lane <= control["last_lanes"]
-                if last_tile if control["channel_wise"] else last_group:
-                    valid = valid and slot <= control["last_slots"]
-                if valid:
-                    if control["combine"]:
-                        lane = first + 2 * step
-                        total = int(accumulators[lane, slot])
-                        total += int(accumulators[lane + 1, slot]) << COMBINE_SHIFT
-                    else:
-                        total = int(accumulators[lane, slot])
-                    self.store(self.requantize(total, parameters[lane]))
+                    self.write_step(Level.SLOT)
+                for lane in range(first, first + at_once):
+                    channel = lane % group if channel_wise else lane
+                    if (
+                        (last_tile and channel > control["last_lanes"])
+                        or (last_line and lane // group > control["last_results"])
+                        or (last_slots and slot > control["last_slots"])
+                    ):
+                        continue
+                    assert self.write % at_once == 0, "results cross a word"
+                    total = int(accumulators[lane, first_pixel + slot])
+                    result = self.requantize(total, parameters[lane])
+                    self.store(self.write + lane - first, result)
 
     def write_step(self, level: int) -> None:
         self.write = (self.write + self.levels[level]["write"]) % (1 << _WRITE_BITS)
 
-    def store(self, value: int) -> None:
-        assert self.write < len(self.memory), "a write outside the memory"
-        self.memory[self.write] = value
+    def store(self, address: int, value: int) -> None:
+        assert address < len(self.memory), "a write outside the memory"
+        if self.control["add"]:
+            value = self.add(value, int(self.memory[address]))
+        self.memory[address] = value
         execution = self.interpreter.execution
-        execution.writes.append((self.write, value))
+        execution.writes.append((address, value))
         if self.best_value is None or value > self.best_value:
             self.best_value = value
             execution.best = self.results
         self.results += 1
+        execution.results = self.results

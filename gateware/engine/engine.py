@@ -11,9 +11,10 @@ from ..interface.protocol import MAX_RUN_CYCLES, EngineError, StallCause
 from ..memory.bus import ByteBusSignature
 from ..memory.scratchpad import Scratchpad
 from ..primitives import Technology
-from ..primitives.counter import load_or_count
+from ..primitives.adder import AdderMode, SelectAdder
 from .control import EngineControlSignature
 from .drain import Drain
+from .epilogue import Epilogue
 from .mac_array import MacArray
 from .max_pool import MaxPool
 from .pixel_buffers import PixelBuffers
@@ -77,8 +78,9 @@ class Engine(wiring.Component):
         buffers = PixelBuffers(configuration)
         mac = MacArray(configuration, technology)
         pool = MaxPool(configuration)
-        drain = Drain(configuration, technology)
+        drain = Drain(configuration)
         requantizer = Requantizer(configuration, technology)
+        epilogue = Epilogue(configuration)
         writer = Writer(configuration)
         sequencer = Sequencer(configuration)
 
@@ -95,6 +97,7 @@ class Engine(wiring.Component):
             ("pool", pool),
             ("drain", drain),
             ("requantizer", requantizer),
+            ("epilogue", epilogue),
             ("writer", writer),
             ("sequencer", sequencer),
         ):
@@ -105,7 +108,8 @@ class Engine(wiring.Component):
         connect(m, tape_reader.port, memory.tape)
         connect(m, slots.request, memory.pixels.request)
         connect(m, memory.pixels.response, buffers.words)
-        connect(m, writer.writes, memory.results)
+        connect(m, writer.memory, memory.results.request)
+        m.d.comb += epilogue.addends.eq(memory.results.response)
 
         # The tape's way
         connect(m, tape_reader.words, ring.words)
@@ -123,7 +127,7 @@ class Engine(wiring.Component):
         connect(m, runs.runs, slots.runs)
         m.d.comb += [
             slots.room.eq(buffers.room),
-            buffers.step.eq(sequencer.step),
+            buffers.step.eq(sequencer.take),
             buffers.pad_value.eq(sequencer.layer.pad_value),
             buffers.channel_wise.eq(sequencer.layer.channel_wise),
             sequencer.pixels_available.eq(buffers.available),
@@ -140,6 +144,9 @@ class Engine(wiring.Component):
         with m.If(sequencer.step):
             m.d.sync += bank_delayed.eq(sequencer.bank)
         m.d.comb += [
+            mac.take.eq(sequencer.take),
+            mac.channel_wise.eq(sequencer.layer.channel_wise),
+            mac.every_second.eq(sequencer.layer.every_second),
             mac.weights.eq(ring.data),
             drain.sums.eq(mac.sums),
             drain.load.eq(mac.done & ~sequencer.layer.pool),
@@ -150,11 +157,13 @@ class Engine(wiring.Component):
             sequencer.blocked.eq(drain.blocked),
         ]
         connect(m, drain.results, requantizer.sums)
-        connect(m, requantizer.results, writer.results)
+        connect(m, requantizer.results, epilogue.requantized)
+        connect(m, epilogue.results, writer.results)
+        m.d.comb += writer.sums.eq(epilogue.sums)
 
         # The layer
         m.d.comb += sequencer.finished.eq(writer.finished)
-        for block in (runs, slots, drain, requantizer, writer):
+        for block in (runs, slots, drain, requantizer, epilogue, writer):
             m.d.comb += block.layer.eq(sequencer.layer)
         for block in (runs, writer):
             m.d.comb += [
@@ -163,7 +172,7 @@ class Engine(wiring.Component):
                 block.deltas.payload.eq(sequencer.deltas.payload),
             ]
         connect(m, sequencer.parameters, requantizer.parameters)
-        connect(m, sequencer.table, requantizer.table)
+        connect(m, sequencer.table, epilogue.table)
 
         self._run(m, idle, sequencer)
         with m.If(~idle):
@@ -184,12 +193,19 @@ class Engine(wiring.Component):
             control.busy.eq(running | (flush != 0)),
         ]
         cycles, stalls = control.cycles, control.stalls
-        with m.If(running | control.shift):
-            turned = Cat(cycles[8:], stalls[:8])
-            m.d.sync += cycles.eq(load_or_count(control.shift, turned, cycles))
-        with m.If((running & stall) | control.shift):
-            turned = Cat(stalls[8:], cycles[:8])
-            m.d.sync += stalls.eq(load_or_count(control.shift, turned, stalls))
+        # Both are read, byte by byte, by turning them through each other.
+        for name, count, other, counts in (
+            ("cycles", cycles, stalls, running),
+            ("stalls", stalls, cycles, running & stall),
+        ):
+            m.submodules[name] = counter = SelectAdder(len(count), AdderMode.COUNT, self.technology)
+            m.d.comb += [
+                counter.a.eq(count),
+                counter.b.eq(Cat(count[8:], other[:8])),
+                counter.select.eq(control.shift),
+            ]
+            with m.If(counts | control.shift):
+                m.d.sync += count.eq(counter.output)
         with m.If(running):
             m.d.sync += stall.eq(sequencer.stall & (sequencer.stalled == cause))
             with m.If(sequencer.done | timeout):

@@ -30,7 +30,8 @@ DELTA = struct_layout(tape.DELTA)
 
 
 class DeltaWrite(data.Struct):
-    """A delta word on its way into the address generators' memories."""
+    """A delta word on its way into the address generators' memories: twice, as ``half`` tells."""
 
     index: range(tape.LEVELS)
+    half: 1
     delta: DELTA

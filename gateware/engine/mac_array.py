@@ -1,6 +1,6 @@
 """The multipliers: ``L`` output channels by ``P`` output pixels."""
 
-from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -25,7 +25,12 @@ class MacArray(wiring.Component):
     """``accumulator[p][l] = sum over a window of pixel[p] * weight[l]``, exactly, modulo
     ``2**accumulator_bits``.
 
-    The operands of a step arrive a cycle after it. Throughput: ``L * P`` products a cycle.
+    In a channel-wise layer the streams bring a word of ``G`` channels, and lane ``l`` multiplies
+    channel ``l % G``: the last pixel of the word that just came, those before it of words that came
+    before, which are kept here. So each word is read once for all outputs along a line that need
+    it.
+
+    What a step takes arrives a cycle after it. Throughput: ``L * P`` products a cycle.
     Latency: ``done`` is high MAC_LATENCY cycles after a window's last step; the accumulators hold
     its sums in that cycle. Reference: :func:`numpy.dot` on int8.
 
@@ -36,9 +41,15 @@ class MacArray(wiring.Component):
 
     Members
     -------
+    take : :py:`In(1)`
+        A byte comes of each stream, be it for a step or only to be kept.
     step : :py:`In(1)`
+        With ``take``: multiply.
     flags : :py:`In(StepFlags)`
-    pixels : :py:`In(8)` for each pixel
+    channel_wise, every_second : :py:`In(1)`
+        Of the layer; ``every_second``: pixel ``p`` sees the word that came two words, not one,
+        before pixel ``p + 1``'s.
+    pixels : :py:`In(8)` for each stream
     weights : :py:`In(8 * L)`
     sums : :py:`Out(accumulator_bits)` for each pixel and lane, ``sums[p][l]``
     done : :py:`Out(1)`
@@ -50,8 +61,11 @@ class MacArray(wiring.Component):
         lanes = data.ArrayLayout(configuration.accumulator_bits, configuration.lanes)
         super().__init__(
             {
+                "take": In(1),
                 "step": In(1),
                 "flags": In(StepFlags),
+                "channel_wise": In(1),
+                "every_second": In(1),
                 "pixels": In(data.ArrayLayout(8, configuration.pixels)),
                 "weights": In(8 * configuration.lanes),
                 "sums": Out(data.ArrayLayout(lanes, configuration.pixels)),
@@ -61,6 +75,7 @@ class MacArray(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        lanes = self.configuration.lanes
         valid = Signal(MAC_LATENCY - 1)
         first = Signal(MAC_LATENCY - 1)
         last = Signal(MAC_LATENCY)
@@ -70,21 +85,48 @@ class MacArray(wiring.Component):
             last.eq(Cat(self.step & self.flags.last, last[:-1])),
         ]
         m.d.comb += self.done.eq(last[-1])
-        for pixel in range(self.configuration.pixels):
-            for lane in range(0, self.configuration.lanes, 2):
+        weights = [self.weights.word_select(lane, 8).as_signed() for lane in range(lanes)]
+        for pixel, factors in enumerate(self._factors(m)):
+            for lane in range(0, lanes, 2):
                 multiplier = DualMultiplier(self.technology)
                 m.submodules[f"multiplier{pixel}_{lane}"] = multiplier
-                m.d.comb += [
-                    multiplier.a.eq(self.pixels[pixel].as_signed()),
-                    multiplier.b_low.eq(self.weights.word_select(lane, 8).as_signed()),
-                ]
+                m.d.comb += [multiplier.a_low.eq(factors[lane]), multiplier.b_low.eq(weights[lane])]
                 self._accumulate(m, pixel, lane, multiplier.low, valid[-1], first[-1])
-                if lane + 1 < self.configuration.lanes:
-                    m.d.comb += multiplier.b_high.eq(
-                        self.weights.word_select(lane + 1, 8).as_signed()
-                    )
+                if lane + 1 < lanes:
+                    m.d.comb += [
+                        multiplier.a_high.eq(factors[lane + 1]),
+                        multiplier.b_high.eq(weights[lane + 1]),
+                    ]
                     self._accumulate(m, pixel, lane + 1, multiplier.high, valid[-1], first[-1])
         return m
+
+    def _factors(self, m: Module) -> list[list[Value]]:
+        """What each pixel's lanes multiply their weights with."""
+        pixels, group = self.configuration.pixels, self.configuration.channel_group
+        stride = self.configuration.kept_stride
+        word = Cat(self.pixels[channel] for channel in range(group))
+        taken = Signal()
+        m.d.sync += taken.eq(self.take)
+        words = [word]
+        for age in range(1, stride * (pixels - 1) + 1):
+            before = Signal(8 * group, reset_less=True, name=f"word{age}")
+            with m.If(taken & self.channel_wise):
+                m.d.sync += before.eq(words[-1])
+            words.append(before)
+        factors = []
+        for pixel in range(pixels):
+            age = pixels - 1 - pixel
+            seen = words[age]
+            if age and stride == 2:
+                seen = Mux(self.every_second, words[2 * age], seen)
+            channels = [
+                Signal(signed(8), name=f"factor{pixel}_{channel}") for channel in range(group)
+            ]
+            for channel, factor in enumerate(channels):
+                own = seen.word_select(channel, 8)
+                m.d.comb += factor.eq(Mux(self.channel_wise, own, self.pixels[pixel]))
+            factors.append([channels[lane % group] for lane in range(self.configuration.lanes)])
+        return factors
 
     def _accumulate(
         self, m: Module, pixel: int, lane: int, product: Signal, valid: Signal, first: Signal

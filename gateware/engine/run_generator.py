@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -14,18 +14,22 @@ from .layer import LAYER, DeltaWrite
 #: A row of a window: where it begins for slot 0, and whether it lies above or below the picture.
 RUN = data.StructLayout(
     {
-        "row": 16,  # word address of the picture row
+        "row": tape.DELTA["row"].width,  # word address of the picture row
         "x": signed(tape.DELTA["x"].width),  # byte offset in it
         "outside": 1,
     }
 )
+
+#: Cycles from a run to the next.
+RUN_CYCLES = 3
 
 
 class RunGenerator(wiring.Component):
     """For each tile, line, group and kernel row of a layer, one run.
 
     One address, one delta memory: the outermost loop that advances selects what is added
-    (:mod:`.interface.tape`). Latency: 3 cycles from ``start``. Throughput: a run every 2 cycles.
+    (:mod:`.interface.tape`). A delta is read in two halves, which saves a block RAM. Latency: 4
+    cycles from ``start``. Throughput: a run every RUN_CYCLES cycles.
 
     Members
     -------
@@ -50,18 +54,15 @@ class RunGenerator(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         row_field, x_field, y_field = (tape.DELTA[name] for name in ("row", "x", "y"))
-        delta_layout = data.StructLayout(
-            {"row": row_field.width, "x": signed(x_field.width), "y": signed(y_field.width)}
-        )
-        m.submodules.memory = memory = Memory(shape=delta_layout, depth=tape.LEVELS, init=[])
+        place_layout = data.StructLayout({"x": signed(x_field.width), "y": signed(y_field.width)})
+        width = max(row_field.width, place_layout.size)
+        m.submodules.memory = memory = Memory(shape=width, depth=2 * tape.LEVELS, init=[])
         write, read = memory.write_port(), memory.read_port()
         source = self.deltas.payload
         m.d.comb += [
             write.en.eq(self.deltas.valid),
-            write.addr.eq(source.index),
-            write.data.row.eq(source.delta.row),
-            write.data.x.eq(source.delta.x),
-            write.data.y.eq(source.delta.y),
+            write.addr.eq(Cat(source.half, source.index)),
+            write.data.eq(Mux(source.half, Cat(source.delta.x, source.delta.y), source.delta.row)),
         ]
 
         kernel_row = Signal.like(self.layer.kernel_rows)
@@ -82,7 +83,7 @@ class RunGenerator(wiring.Component):
         with m.Else():
             m.d.sync += [level.eq(Level.TILE), finished.eq(tile == 0)]
 
-        advance, add, valid = Signal(), Signal(), Signal()
+        advance, valid = Signal(), Signal()
         m.d.comb += advance.eq(valid & self.runs.ready)
         with m.If(advance):
             m.d.sync += kernel_row.eq(
@@ -94,18 +95,22 @@ class RunGenerator(wiring.Component):
                 m.d.sync += line.eq(Mux(level == Level.LINE, line - 1, self.layer.lines))
             with m.If(level == Level.TILE):
                 m.d.sync += tile.eq(tile - 1)
-        m.d.comb += [
-            read.en.eq(1),
-            read.addr.eq(Mux(advance, level, Level.START)),
-        ]
         row = Signal(row_field.width)
         x = Signal(signed(x_field.width))
         y = Signal(y_field.width)
-        starting = Signal()
+        # Cycles in which START is read, and in which each half of a delta is added.
+        starting, add_row, add_place = Signal(2), Signal(), Signal()
+        place = data.View(place_layout, read.data[: place_layout.size])
         m.d.sync += [
-            starting.eq(self.start),
-            add.eq((advance & ~finished) | starting),
-            valid.eq(add | (valid & ~advance)),
+            starting.eq(Cat(self.start, starting[0])),
+            add_row.eq((advance & ~finished) | starting[0]),
+            add_place.eq(add_row),
+            valid.eq(add_place | (valid & ~advance)),
+        ]
+        m.d.comb += [
+            read.en.eq(1),
+            # The level of the run that advanced stands for a cycle more.
+            read.addr.eq(Cat(add_row, Mux(starting.any(), Level.START, level))),
         ]
         with m.If(self.start):
             m.d.sync += [
@@ -117,12 +122,10 @@ class RunGenerator(wiring.Component):
                 line.eq(self.layer.lines),
                 tile.eq(self.layer.tiles),
             ]
-        with m.Elif(add):
-            m.d.sync += [
-                row.eq(row + read.data.row),
-                x.eq(x + read.data.x),
-                y.eq(y + read.data.y),
-            ]
+        with m.If(add_row):
+            m.d.sync += row.eq(row + read.data)
+        with m.If(add_place):
+            m.d.sync += [x.eq(x + place.x), y.eq(y + place.y)]
         m.d.comb += [
             self.runs.valid.eq(valid),
             self.runs.p.row.eq(row),

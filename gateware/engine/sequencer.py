@@ -8,6 +8,7 @@ from ..interface import tape
 from ..interface.configuration import EngineConfiguration
 from ..interface.protocol import StallCause
 from .drain import PARAMETER_BANKS
+from .epilogue import TableWrite
 from .layer import LAYER, DeltaWrite, struct_layout
 from .mac_array import StepFlags
 from .requantizer import ParameterWrite
@@ -31,7 +32,9 @@ class Sequencer(wiring.Component):
 
     For each layer: descriptor, table, then for each tile its parameters and its windows. A window
     is ``taps + 1`` steps; a step takes a byte from each pixel stream and an entry from the ring.
-    In the first window of a tile the entries are fresh, in the last they are freed.
+    In a channel-wise layer the first bytes of each run are taken without a step: they only fill
+    the words that the multipliers keep. In the first window of a tile the entries are fresh, in the
+    last they are freed.
 
     Throughput: a step a cycle while pixels and weights last and the drain is free.
 
@@ -51,12 +54,14 @@ class Sequencer(wiring.Component):
     layers : :py:`In(8)`
         Layers to run; 0: up to the last.
     deltas, parameters, table : streams out, always ready
-        For the address generators and the requantiser.
+        For the address generators, the requantiser and the epilogue.
     layer : :py:`Out(LAYER)`
     start : :py:`Out(1)`
         ``layer`` and the deltas are complete: begin to fetch, expect results.
+    take : :py:`Out(1)`
+        A byte of each pixel stream is taken.
     step : :py:`Out(1)`, flags : :py:`Out(StepFlags)`
-        A step of the multipliers.
+        A step of the multipliers; never without ``take``.
     bank : :py:`Out(2)`
         Parameter bank of the window under way.
     done, bad_descriptor : :py:`Out(1)`
@@ -67,7 +72,6 @@ class Sequencer(wiring.Component):
 
     def __init__(self, configuration: EngineConfiguration) -> None:
         self.configuration = configuration
-        entry = data.StructLayout({"index": 8, "value": 8})
         super().__init__(
             {
                 "entry": In(8 * configuration.lanes),
@@ -79,9 +83,10 @@ class Sequencer(wiring.Component):
                 "layers": In(8),
                 "deltas": Out(stream.Signature(DeltaWrite, always_ready=True)),
                 "parameters": Out(stream.Signature(ParameterWrite, always_ready=True)),
-                "table": Out(stream.Signature(entry, always_ready=True)),
+                "table": Out(stream.Signature(TableWrite, always_ready=True)),
                 "layer": Out(LAYER),
                 "start": Out(1),
+                "take": Out(1),
                 "step": Out(1),
                 "flags": Out(StepFlags),
                 "bank": Out(range(PARAMETER_BANKS)),
@@ -100,18 +105,27 @@ class Sequencer(wiring.Component):
         half = Signal()
         taken = Signal()  # a part of a word leaves the ring
         last_part = self._parts(m, taken)
-        load, loaded = Signal(), Signal()
-        m.d.comb += load.eq(self.ring_available)
-
-        # Kept beside the index, so that no comparison lies in the way of the ring.
-        last_word = Signal()
+        # Kept beside the state and the index, so that neither lies in the way of the ring.
+        loading, last_word = Signal(init=1), Signal()
+        loaded = Signal()
         single_parameter = self.configuration.lanes == 1
+        # The memories take a word in two halves: its last part stays for two cycles.
+        comes = Signal()
+        m.d.comb += [
+            comes.eq(loading & self.ring_available),
+            taken.eq(comes & (half | ~last_part)),
+            loaded.eq(comes & half & last_word),
+        ]
+        with m.If(comes & last_part):
+            m.d.sync += half.eq(~half)
+        with m.If(comes & half):
+            m.d.sync += index.eq(index + 1)
 
-        def take_word(last_index: int) -> None:
-            """Take the next part of a word; with the last word's last part, `loaded` is high."""
-            m.d.comb += [taken.eq(load), loaded.eq(load & last_part & last_word)]
-            with m.If(load & last_part):
-                m.d.sync += [index.eq(index + 1), last_word.eq(index == last_index - 1)]
+        def load(last_index: int, arrives: Signal) -> None:
+            """Load words up to this one; with the last one's second half, ``loaded`` is high."""
+            m.d.comb += arrives.eq(comes & last_part)
+            with m.If(comes & half):
+                m.d.sync += last_word.eq(index == last_index - 1)
             with m.If(loaded):
                 m.d.sync += [index.eq(0), last_word.eq(single_parameter)]
 
@@ -129,9 +143,9 @@ class Sequencer(wiring.Component):
         first_layer = Signal(init=1)
         with m.FSM():
             with m.State("LOAD_DESCRIPTOR"):
-                take_word(tape.DESCRIPTOR_WORDS - 1)
-                m.d.comb += descriptor.eq(load & last_part)
+                load(tape.DESCRIPTOR_WORDS - 1, descriptor)
                 with m.If(loaded):
+                    m.d.sync += loading.eq(0)
                     m.next = "DESCRIPTOR_ARRIVES"
             with m.State("DESCRIPTOR_ARRIVES"):
                 with m.If(first_layer):
@@ -140,47 +154,43 @@ class Sequencer(wiring.Component):
             with m.State("START_LAYER"):
                 m.d.comb += self.start.eq(~self.bad_descriptor)
                 windows.begin_layer(m)
+                m.d.sync += loading.eq(1)
                 m.next = "LOAD_PARAMETERS"
-                with m.If(self.layer.load_table):
+                with m.If(self.layer.table | self.layer.add):
                     m.d.sync += last_word.eq(0)
                     m.next = "LOAD_TABLE"
                 with m.If(self.bad_descriptor):
+                    m.d.sync += loading.eq(0)
                     m.next = "STOPPED"
             with m.State("LOAD_TABLE"):
-                take_word(tape.TABLE_WORDS - 1)
-                m.d.comb += table.eq(load & last_part)
+                load(tape.TABLE_WORDS - 1, table)
                 with m.If(loaded):
                     m.next = "LOAD_PARAMETERS"
             with m.State("LOAD_PARAMETERS"):
-                # The requantiser's memory takes a word in two halves: stay at its last part for
-                # two cycles.
-                with m.If(last_part & ~half):
-                    m.d.comb += parameter.eq(self.ring_available)
-                    m.d.sync += half.eq(self.ring_available)
-                with m.Else():
-                    take_word(self.configuration.lanes - 1)
-                    m.d.comb += [parameter.eq(load & last_part), self.ring.mark.eq(loaded)]
-                    with m.If(load):
-                        m.d.sync += half.eq(0)
+                load(self.configuration.lanes - 1, parameter)
+                m.d.comb += self.ring.mark.eq(loaded)
+                windows.prepare_tile(m)
                 with m.If(loaded):
-                    windows.begin_tile(m)
+                    m.d.sync += [windows.running.eq(1), loading.eq(0)]
                     m.next = "RUN_WINDOWS"
             with m.State("RUN_WINDOWS"):
                 with m.If(windows.tile_done):
-                    m.d.sync += self.bank.eq(self.bank + 1)
+                    m.d.sync += [self.bank.eq(self.bank + 1), loading.eq(1)]
                     m.next = "LOAD_PARAMETERS"
                     with m.If(windows.last_tile):
+                        m.d.sync += loading.eq(0)
                         m.next = "FINISH_LAYER"
             with m.State("FINISH_LAYER"):
                 with m.If(self.finished):
-                    m.d.sync += [layers_left.eq(layers_left - 1), last_word.eq(0)]
+                    m.d.sync += [layers_left.eq(layers_left - 1), last_word.eq(0), loading.eq(1)]
                     m.next = "LOAD_DESCRIPTOR"
                     with m.If(self.layer.last | (layers_left == 1)):
+                        m.d.sync += loading.eq(0)
                         m.next = "STOPPED"
             with m.State("STOPPED"):
                 m.d.comb += self.done.eq(1)
         m.d.sync += [
-            self.stall.eq(~self.step),
+            self.stall.eq(~self.take),
             self.stalled.eq(Mux(windows.running, windows.cause, StallCause.OVERHEAD)),
         ]
         return m
@@ -235,9 +245,11 @@ class Sequencer(wiring.Component):
         ]
         m.d.comb += [
             self.deltas.p.index.eq(arrived_index),
+            self.deltas.p.half.eq(arrived_half),
             self.deltas.p.delta.eq(word),
             self.table.p.index.eq(arrived_index),
-            self.table.p.value.eq(word),
+            self.table.p.half.eq(arrived_half),
+            self.table.p.table.eq(word),
             self.parameters.p.lane.eq(arrived_index),
             self.parameters.p.half.eq(arrived_half),
             self.parameters.p.bank.eq(self.bank),
@@ -260,6 +272,7 @@ class _Windows:
         self.sequencer = sequencer
         layer = sequencer.layer
         self.tap = Signal.like(layer.taps)
+        self.word = Signal.like(layer.last_slot)
         self.window = Signal.like(layer.windows)
         self.tile = Signal.like(layer.tiles)
         # Kept beside the counters, so that no comparison lies in a step's path.
@@ -267,6 +280,9 @@ class _Windows:
         self.last_window = Signal()
         self.last_tile = Signal()
         self.first_tap = Signal()
+        self.filling = Signal()
+        self.fills = Signal()
+        self.last_fill = Signal(range(2 * sequencer.configuration.pixels))
         self.first_window = Signal()
         self.no_fresh_weights = Signal()
         # Between the first and the last step of a tile: beside the state, for the same reason.
@@ -277,6 +293,13 @@ class _Windows:
 
     def begin_layer(self, m: Module) -> None:
         layer = self.sequencer.layer
+        fill = layer.drain_slots
+        if self.sequencer.configuration.kept_stride == 2:
+            fill = Mux(layer.every_second, fill << 1, fill)
+        m.d.sync += [
+            self.fills.eq(layer.channel_wise & (layer.drain_slots != 0)),
+            self.last_fill.eq(fill - 1),
+        ]
         m.d.sync += [self.tile.eq(layer.tiles), self.last_tile.eq(layer.tiles == 0)]
 
     def _begin_window(self, m: Module) -> None:
@@ -287,7 +310,8 @@ class _Windows:
             self.first_tap.eq(1),
         ]
 
-    def begin_tile(self, m: Module) -> None:
+    def prepare_tile(self, m: Module) -> None:
+        """Until it begins, with ``running``: in every cycle, so that nothing waits for the last."""
         layer = self.sequencer.layer
         self._begin_window(m)
         m.d.sync += [
@@ -295,18 +319,23 @@ class _Windows:
             self.last_window.eq(layer.windows == 0),
             self.first_window.eq(1),
             self.no_fresh_weights.eq(layer.pool),
-            self.running.eq(1),
+            self.word.eq(0),
+            self.filling.eq(self.fills),
         ]
 
     def run(self, m: Module) -> None:
         """Step where everything is there; what is not there, is the cause of a stall."""
         sequencer = self.sequencer
         layer, ring = sequencer.layer, sequencer.ring
-        has_weights, is_free = Signal(), Signal()
+        has_weights, is_free, ready = Signal(), Signal(), Signal()
         m.d.comb += [
             has_weights.eq(sequencer.ring_available | self.no_fresh_weights),
             is_free.eq(~(self.last_tap & sequencer.blocked)),
-            sequencer.step.eq(self.running & sequencer.pixels_available & has_weights & is_free),
+            ready.eq(has_weights & is_free & ~self.filling),
+            sequencer.take.eq(
+                self.running & sequencer.pixels_available & (self.filling | has_weights & is_free)
+            ),
+            sequencer.step.eq(self.running & sequencer.pixels_available & ready),
             sequencer.flags.first.eq(self.first_tap),
             sequencer.flags.last.eq(self.last_tap),
             self.takes_entry.eq(sequencer.step & ~layer.pool),
@@ -319,6 +348,12 @@ class _Windows:
             m.d.comb += self.cause.eq(StallCause.WEIGHTS)
         with m.Else():
             m.d.comb += self.cause.eq(StallCause.DRAIN)
+        with m.If(sequencer.take):
+            m.d.sync += self.word.eq(self.word + 1)
+            with m.If(self.word == self.last_fill):
+                m.d.sync += self.filling.eq(0)
+            with m.If(self.word == layer.last_slot):
+                m.d.sync += [self.word.eq(0), self.filling.eq(self.fills)]
         with m.If(sequencer.step):
             m.d.sync += [
                 self.tap.eq(self.tap - 1),

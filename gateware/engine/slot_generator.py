@@ -70,13 +70,21 @@ class SlotGenerator(wiring.Component):
 
         run_active, outside, first, tail = Signal(), Signal(), Signal(), Signal()
         more = Signal()  # the run has a tail beat: some slot's last byte lies a word later
-        row = Signal(16, reset_less=True)
+        row = Signal.like(self.runs.p.row, reset_less=True)
         beat_x = Signal.like(self.runs.p.x, reset_less=True)
         x = Signal.like(self.runs.p.x, reset_less=True)
         words = Signal.like(layer.run_words, reset_less=True)  # full words still to come
         slot = Signal.like(layer.last_slot, reset_less=True)
         # Kept beside the counters, so that no comparison lies in a handshake.
         no_words, last_slot = Signal(), Signal()
+        # Of the layer: synthesis would compare what it selects, where these are selected.
+        single_slot, no_full_words = Signal(), Signal()
+        before_last_slot = Signal.like(layer.last_slot)
+        m.d.sync += [
+            single_slot.eq(layer.last_slot == 0),
+            no_full_words.eq(layer.run_words == 0),
+            before_last_slot.eq(layer.last_slot - 1),
+        ]
 
         last_beat, go, take = Signal(), Signal(), Signal()
         next_valid = Signal()
@@ -121,14 +129,14 @@ class SlotGenerator(wiring.Component):
                 beat_x.eq(following.x),
                 x.eq(following.x),
                 words.eq(layer.run_words),
-                no_words.eq(layer.run_words == 0),
+                no_words.eq(no_full_words),
                 slot.eq(0),
-                last_slot.eq(layer.last_slot == 0),
+                last_slot.eq(single_slot),
             ]
         with m.Elif(run_active & go):
             m.d.sync += [
                 slot.eq(slot + 1),
-                last_slot.eq(slot + 1 == layer.last_slot),
+                last_slot.eq(slot == before_last_slot),
                 x.eq(x + layer.slot_step),
             ]
             with m.If(last_slot):
@@ -136,7 +144,7 @@ class SlotGenerator(wiring.Component):
                 m.d.comb += next_x.eq(beat_x + word_bytes)
                 m.d.sync += [
                     slot.eq(0),
-                    last_slot.eq(layer.last_slot == 0),
+                    last_slot.eq(single_slot),
                     beat_x.eq(next_x),
                     x.eq(next_x),
                     first.eq(0),

@@ -45,7 +45,9 @@ class TapeReader(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         configuration = self.configuration
-        address = Signal(16, init=TAPE_ADDRESS // configuration.word_bytes)
+        address = Signal(
+            range(configuration.memory_words), init=TAPE_ADDRESS // configuration.word_bytes
+        )
         word = Signal(range(configuration.entry_words))
         space = Signal(range(configuration.ring_entries + 1), init=configuration.ring_entries)
         has_space = Signal()
@@ -62,9 +64,16 @@ class TapeReader(wiring.Component):
             with m.If(word == configuration.entry_words - 1):
                 m.d.sync += word.eq(0)
                 m.d.comb += reserve.eq(1)
-        with m.If(reserve & ~self.freed):
+        # Of entries that take several words, the next one is not begun before this is counted: so
+        # the grant ends here.
+        counted = Signal()
+        if configuration.entry_words > 1:
+            m.d.sync += counted.eq(reserve)
+        else:
+            m.d.comb += counted.eq(reserve)
+        with m.If(counted & ~self.freed):
             m.d.sync += space.eq(space - 1)
-        with m.Elif(self.freed & ~reserve):
+        with m.Elif(self.freed & ~counted):
             m.d.sync += space.eq(space + 1)
         # An entry stays unused: this is a cycle late.
         m.d.sync += has_space.eq(space[1:] != 0)

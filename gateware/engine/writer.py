@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -10,18 +10,24 @@ from amaranth.lib.wiring import In, Out
 from ..interface import tape
 from ..interface.configuration import EngineConfiguration
 from ..interface.tape import Level
-from ..memory.scratchpad import ByteWrite
+from ..memory.scratchpad import ResultPortSignature
+from .epilogue import ADDITION_LATENCY
 from .layer import LAYER, DeltaWrite
 
 #: Results that the search for the greatest tells apart.
 CLASS_BITS = 10
+#: Bits of a delta in one memory.
+DELTA_BITS = 16
+#: Whether it counts, its index, the value.
+Candidate = tuple[Value, Value, Value]
 
 
 class Writer(wiring.Component):
-    """The loop nest of results: for each tile, line, group, slot and lane an address.
+    """The loop nest of results: for each tile, line, group, slot and ``R`` lanes an address.
 
-    Results that belong to no channel, pixel or line of the output are passed over. Throughput: a
-    result every 2 cycles. Latency: none.
+    Results that belong to no channel, pixel or line of the output are passed over. Where the layer
+    adds, a result's address is read first, and written when the sum is there. Throughput: ``R``
+    results every 2 cycles. Latency: none, or that of the addition.
 
     Parameters
     ----------
@@ -33,9 +39,12 @@ class Writer(wiring.Component):
     layer : :py:`In(LAYER)`
     start : :py:`In(1)`
         Begin the layer: 4 cycles before its first result at the latest.
-    results : :py:`In(stream.Signature(8, always_ready=True))`
-        In the order of the drain; at least 2 cycles apart.
-    writes : :py:`Out(stream.Signature(ByteWrite, always_ready=True))`
+    results : :py:`In(stream.Signature(8 * R, always_ready=True))`
+        In the order of the drain; an even number of cycles apart.
+    sums : :py:`In(8 * R)`
+        What is written where the layer adds, ADDITION_LATENCY cycles after a result.
+    memory : :py:`Out(ResultPortSignature(R))`
+        Only its request.
     finished : :py:`Out(1)`
         All results of the layer were written.
     best : :py:`Out(CLASS_BITS)`
@@ -44,13 +53,16 @@ class Writer(wiring.Component):
 
     def __init__(self, configuration: EngineConfiguration) -> None:
         self.configuration = configuration
+        requantizers = configuration.requantizers
+        request = ResultPortSignature(requantizers).members["request"].signature
         super().__init__(
             {
                 "deltas": In(stream.Signature(DeltaWrite, always_ready=True)),
                 "layer": In(LAYER),
                 "start": In(1),
-                "results": In(stream.Signature(8, always_ready=True)),
-                "writes": Out(stream.Signature(ByteWrite, always_ready=True)),
+                "results": In(stream.Signature(8 * requantizers, always_ready=True)),
+                "sums": In(8 * requantizers),
+                "memory": Out(request),
                 "finished": Out(1),
                 "best": Out(CLASS_BITS),
             }
@@ -59,42 +71,69 @@ class Writer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         # The loops stand still for a cycle after each result, in which what they say is registered:
-        # no result waits for a comparison.
-        level, is_output = Signal(Level), Signal()
-        next_level, next_is_output = self._loops(m)
-        m.d.sync += [level.eq(next_level), is_output.eq(next_is_output)]
+        # no result waits for a comparison. So address and mask stand for two cycles.
+        level, mask = Signal(Level), Signal(self.configuration.requantizers)
+        next_level, next_mask, complete = self._loops(m)
+        m.d.sync += [level.eq(next_level), mask.eq(next_mask)]
         address = self._address(m, level)
+
+        # Results come in even cycles, seen from the first one, so sums are written in odd ones.
+        odd, arrived = Signal(), Signal()
+        m.d.sync += [odd.eq(self.results.valid | ~odd), arrived.eq(self.results.valid)]
+        held = (address, mask & arrived.replicate(len(mask)))
+        pending = [arrived]
+        for pair in range(ADDITION_LATENCY // 2):
+            held_address = Signal.like(address, reset_less=True, name=f"address{pair}")
+            held_mask = Signal.like(mask, name=f"mask{pair}")
+            with m.If(odd):
+                m.d.sync += [held_address.eq(held[0]), held_mask.eq(held[1])]
+            held = held_address, held_mask
+            pending.append(held_mask.any())
+        # The first one may come in any cycle.
+        adds, sum_comes = Signal(), Signal()
         m.d.comb += [
-            self.writes.valid.eq(self.results.valid & is_output),
-            self.writes.p.address.eq(address),
-            self.writes.p.data.eq(self.results.payload),
+            sum_comes.eq(odd & ~self.results.valid),
+            adds.eq(self.layer.add & sum_comes),
+            self.memory.valid.eq(Mux(adds, held[1].any(), self.results.valid & mask.any())),
+            self.memory.p.write.eq(~self.layer.add | sum_comes),
+            self.memory.p.address.eq(Mux(adds, held[0], address)),
+            self.memory.p.data.eq(Mux(self.layer.add, self.sums, self.results.payload)),
+            self.memory.p.mask.eq(Mux(adds, held[1], mask)),
+            self.finished.eq(complete & ~(self.layer.add & Cat(pending).any())),
         ]
         self._search(m)
         return m
 
-    def _loops(self, m: Module) -> tuple[Signal, Signal]:
-        """Count the loops down; say which advances and whether the result is one of the output."""
+    def _loops(self, m: Module) -> tuple[Signal, Signal, Signal]:
+        """Count the loops down; say which advances, which results belong to the output, and whether
+        all have come."""
         layer = self.layer
         level = Signal(Level)
-        lanes, pixels = self.configuration.lanes, self.configuration.pixels
-        index = Signal(range(lanes))  # of the lane within its slot
-        lane = Signal(range(lanes))
-        slot = Signal(range(pixels))
-        group, line, tile = (Signal.like(n) for n in (layer.groups, layer.lines, layer.tiles))
-        last_lane, last_slot, last_group, last_line, last_tile = (
-            Signal(name=f"last_{name}") for name in ("lane", "slot", "group", "line", "tile")
+        requantizers, group_lanes = (
+            self.configuration.requantizers,
+            self.configuration.channel_group,
         )
+        lanes = Signal.like(layer.drain_lanes)
+        slot = Signal(range(self.configuration.pixels))
+        group, line, tile = (Signal.like(n) for n in (layer.groups, layer.lines, layer.tiles))
+        last_lanes, last_slot, last_group, last_line, last_tile = (
+            Signal(name=f"last_{name}") for name in ("lanes", "slot", "group", "line", "tile")
+        )
+        # The lanes' number splits into a place among G lanes and the number of those.
+        bits = (group_lanes // requantizers - 1).bit_length()
+        within, results = lanes[:bits], lanes[bits:]
+        last_within = within.all() if bits else Const(1)
         m.d.comb += [
-            last_lane.eq(index == layer.drain_lanes),
+            last_lanes.eq(lanes == layer.drain_lanes),
             last_slot.eq(slot == layer.drain_slots),
             last_group.eq(group == 0),
             last_line.eq(line == 0),
             last_tile.eq(tile == 0),
         ]
-        with m.If(~last_lane):
-            m.d.comb += level.eq(Mux(lane == lanes - 1, tape.WRAP, Level.LANE))
+        with m.If(~last_lanes):
+            m.d.comb += level.eq(Mux(last_within, Level.LANES, Level.LANE))
         with m.Elif(~last_slot):
-            m.d.comb += level.eq(Mux(slot == 0, Level.FIRST_SLOT, Level.SLOT))
+            m.d.comb += level.eq(Level.SLOT)
         with m.Elif(~last_group):
             m.d.comb += level.eq(Level.GROUP)
         with m.Elif(~last_line):
@@ -102,77 +141,106 @@ class Writer(wiring.Component):
         with m.Else():
             m.d.comb += level.eq(Level.TILE)
 
+        complete = Signal()
         with m.If(self.start):
             m.d.sync += [
-                index.eq(0),
-                lane.eq(0),
+                lanes.eq(0),
                 slot.eq(0),
                 group.eq(layer.groups),
                 line.eq(layer.lines),
                 tile.eq(layer.tiles),
-                self.finished.eq(0),
+                complete.eq(0),
             ]
         with m.Elif(self.results.valid):
-            m.d.sync += [index.eq(index + 1), lane.eq(Mux(lane == lanes - 1, 0, lane + 1))]
-            with m.If(last_lane):
-                # Slot p + 1 begins lanes_per_pixel lanes after slot p did.
-                following = Signal(range(pixels + 1))
-                m.d.comb += following.eq(Mux(last_slot, 0, slot + 1))
-                m.d.sync += [index.eq(0), slot.eq(following)]
-                with m.Switch(following):
-                    for pixel in range(pixels):
-                        with m.Case(pixel):
-                            m.d.sync += lane.eq(self.configuration.first_lane(pixel))
+            m.d.sync += lanes.eq(lanes + 1)
+            with m.If(last_lanes):
+                m.d.sync += [lanes.eq(0), slot.eq(Mux(last_slot, 0, slot + 1))]
                 with m.If(last_slot):
                     m.d.sync += group.eq(Mux(last_group, layer.groups, group - 1))
                     with m.If(last_group):
                         m.d.sync += line.eq(Mux(last_line, layer.lines, line - 1))
                         with m.If(last_line):
-                            m.d.sync += [tile.eq(tile - 1), self.finished.eq(last_tile)]
+                            m.d.sync += [tile.eq(tile - 1), complete.eq(last_tile)]
 
-        lane_beyond, slot_beyond = Signal(), Signal()
-        m.d.comb += [
-            lane_beyond.eq(
-                Mux(
-                    layer.lanes_end_on_line,
-                    last_line & (index > layer.last_lanes),
-                    last_tile & (lane > layer.last_lanes),
-                )
-            ),
-            slot_beyond.eq(
-                Mux(layer.channel_wise, last_tile, last_group) & (slot > layer.last_slots)
-            ),
-        ]
-        is_output = Signal()
-        m.d.comb += is_output.eq(~lane_beyond & ~slot_beyond)
-        return level, is_output
+        beyond = Signal()
+        m.d.comb += beyond.eq(
+            (last_line & (results > layer.last_results))
+            | (Mux(layer.channels_inside, last_tile, last_group) & (slot > layer.last_slots))
+        )
+        mask = Signal(requantizers)
+        first = Cat(
+            Const(0, (requantizers - 1).bit_length()), Mux(layer.channel_wise, within, lanes)
+        )
+        for index in range(requantizers):
+            lane_beyond = Signal(name=f"lane_beyond{index}")
+            m.d.comb += [
+                lane_beyond.eq(last_tile & ((first | index) > layer.last_lanes)),
+                mask[index].eq(~beyond & ~lane_beyond),
+            ]
+        return level, mask, complete
 
     def _address(self, m: Module, level: Signal) -> Signal:
         bits = (self.configuration.memory_bytes - 1).bit_length()
-        m.submodules.memory = memory = Memory(shape=bits, depth=tape.LEVELS, init=[])
-        write, read = memory.write_port(), memory.read_port()
         starting, add = Signal(), Signal()
-        address = Signal(bits)
-        m.d.comb += [
-            write.en.eq(self.deltas.valid),
-            write.addr.eq(self.deltas.p.index),
-            write.data.eq(self.deltas.p.delta.write),
-            read.en.eq(1),
-            read.addr.eq(Mux(self.results.valid, level, Level.START)),
-        ]
+        address, delta = Signal(bits), Signal(bits)
+        # As wide as an iCE40's block RAM; what is above, needs only a few registers.
+        for low in range(0, bits, DELTA_BITS):
+            part = delta[low : low + DELTA_BITS]
+            m.submodules[f"memory{low}"] = memory = Memory(
+                shape=len(part), depth=tape.LEVELS, init=[]
+            )
+            write, read = memory.write_port(), memory.read_port()
+            m.d.comb += [
+                write.en.eq(self.deltas.valid),
+                write.addr.eq(self.deltas.p.index),
+                write.data.eq(self.deltas.p.delta.write[low:]),
+                read.en.eq(1),
+                read.addr.eq(Mux(self.results.valid, level, Level.START)),
+                part.eq(read.data),
+            ]
         m.d.sync += [starting.eq(self.start), add.eq(self.results.valid | starting)]
         with m.If(self.start):
             m.d.sync += address.eq(0)
         with m.Elif(add):
-            m.d.sync += address.eq(address + read.data)
+            m.d.sync += address.eq(address + delta)
         return address
 
     def _search(self, m: Module) -> None:
+        """The greatest of the last layer's results; those of one write are compared first."""
+        requantizers = self.configuration.requantizers
+        memory = self.memory
+        candidates = [
+            (memory.p.mask[i], Const(i), memory.p.data.word_select(i, 8).as_signed())
+            for i in range(requantizers)
+        ]
+        while len(candidates) > 1:
+            pairs = zip(candidates[::2], candidates[1::2], strict=True)
+            candidates = [self._greater(m, *pair) for pair in pairs]
+        found, counted = Signal(), Signal(range(requantizers + 1))
+        offset, value = (Signal.like(part, reset_less=True) for part in candidates[0][1:])
+        m.d.sync += [
+            found.eq(memory.valid & memory.p.write & self.layer.last),
+            # Those that count come first.
+            counted.eq(sum(memory.p.mask[i] for i in range(requantizers))),
+            offset.eq(candidates[0][1]),
+            value.eq(candidates[0][2]),
+        ]
         index = Signal(CLASS_BITS)
         greatest = Signal(signed(8), reset_less=True)
         with m.If(self.start):
             m.d.sync += index.eq(0)
-        with m.Elif(self.writes.valid & self.layer.last):
-            m.d.sync += index.eq(index + 1)
-            with m.If((index == 0) | (self.results.payload.as_signed() > greatest)):
-                m.d.sync += [greatest.eq(self.results.payload), self.best.eq(index)]
+        with m.Elif(found):
+            m.d.sync += index.eq(index + counted)
+            with m.If((index == 0) | (value > greatest)):
+                m.d.sync += [greatest.eq(value), self.best.eq(index + offset)]
+
+    @staticmethod
+    def _greater(m: Module, one: Candidate, other: Candidate) -> Candidate:
+        """The greater of two (valid, index, value); of equals the first."""
+        second = other[0] & (~one[0] | (other[2] > one[2]))
+        index, value = Signal(range(max(2, 1 << len(other[1])))), Signal(signed(8))
+        m.d.comb += [
+            index.eq(Mux(second, other[1], one[1])),
+            value.eq(Mux(second, other[2], one[2])),
+        ]
+        return one[0] | other[0], index, value

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: What the tape's addresses reach: of words in its rows, of bytes in what is written.
+MAX_MEMORY_WORDS = 1 << 18
+MAX_MEMORY_BYTES = 1 << 20
+
 
 @dataclass(frozen=True)
 class EngineConfiguration:
@@ -28,8 +32,9 @@ class EngineConfiguration:
         Single-port banks into which the scratchpad is divided, contiguous address ranges.
     accumulator_bits : int
         Width of an accumulator, two's complement.
-    requantizer_passes : int
-        Cycles the requantiser takes for one result.
+    requantizers : int
+        ``R``: results that are requantised and written together: 1, or as many as there are bytes
+        in a word and channels in a group.
 
     Raises
     ------
@@ -43,33 +48,42 @@ class EngineConfiguration:
     memory_bytes: int = 128 * 1024
     banks: int = 4
     accumulator_bits: int = 24
-    requantizer_passes: int = 2
+    requantizers: int = 1
 
     def __post_init__(self) -> None:
         if not 1 <= self.lanes <= 32:
             raise ValueError(f"Lanes must be between 1 and 32, not {self.lanes!r}")
         if not 1 <= self.pixels <= 16:
             raise ValueError(f"Pixels must be between 1 and 16, not {self.pixels!r}")
+        if self.lanes < self.channel_group:
+            raise ValueError(
+                f"Lanes must be at least {self.channel_group}, the channels that {self.pixels} "
+                f"pixels' streams bring, not {self.lanes!r}"
+            )
         if self.ring_entries & (self.ring_entries - 1) or not 16 <= self.ring_entries <= 8192:
             raise ValueError(
                 f"Ring entries must be a power of two between 16 and 8192, not {self.ring_entries}"
             )
-        if self.banks & (self.banks - 1) or not 1 <= self.banks <= 16:
-            raise ValueError(f"Banks must be a power of two up to 16, not {self.banks!r}")
+        if not 1 <= self.banks <= 16:
+            raise ValueError(f"Banks must be between 1 and 16, not {self.banks!r}")
         bank_bytes, rest = divmod(self.memory_bytes, self.banks)
-        if rest or bank_bytes & (bank_bytes - 1) or self.memory_words > 1 << 16:
+        most = min(MAX_MEMORY_WORDS * self.word_bytes, MAX_MEMORY_BYTES)
+        if rest or bank_bytes & (bank_bytes - 1) or self.memory_bytes > most:
             raise ValueError(
-                f"Memory must be banks of a power of two and at most 65536 words of "
-                f"{self.word_bytes} bytes, not {self.memory_bytes!r} bytes in {self.banks} banks"
+                f"Memory must be banks of a power of two, and at most {most} bytes, not "
+                f"{self.memory_bytes!r} bytes in {self.banks} banks"
             )
         if not 20 <= self.accumulator_bits <= 32:
             raise ValueError(
                 f"Accumulator bits must be between 20 and 32, not {self.accumulator_bits!r}"
             )
-        if self.requantizer_passes != 2:
+        if self.requantizers != 1 and not (
+            self.requantizers == self.word_bytes == self.channel_group
+            and self.lanes % self.requantizers == 0
+        ):
             raise ValueError(
-                f"The requantiser takes 2 passes, not {self.requantizer_passes!r}: others are not "
-                f"built yet"
+                f"Requantisers must be 1, or as many as pixels if these are a power of two that "
+                f"divides the lanes, not {self.requantizers!r}"
             )
 
     @property
@@ -106,14 +120,14 @@ class EngineConfiguration:
         return 1 << (self.pixels.bit_length() - 1)
 
     @property
-    def lanes_per_pixel(self) -> int:
-        """``B``: lanes that belong to one pixel stream in a channel-wise layer."""
-        return max(1, self.lanes // self.pixels)
+    def most_results(self) -> int:
+        """Results of one pixel and channel that a channel-wise window can compute side by side."""
+        return self.lanes // self.channel_group
 
-    def first_lane(self, pixel: int) -> int:
-        """Lane that leaves the drain first for ``pixel``; the others follow, modulo ``lanes``.
+    @property
+    def kept_stride(self) -> int:
+        """Greatest stride at which words are kept for neighbouring outputs (``every_second``).
 
-        So the lanes of a channel-wise layer are the first ones to leave. With fewer lanes than
-        pixels there is no such layer but pooling, and every pixel begins at lane 0.
+        With few pixels, keeping twice as many words would cost more than it saves.
         """
-        return pixel * self.lanes_per_pixel if self.pixels <= self.lanes else 0
+        return 2 if self.pixels >= 4 else 1

@@ -18,7 +18,7 @@ from .configuration import EngineConfiguration
 from .protocol import CRC_BYTES, PAGE_BYTES
 
 MAGIC = b"EYES"
-IMAGE_VERSION = 1
+IMAGE_VERSION = 2
 HEADER_BYTES = 64
 #: Where the engine begins to read.
 TAPE_ADDRESS = HEADER_BYTES

@@ -19,7 +19,7 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 #: Gateware version, as INFO tells it.
 GATEWARE_VERSION = (0, 1, 0)
 
@@ -120,7 +120,7 @@ def _unpack(format_: struct.Struct, payload: bytes, what: str) -> tuple:
 class Info:
     """Payload of an INFO reply: 44 bytes, of which the first 40 never change.
 
-    ``protocol, lanes, pixels, log2 ring entries, banks, accumulator bits, requantiser passes,
+    ``protocol, lanes, pixels, log2 ring entries, banks, accumulator bits, requantisers,
     zero: u8; memory bytes, clock in Hz: u32; gateware version: 3 u8, zero u8; source hash: u32;
     board: 16 bytes ASCII, zero padded; state: u8; image bytes: u24``.
     """
@@ -131,7 +131,7 @@ class Info:
     ring_entries: int
     banks: int
     accumulator_bits: int
-    requantizer_passes: int
+    requantizers: int
     memory_bytes: int
     clock_hz: int
     gateware: tuple[int, int, int]
@@ -155,7 +155,7 @@ class Info:
             self.ring_entries.bit_length() - 1,
             self.banks,
             self.accumulator_bits,
-            self.requantizer_passes,
+            self.requantizers,
             0,
             self.memory_bytes,
             self.clock_hz,
@@ -176,7 +176,7 @@ class Info:
             ring,
             banks,
             accumulator,
-            passes,
+            requantizers,
             _,
             memory,
             clock,
@@ -193,7 +193,7 @@ class Info:
             ring_entries=1 << (ring & 31),
             banks=banks,
             accumulator_bits=accumulator,
-            requantizer_passes=passes,
+            requantizers=requantizers,
             memory_bytes=memory,
             clock_hz=clock,
             gateware=(version[0], version[1], version[2]),

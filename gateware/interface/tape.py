@@ -11,9 +11,29 @@ For each layer, in this order:
 
 1. ``Level`` words: eight of them, in the order of :class:`Level` (:data:`DELTA`).
 2. Control words: :data:`CONTROL_0`, :data:`CONTROL_1`, :data:`CONTROL_2`.
-3. If the flag ``load_table`` is set, 256 table words: the byte for index ``value + 128``.
+3. If the flag ``table`` or ``add`` is set, 256 table words (:data:`TABLE`), for index value + 128.
 4. For each tile: ``L`` parameter words (:data:`PARAMETER`), lane 0 first; then, unless the flag
    ``pool`` is set, ``taps`` weight entries in the order in which the window's bytes arrive.
+
+**Steps.** A step multiplies a byte for each pixel and lane by the entry's weight of that lane, and
+adds it to the accumulator of that pixel and lane. In an ordinary layer, stream ``p`` brings pixel
+``p``'s bytes, and each goes to all lanes. In a **channel-wise** layer each stream brings a channel
+of the ``G`` that a word holds (:attr:`.EngineConfiguration.channel_group`); lane ``l`` works on
+channel ``l % G``. Pixel ``P - 1`` sees the word that just came, pixel ``p`` the one that came
+``(P - 1 - p) * d`` words before, with ``d = 2`` if the flag ``every_second`` is set, else 1. So a
+run's first ``drain_slots * d`` words are no steps yet: they only fill. With ``pool`` the greatest
+byte of each stream is kept instead: as pixel ``P - 1``'s lanes 0 to ``G - 1``, doubled.
+
+**Results** leave by slots: pixels 0, 1, ... or, in a channel-wise layer, the last
+``drain_slots + 1`` pixels in ascending order. Of each, lanes leave from lane 0 on, ``R``
+(:attr:`.EngineConfiguration.requantizers`) at a time, ``drain_lanes + 1`` times. They are written
+to consecutive bytes at an address that is a multiple of ``R``. What belongs to no channel, row or
+column is passed over: in the last tile lanes beyond ``last_lanes`` (of each ``G``, if
+channel-wise), in the last line groups of ``G`` lanes beyond ``last_results``, in the last group (or
+tile, with ``channels_inside``) slots beyond ``last_slots``.
+
+With ``add`` a result ``r`` becomes ``clamp((first[r] + second[a]) >> ADDITION_SHIFT)`` where ``a``
+is the byte that lay where the result is written, and the clamp before the tables is to int8 only.
 
 **Address generation.** The pixel fetcher and the writer are loop nests with one address each.
 At every step the outermost loop level that advances selects a delta word, whose fields are added
@@ -23,10 +43,7 @@ All are zero before the layer's START delta is added. So a delta is relative to 
 levels ended, not to where they began.
 
 The fetcher's nest: for each tile, line, group of pixels, kernel row. The writer's: for each tile,
-line, group, slot (pixel, or channel in a channel-wise layer), lane. The lanes of slot ``p`` leave
-the drain in the order ``first_lane(p)``, ``first_lane(p) + 1``, … modulo ``L``
-(:meth:`.EngineConfiguration.first_lane`), ``drain_lanes + 1`` of them. Since slot 0 ends at lane
-``L - 1`` and the others end just before where they began, leaving slot 0 has a delta of its own.
+line, group, slot, group of ``G`` lanes, ``R`` lanes.
 """
 
 from __future__ import annotations
@@ -41,8 +58,10 @@ WORD_BYTES = 8
 TABLE_WORDS = 256
 #: In the last control word, so that the engine can tell a descriptor from anything else.
 DESCRIPTOR_MAGIC = 0xE7
-#: Bits between the digits of a weight that is spread over two lanes.
-COMBINE_SHIFT = 7
+#: Bits of an entry of an addition's tables, signed; the sum of two must fit them too.
+TABLE_BITS = 20
+#: Right shift of the sum. No larger one makes more additions exact: see host/compiler/addition.py.
+ADDITION_SHIFT = 8
 
 
 class Level(IntEnum):
@@ -50,7 +69,7 @@ class Level(IntEnum):
 
     #: Once, before the first window (fetcher) or result (writer).
     START = 0
-    #: Fetcher: to the next row of the window. Writer: from lane L - 1 to lane 0, instead of LANE.
+    #: Fetcher: to the next row of the window.
     KERNEL_ROW = 1
     #: Fetcher and writer: to the next group of pixels in the line.
     GROUP = 2
@@ -58,17 +77,15 @@ class Level(IntEnum):
     LINE = 3
     #: Fetcher and writer: to the next tile.
     TILE = 4
-    #: Writer: to the next pixel (or channel) of the group, but from the first one.
+    #: Writer: to the next pixel of the group.
     SLOT = 5
-    #: Writer: to the next lane.
+    #: Writer: to the next R lanes of G.
     LANE = 6
-    #: Writer: from the first pixel (or channel) of the group to the second.
-    FIRST_SLOT = 7
+    #: Writer: to the next G lanes.
+    LANES = 7
 
 
 LEVELS = len(Level)
-#: The writer's name for the delta word that it alone reads at this index.
-WRAP = Level.KERNEL_ROW
 
 
 @dataclass(frozen=True)
@@ -134,8 +151,8 @@ class Word:
 #: What a loop level adds when it advances. ``row``, ``write``: modulo the memory's size.
 DELTA = Word(
     (
-        Field("row", 16),  # words
-        Field("x", 14, signed=True),  # bytes
+        Field("row", 18),  # words
+        Field("x", 15, signed=True),  # bytes
         Field("y", 9, signed=True),  # picture rows
         Field("write", 20),  # bytes
     )
@@ -145,19 +162,20 @@ DELTA = Word(
 CONTROL_0 = Word(
     (
         # Bytes between one slot's run and the next's: stride * channels between pixels; in a
-        # channel-wise layer, channels * horizontal dilation between the taps of a kernel row.
+        # channel-wise layer from word to word.
         Field("slot_step", 13),
         # Words of a slot's run less one, in full words: (run bytes - 1) // W; and the remainder.
         # Zero in a channel-wise layer: a word a slot.
         Field("run_words", 12),
         Field("run_rest", 4),
-        # Slots of a beat less one: W - 1, or kernel width - 1 in a channel-wise layer.
-        Field("last_slot", 4),
+        # Slots of a beat less one: W - 1, or a run's words less one in a channel-wise layer.
+        Field("last_slot", 5),
         # Picture row length in bytes, as full words and remainder; bytes beyond are padding.
         Field("row_words", 12),
         Field("row_rest", 4),
         Field("height", 9),  # picture rows; y outside [0, height) is padding
-        Field("spare", 6),
+        # In the last line only so many groups of G lanes hold a result, less one.
+        Field("last_results", 5),
     )
 )
 
@@ -168,11 +186,9 @@ CONTROL_1 = Word(
         Field("groups", 9),
         Field("lines", 9),
         Field("tiles", 8),
-        Field("taps", 13),  # window bytes a slot: ring entries of a tile
+        Field("taps", 13),  # steps of a window: ring entries of a tile
         Field("windows", 16),  # groups * lines
-        # A result is a pair of lanes: the first one's sum plus 2**COMBINE_SHIFT times the second's.
-        # Then drain_lanes counts pairs, and a pair's parameters are those of its first lane.
-        Field("combine", 1),
+        Field("every_second", 1),
         Field("spare", 2),
     )
 )
@@ -184,19 +200,18 @@ CONTROL_2 = Word(
         Field("zero_point", 8, signed=True),  # of the output
         Field("minimum", 8, signed=True),
         Field("maximum", 8, signed=True),
-        # Results drained from a window, less one: lanes of each slot, and slots.
+        # Drained from a window, less one: R lanes of each slot, so many times; and slots.
         Field("drain_lanes", 5),
         Field("drain_slots", 4),
-        # In the last tile (or line, with lanes_end_on_line) only so many lanes hold a result; in
-        # the last group (or tile, if channel_wise) only so many slots do. Less one.
+        # Less one: see above.
         Field("last_lanes", 5),
         Field("last_slots", 4),
-        Field("lanes_end_on_line", 1),
-        Field("channel_wise", 1),  # a stream is a channel, not a pixel
+        Field("channel_wise", 1),
+        Field("channels_inside", 1),  # the tiles of a channel-wise layer are no channels
         # 2 * (greatest byte of the window + 128) instead of a sum of products
         Field("pool", 1),
         Field("table", 1),  # a result goes through the table
-        Field("load_table", 1),  # a table follows
+        Field("add", 1),
         Field("last", 1),  # last layer of the tape
         Field("magic", 8),
     )
@@ -213,6 +228,16 @@ PARAMETER = Word(
         Field("shift", 5),  # right shift, 0 to 31
         Field("spare", 3),
         Field("multiplier", 30),
+    )
+)
+
+
+#: A table's entries for one value. Without ``add`` the low byte of the first is the result.
+TABLE = Word(
+    (
+        Field("first", TABLE_BITS, signed=True),
+        Field("second", TABLE_BITS, signed=True),
+        Field("spare", 24),
     )
 )
 

@@ -115,6 +115,9 @@ class CommandHandler(wiring.Component):
 
         wiring.connect(m, bus_master.bus, wiring.flipped(self.bus))
         wiring.connect(m, sender.o, wiring.flipped(self.o))
+        # Whoever asks for it has time: so it comes from a register.
+        sent = Signal()
+        m.d.sync += sent.eq(self.sent & ~sender.busy & ~self.o.valid)
         m.d.comb += [
             # A break's byte is zero, as the delimiter.
             requests.i.valid.eq(self.i.valid | self.break_),
@@ -135,7 +138,7 @@ class CommandHandler(wiring.Component):
             processor.conditions[Condition.REQUEST].eq(requests.request.valid),
             processor.conditions[Condition.ENGINE].eq(self.engine.busy),
             processor.conditions[Condition.SENDING].eq(sender.busy),
-            processor.conditions[Condition.SENT].eq(self.sent & ~sender.busy & ~self.o.valid),
+            processor.conditions[Condition.SENT].eq(sent),
             self.engine.run.eq(rare[RareStrobe.RUN]),
             self.engine.layers.eq(processor.accumulator),
             self.engine.stall_cause.eq(processor.index),

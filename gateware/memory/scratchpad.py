@@ -1,20 +1,42 @@
 """The scratchpad: one address space over single-port banks."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, ShapeLike, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, ShapeLike, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..interface import tape
 from ..interface.configuration import EngineConfiguration
 from ..primitives import Technology
 from .bank import Bank
 from .bus import ByteBusSignature
 
+ROW_BITS = tape.DELTA["row"].width
+#: Cycles from the request of a read on the results' port to its answer.
+RESULT_READ_LATENCY = 4
 
-class ByteWrite(data.Struct):
-    """A byte to store; the address counts bytes."""
 
-    address: 20
-    data: 8
+class ResultPortSignature(wiring.Signature):
+    """Reads and writes of ``result_bytes`` bytes that never wait.
+
+    Members
+    -------
+    request : :py:`Out(stream.Signature({address: 20, write: 1, data, mask}, always_ready=True))`
+        The address counts bytes and is a multiple of ``result_bytes``; a bit of the mask a byte.
+    response : :py:`In(8 * result_bytes)`
+        What a read found, RESULT_READ_LATENCY cycles after its request, for one cycle.
+    """
+
+    def __init__(self, result_bytes: int) -> None:
+        self.result_bytes = result_bytes
+        request = data.StructLayout(
+            {"address": 20, "write": 1, "data": 8 * result_bytes, "mask": result_bytes}
+        )
+        super().__init__(
+            {
+                "request": Out(stream.Signature(request, always_ready=True)),
+                "response": In(8 * result_bytes),
+            }
+        )
 
 
 class ReadPortSignature(wiring.Signature):
@@ -22,7 +44,7 @@ class ReadPortSignature(wiring.Signature):
 
     Members
     -------
-    request : :py:`Out(stream.Signature({address: 16, enable: 1, tag}))`
+    request : :py:`Out(stream.Signature({address: 18, enable: 1, tag}))`
         The address counts words. Without ``enable`` nothing is read and the data is undefined,
         but the tag comes back in its turn.
     response : :py:`In(stream.Signature({data, tag}, always_ready=True))`
@@ -31,7 +53,7 @@ class ReadPortSignature(wiring.Signature):
     def __init__(self, word_bytes: int, tag: ShapeLike) -> None:
         self.word_bytes = word_bytes
         self.tag = tag
-        request = data.StructLayout({"address": 16, "enable": 1, "tag": tag})
+        request = data.StructLayout({"address": ROW_BITS, "enable": 1, "tag": tag})
         response = data.StructLayout({"data": 8 * word_bytes, "tag": tag})
         super().__init__(
             {
@@ -44,9 +66,11 @@ class ReadPortSignature(wiring.Signature):
 class Scratchpad(wiring.Component):
     """Banks, and who may use them.
 
-    In a cycle each bank serves one of: a write, a pixel read, a tape (or host) read, in this order
-    of precedence. So results are never refused, the multipliers' input comes next, and the tape,
-    which the ring buffers, last. Where the requests lie in different banks nobody waits.
+    In a cycle each bank serves one of: the results' read or write (or a write of the host), a pixel
+    read, a tape (or host) read, in this order of precedence. So results are never refused, the
+    multipliers' input comes next, and the tape, which the ring buffers, last. Where the requests
+    lie in different banks nobody waits, but that the results' reads share the tape's answer
+    register, so that the tape waits for them everywhere.
 
     Latency: a read is answered 3 cycles after it was granted, 4 after it was accepted at the
     earliest. Throughput: a read a cycle on each port. A read request accepted after a write was is
@@ -61,8 +85,8 @@ class Scratchpad(wiring.Component):
 
     Members
     -------
-    results : :py:`In(stream.Signature(ByteWrite, always_ready=True))`
-        The engine's results.
+    results : :py:`In(ResultPortSignature(R))`
+        The engine's results, and what they are added to.
     pixels : :py:`In(ReadPortSignature(W, pixel_tag))`
         Its ``ready`` comes from a register, so that no grant reaches an address generator.
     tape : :py:`In(ReadPortSignature(W, 0))`
@@ -79,7 +103,7 @@ class Scratchpad(wiring.Component):
         word_bytes = configuration.word_bytes
         super().__init__(
             {
-                "results": In(stream.Signature(ByteWrite, always_ready=True)),
+                "results": In(ResultPortSignature(configuration.requantizers)),
                 "pixels": In(ReadPortSignature(word_bytes, pixel_tag)),
                 "tape": In(ReadPortSignature(word_bytes, 0)),
                 "host": In(ByteBusSignature()),
@@ -105,25 +129,24 @@ class Scratchpad(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        write_valid, write_address, write_byte, write_lane = self._write_request(m)
+        result = self._result_request(m)
         pixel_valid, pixel = self._pixel_request(m)
         tape_valid, tape_address, tape_host, tape_granted = self._tape_request(m)
 
         # Who gets a bank is decided by registers alone.
         pixel_reads = Signal()
         pixel_waits = Signal()
+        result_bank, pixel_bank, tape_bank = (
+            self.bank_of(address) for address in (result.address, pixel.address, tape_address)
+        )
         m.d.comb += [
             pixel_reads.eq(pixel_valid & pixel.enable),
-            pixel_waits.eq(
-                pixel_reads
-                & write_valid
-                & (self.bank_of(pixel.address) == self.bank_of(write_address))
-            ),
+            pixel_waits.eq(pixel_reads & result.valid & (pixel_bank == result_bank)),
             self._pixel_waits.eq(pixel_waits),
             tape_granted.eq(
                 tape_valid
-                & ~(write_valid & (self.bank_of(tape_address) == self.bank_of(write_address)))
-                & ~(pixel_reads & (self.bank_of(tape_address) == self.bank_of(pixel.address)))
+                & ~(result.valid & (~result.write | (tape_bank == result_bank)))
+                & ~(pixel_reads & (tape_bank == pixel_bank))
             ),
         ]
 
@@ -132,56 +155,83 @@ class Scratchpad(wiring.Component):
             bank = Bank(self.bank_depth, self.configuration.word_bytes, self.technology)
             m.submodules[f"bank{index}"] = bank
             # SPRAMs sit in the corners of the die: their inputs come from registers.
-            writes, reads_pixel, reads_tape = Signal(), Signal(), Signal()
+            serves_result, reads_pixel, reads_tape = Signal(), Signal(), Signal()
             m.d.comb += [
-                writes.eq(write_valid & (self.bank_of(write_address) == index)),
-                reads_pixel.eq(pixel_reads & (self.bank_of(pixel.address) == index)),
-                reads_tape.eq(tape_valid & (self.bank_of(tape_address) == index)),
+                serves_result.eq(result.valid & (result_bank == index)),
+                reads_pixel.eq(pixel_reads & (pixel_bank == index)),
+                reads_tape.eq(tape_valid & (tape_bank == index)),
             ]
             address = Signal.like(bank.address, reset_less=True)
-            lanes = Signal.like(bank.mask, reset_less=True)
+            mask = Signal.like(bank.mask, reset_less=True)
             enable, write = Signal(), Signal()
             m.d.sync += [
                 address.eq(
-                    Mux(writes, write_address, Mux(reads_pixel, pixel.address, tape_address))
+                    Mux(
+                        serves_result,
+                        result.address,
+                        Mux(reads_pixel, pixel.address, tape_address),
+                    )
                 ),
-                lanes.eq(write_lane),
-                write.eq(writes),
-                enable.eq(writes | reads_pixel | reads_tape),
+                mask.eq(result.mask),
+                write.eq(serves_result & result.write),
+                enable.eq(serves_result | reads_pixel | reads_tape),
             ]
             m.d.comb += [
                 bank.address.eq(address),
                 bank.write.eq(write),
                 bank.enable.eq(enable),
-                bank.mask.eq(lanes),
+                bank.mask.eq(mask),
             ]
             outputs.append((bank, bank.read_data))
-        stored = Signal(8, reset_less=True)
-        m.d.sync += stored.eq(write_byte)
+        stored = Signal.like(result.data, reset_less=True)
+        m.d.sync += stored.eq(result.data)
         for bank, _ in outputs:
-            m.d.comb += bank.write_data.eq(stored.replicate(self.configuration.word_bytes))
+            m.d.comb += bank.write_data.eq(
+                stored.replicate(self.configuration.word_bytes // self.configuration.requantizers)
+            )
 
         words = Array(read_data for _, read_data in outputs)
         self._pixel_response(m, pixel_valid & ~pixel_waits, pixel, words)
-        self._tape_response(m, tape_granted, tape_address, tape_host, words)
+        result_reads = result.valid & ~result.write
+        self._tape_response(
+            m, tape_granted, Mux(result_reads, result_bank, tape_bank), tape_host, words
+        )
         return m
 
-    def _write_request(self, m: Module) -> tuple[Signal, Signal, Signal, Signal]:
-        """Register the next byte to store: a result, or what the host sends."""
-        valid = Signal()
-        address = Signal(self.address_bits, reset_less=True)
-        byte = Signal(8, reset_less=True)
-        mask = Signal(self.configuration.word_bytes, reset_less=True)
-        host = self.host.request
-        source = Signal(20)
-        m.d.comb += source.eq(Mux(self.results.valid, self.results.payload.address, host.p.address))
-        m.d.sync += [
-            valid.eq(self.results.valid | (host.valid & host.p.write)),
-            address.eq(source >> self.lane_bits),
-            byte.eq(Mux(self.results.valid, self.results.payload.data, host.p.data)),
-            mask.eq(1 << source[: self.lane_bits]),
+    def _result_request(self, m: Module) -> data.View:
+        """Register what the engine's results ask for, or else a byte that the host writes."""
+        result_bytes = self.configuration.requantizers
+        layout = data.StructLayout(
+            {
+                "valid": 1,
+                "write": 1,
+                "address": self.address_bits,
+                "data": 8 * result_bytes,
+                "mask": self.configuration.word_bytes,
+            }
+        )
+        held = Signal(layout)
+        results, host = self.results.request, self.host.request
+        source, mask = Signal(20), Signal(result_bytes)
+        host_mask = Signal(result_bytes)
+        m.d.comb += [
+            source.eq(Mux(results.valid, results.p.address, host.p.address)),
+            host_mask.eq(1 << host.p.address[: (result_bytes - 1).bit_length()]),
+            mask.eq(Mux(results.valid, results.p.mask, host_mask)),
         ]
-        return valid, address, byte, mask
+        m.d.sync += [
+            held.valid.eq(results.valid | (host.valid & host.p.write)),
+            held.write.eq(~results.valid | results.p.write),
+            held.address.eq(source >> self.lane_bits),
+            held.data.eq(Mux(results.valid, results.p.data, host.p.data.replicate(result_bytes))),
+        ]
+        parts = self.configuration.word_bytes // result_bytes
+        first = source[(result_bytes - 1).bit_length() : self.lane_bits]
+        for part in range(parts):
+            m.d.sync += held.mask.word_select(part, result_bytes).eq(
+                Mux(first == part, mask, 0) if parts > 1 else mask
+            )
+        return held
 
     def _pixel_request(self, m: Module) -> tuple[Signal, data.View]:
         """Two registers, so that ``ready`` is one: the second holds what came while stalled."""
@@ -211,7 +261,7 @@ class Scratchpad(wiring.Component):
             accept.eq(~valid | granted),
             request.ready.eq(accept),
             # A host read does not wait for a grant: no handshake crosses from here to the link.
-            bus.ready.eq(Mux(bus.p.write, ~self.results.valid, ~valid & ~request.valid)),
+            bus.ready.eq(Mux(bus.p.write, ~self.results.request.valid, ~valid & ~request.valid)),
         ]
         with m.If(accept):
             m.d.sync += [
@@ -243,28 +293,36 @@ class Scratchpad(wiring.Component):
         m.d.comb += [response.valid.eq(valid), response.p.data.eq(word), response.p.tag.eq(tag)]
 
     def _tape_response(
-        self, m: Module, granted: Signal, address: Signal, host: Signal, words: Array
+        self, m: Module, granted: Signal, bank: Value, host: Signal, words: Array
     ) -> None:
+        """Answers to the tape reader, the host and, in the same register, the results' reads."""
         valid = Signal(3)
         for_host = Signal(3)
-        bank = [self.bank_of(address)]
         for stage in range(2):
-            register = Signal(len(bank[0]), reset_less=True, name=f"tape_bank{stage}")
-            m.d.sync += register.eq(bank[-1])
-            bank.append(register)
+            register = Signal(len(bank), reset_less=True, name=f"tape_bank{stage}")
+            m.d.sync += register.eq(bank)
+            bank = register
         word = Signal(8 * self.configuration.word_bytes, reset_less=True, name="tape_word")
         m.d.sync += [
             valid.eq(Cat(granted & ~host, valid[:-1])),
             for_host.eq(Cat(granted & host, for_host[:-1])),
-            word.eq(words[bank[-1]]),
+            word.eq(words[bank]),
         ]
         # The host has one read under way, so that its byte address still stands at its request.
         lane = Signal(self.lane_bits, reset_less=True)
         with m.If(self.host.request.valid & self.host.request.ready):
             m.d.sync += lane.eq(self.host.request.p.address)
+        # A result's part of the word, chosen as late.
+        result_bytes = self.configuration.requantizers
+        part = self.results.request.p.address[(result_bytes - 1).bit_length() : self.lane_bits]
+        for stage in range(RESULT_READ_LATENCY):
+            next_part = Signal(len(part), reset_less=True, name=f"result_part{stage}")
+            m.d.sync += next_part.eq(part)
+            part = next_part
         m.d.comb += [
             self.tape.response.valid.eq(valid[-1]),
             self.tape.response.p.data.eq(word),
             self.host.response.valid.eq(for_host[-1]),
             self.host.response.payload.eq(word.word_select(lane, 8)),
+            self.results.response.eq(word.word_select(part, 8 * result_bytes)),
         ]

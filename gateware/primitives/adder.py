@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from amaranth.hdl import Const, Elaboratable, Instance, Module, Mux, Signal
+from amaranth.hdl import Const, Elaboratable, Instance, Module, Mux, Signal, Value
 
 from . import Technology
 
@@ -16,6 +16,8 @@ class AdderMode(Enum):
     LOAD = "load"
     #: ``select ? a + b : a``: a row of a multiplier.
     CONDITIONAL = "conditional"
+    #: ``select ? b : a + 1``: a counter that can be loaded.
+    COUNT = "count"
 
 
 class SelectAdder(Elaboratable):
@@ -52,43 +54,60 @@ class SelectAdder(Elaboratable):
             self._elaborate_cells(m)
         elif self.mode is AdderMode.LOAD:
             m.d.comb += self.output.eq(Mux(self.select, self.b, self.a + self.b))
+        elif self.mode is AdderMode.COUNT:
+            m.d.comb += self.output.eq(Mux(self.select, self.b, self.a + 1))
         else:
             m.d.comb += self.output.eq(Mux(self.select, self.a + self.b, self.a))
         return m
 
     @property
     def lut_init(self) -> int:
-        """Truth table of a bit's cell: I0 select, I1 a, I2 b, I3 carry in."""
+        """Truth table of a bit's cell: I0, I1 and I2 as :meth:`_inputs` says, I3 carry in."""
         init = 0
         for index in range(16):
-            select, a, b, carry = (index >> i & 1 for i in range(4))
-            total = a ^ b ^ carry
-            if self.mode is AdderMode.LOAD:
-                value = b if select else total
+            first, a, other, carry = (index >> i & 1 for i in range(4))
+            if self.mode is AdderMode.COUNT:
+                b, select = first, other
+                value = b if select else a ^ carry
             else:
-                value = total if select else a
+                select, b = first, other
+                total = a ^ b ^ carry
+                if self.mode is AdderMode.LOAD:
+                    value = b if select else total
+                else:
+                    value = total if select else a
             init |= value << index
         return init
 
+    def _inputs(self, bit: int) -> tuple[Value, Value, Value]:
+        """A cell's I0, I1, I2. The carry shares the latter two: of a counter these are ``a`` and
+        ``select``, which is low while it counts."""
+        a, b = self.a[bit], self.b[bit]
+        return (b, a, self.select) if self.mode is AdderMode.COUNT else (self.select, a, b)
+
     def _elaborate_cells(self, m: Module) -> None:
-        carry: Signal | Const = Const(0, 1)
+        counts = self.mode is AdderMode.COUNT
+        carry: Signal | Const = Const(counts, 1)
         for bit in range(self.width):
+            first, a, other = self._inputs(bit)
             m.submodules[f"sum{bit}"] = Instance(
                 "SB_LUT4",
                 p_LUT_INIT=Const(self.lut_init, 16),
-                i_I0=self.select,
-                i_I1=self.a[bit],
-                i_I2=self.b[bit],
+                i_I0=first,
+                i_I1=a,
+                i_I2=other,
                 i_I3=carry,
                 o_O=self.output[bit],
             )
             if bit < self.width - 1:
                 carry_out = Signal(name=f"carry{bit}")
+                # One more: not by the first carry in, for which there is no constant in the chain.
+                one_more = counts and bit == 0
                 m.submodules[f"chain{bit}"] = Instance(
                     "SB_CARRY",
-                    i_I0=self.a[bit],
-                    i_I1=self.b[bit],
-                    i_CI=carry,
+                    i_I0=a,
+                    i_I1=Const(1, 1) if one_more else other,
+                    i_CI=Const(0, 1) if one_more else carry,
                     o_CO=carry_out,
                 )
                 carry = carry_out

@@ -1,4 +1,4 @@
-"""Two signed 8 by 8 bit products of one factor: half an SB_MAC16 each on iCE40."""
+"""Two signed 8 by 8 bit products: half an SB_MAC16 each on iCE40."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MULTIPLIER_LATENCY = 2
 
 
 class DualMultiplier(Elaboratable):
-    """``low = a * b_low``, ``high = a * b_high``, signed, two cycles later.
+    """``low = a_low * b_low``, ``high = a_high * b_high``, signed, two cycles later.
 
     Throughput: a pair of products a cycle. No back-pressure, no reset.
 
@@ -21,13 +21,14 @@ class DualMultiplier(Elaboratable):
 
     Attributes
     ----------
-    a, b_low, b_high : Signal(signed(8)), in
+    a_low, a_high, b_low, b_high : Signal(signed(8)), in
     low, high : Signal(signed(16)), out
     """
 
     def __init__(self, technology: Technology) -> None:
         self.technology = technology
-        self.a = Signal(signed(8))
+        self.a_low = Signal(signed(8))
+        self.a_high = Signal(signed(8))
         self.b_low = Signal(signed(8))
         self.b_high = Signal(signed(8))
         self.low = Signal(signed(16))
@@ -42,15 +43,14 @@ class DualMultiplier(Elaboratable):
         return m
 
     def _elaborate_registers(self, m: Module) -> None:
-        a = Signal(signed(8), reset_less=True)
-        m.d.sync += a.eq(self.a)
-        for name, factor, product in (
-            ("low", self.b_low, self.low),
-            ("high", self.b_high, self.high),
+        for name, factors, product in (
+            ("low", (self.a_low, self.b_low), self.low),
+            ("high", (self.a_high, self.b_high), self.high),
         ):
+            a = Signal(signed(8), reset_less=True, name=f"{name}_a")
             b = Signal(signed(8), reset_less=True, name=f"{name}_b")
             register = Signal(signed(16), reset_less=True, name=f"{name}_product")
-            m.d.sync += [b.eq(factor), register.eq(a * b)]
+            m.d.sync += [Cat(a, b).eq(Cat(factors)), register.eq(a * b)]
             m.d.comb += product.eq(register)
 
     def _elaborate_mac16(self, m: Module) -> None:
@@ -82,7 +82,7 @@ class DualMultiplier(Elaboratable):
             p_B_SIGNED=one,
             i_CLK=ClockSignal("sync"),
             i_CE=one,
-            i_A=Cat(self.a, self.a),
+            i_A=Cat(self.a_low, self.a_high),
             i_B=Cat(self.b_low, self.b_high),
             i_C=Const(0, 16),
             i_D=Const(0, 16),

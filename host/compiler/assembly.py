@@ -12,19 +12,16 @@ from host.metadata import ModelCard, SoftmaxCard, TensorCard
 from model.graph import Graph
 
 from .cycles import CycleEstimate, Sharing, Work, estimate
-from .errors import CompileError, DoesNotFitError
+from .errors import CompileError
 from .layers import Layer
 from .loops import Loops
 from .lowering import Lowered, lower
 from .placement import Block, bank_shares, meeting, place
 from .report import CompiledModel, LayerReport, MemoryBlock
-from .sharing import share_memory
 from .tape_writer import Addresses, tape_bytes, write_layer
 
 #: What the card may hold (:mod:`host.metadata`).
 _MAX_TEXT = 256
-#: Bands into which convolutions before additions are cut: tried until the network fits.
-_BANDS = (1, 2, 4, 8)
 
 
 def compile(graph: Graph, configuration: EngineConfiguration) -> CompiledModel:
@@ -45,18 +42,6 @@ def compile(graph: Graph, configuration: EngineConfiguration) -> CompiledModel:
         If the memory is too small for it.
     """
     lowered = lower(graph, configuration)
-    spare = max(len(graph.tensors), *lowered.storage) + 1
-    failure: DoesNotFitError | None = None
-    for bands in _BANDS:
-        try:
-            return _assemble(graph, share_memory(lowered, bands, spare), configuration)
-        except DoesNotFitError as error:
-            failure = failure or error
-    assert failure is not None
-    raise failure
-
-
-def _assemble(graph: Graph, lowered: Lowered, configuration: EngineConfiguration) -> CompiledModel:
     loops = [Loops.of(layer, configuration) for layer in lowered.layers]
     sizes = [tape_bytes(*work, configuration) for work in zip(lowered.layers, loops)]
     # The metadata's length depends on the addresses in it: as long as they can be, at first.
@@ -101,7 +86,7 @@ def _write_tape(
             layer,
             work,
             Addresses(
-                tuple(addresses[source.tensor] + source.offset for source in layer.sources),
+                addresses[layer.source.tensor] + layer.source.offset,
                 addresses[layer.target.tensor],
             ),
             configuration,
@@ -115,7 +100,7 @@ def _layout(lowered: Lowered, addresses: dict[int, int], tensor: int) -> TensorL
     view = lowered.storage[tensor]
     left, right = lowered.margin if tensor == lowered.input else (0, 0)
     return TensorLayout(
-        address=addresses[lowered.kept.get(tensor, tensor)],
+        address=addresses[tensor],
         height=view.height,
         width=view.width - left - right,
         channels=view.pixel_pitch,
@@ -175,11 +160,8 @@ def _report(
     configuration: EngineConfiguration,
 ) -> LayerReport:
     layer, later = lowered.layers[index], lowered.layers[index + 1 :]
-    tensor = layer.target.tensor if layer.result is None else layer.result
-    # What a later layer adds to is not complete, but what it takes the place of, is.
-    complete = all(
-        tensor != (other.target.tensor if other.result is None else other.result) for other in later
-    )
+    tensor, stored = layer.result, layer.target.tensor
+    complete = all(tensor != other.result for other in later)
     multipliers = configuration.lanes * configuration.pixels
     return LayerReport(
         name=layer.name,
@@ -189,8 +171,8 @@ def _report(
         utilisation=layer.macs / (prediction.cycles * multipliers),
         bound=prediction.bound,
         tensor=tensor if complete and tensor < len(graph.tensors) else None,
-        output=_layout(lowered, addresses, tensor),
-        channels=lowered.storage[tensor].channels,
+        output=_layout(lowered, addresses, stored),
+        channels=lowered.storage[stored].channels,
         tape_bytes=size,
     )
 

@@ -25,10 +25,12 @@ from .loops import Loops
 from .nest import ceil_divide
 
 #: The run generator makes a run every so many cycles at most.
-RUN_CYCLES = 2
-#: Between the last result of a window and the first of the next; and where a slot has but one
-#: lane, so that the multipliers' latency cannot hide behind the last two.
-DRAIN_GAP, SINGLE_LANE_GAP = 2, 4
+RUN_CYCLES = 3
+#: Between results that leave together and the next ones.
+REQUANTIZER_CYCLES = 2
+#: From window to window where so many writes are too few to hide that the next window's sums, or
+#: greatest bytes, are under way.
+FEW_SUMS, FEW_MAXIMA = {1: 6, 2: 7, 3: 8}, {1: 4, 2: 5}
 #: From the start to the first tape entry's being available.
 TAPE_LATENCY = 7
 #: From an entry's being freed to the request that fills its place, and its arrival.
@@ -39,7 +41,9 @@ PIXEL_LATENCY = 16
 #: From a window's last step to its sums or its greatest byte.
 MULTIPLIER_LATENCY, POOL_LATENCY = 4, 2
 #: From there to the last result's being in memory, but for the results before it.
-RESULT_LATENCY = 21
+RESULT_LATENCY = 25
+#: More where it is added to what lies in its place.
+ADDITION_LATENCY = 7
 #: Bytes that a pixel stream buffers, less those under way (:mod:`gateware.engine.pixel_buffers`).
 BUFFER_BYTES = 512
 
@@ -98,11 +102,22 @@ class Work:
     sharing: Sharing = Sharing()
 
     @property
+    def vectors(self) -> int:
+        """Writes of a window: results leave R at a time."""
+        lanes = ceil_divide(self.loops.lanes, self.configuration.requantizers)
+        return self.loops.slots * lanes
+
+    @property
+    def _accesses(self) -> int:
+        """To the target's memory, of a tile: writes, and with an addition as many reads."""
+        adds = self.layer.epilogue.addition is not None
+        return self.loops.windows * self.vectors * (2 if adds else 1)
+
+    @property
     def drain(self) -> int:
         """Cycles from one window's results to the next's, if the requantiser has no pause."""
-        single = self.loops.lanes == 1 and self.layer.mode is not Mode.POOL
-        gap = SINGLE_LANE_GAP if single else DRAIN_GAP
-        return self.loops.results * self.configuration.requantizer_passes + gap
+        few = FEW_MAXIMA if self.layer.mode is Mode.POOL else FEW_SUMS
+        return few.get(self.vectors, self.vectors * REQUANTIZER_CYCLES)
 
     def _places(self, by_row: bool) -> npt.NDArray[np.int64]:
         """Picture row, or byte within it, of each kernel row of each window of the first tile."""
@@ -135,7 +150,7 @@ class Work:
         """Reads of a tile's runs: none outside the picture, nor for slots without a pixel."""
         loops = self.loops
         if self.layer.mode.channel_wise:
-            reads = float(loops.windows * loops.taps)
+            reads = float(loops.windows * loops.pops)
         else:
             reads = self._run_cycles * self.configuration.pixels / self.configuration.word_bytes
         rows = self._places(by_row=True)
@@ -153,13 +168,13 @@ class Work:
         there is one depends on how long it all takes: ``port = runs + writes * reads / port``.
         """
         runs = self._run_cycles
-        writes = self.sharing.source_target * self.loops.windows * self.loops.results
+        writes = self.sharing.source_target * self._accesses
         return (runs + math.sqrt(runs**2 + 4 * writes * self._reads)) / 2
 
     @property
     def period(self) -> float:
         """Cycles from window to window."""
-        return max(self.loops.taps, self.port / self.loops.windows, self.drain)
+        return max(self.loops.pops, self.port / self.loops.windows, self.drain)
 
     @cached_property
     def entry_cycles(self) -> float:
@@ -169,7 +184,7 @@ class Work:
         """
         words, windows = self.configuration.entry_words, self.loops.windows
         others = self._reads * self.sharing.tape_source
-        others += windows * self.loops.results * self.sharing.tape_target
+        others += self._accesses * self.sharing.tape_target
         busy = min(others / (windows * self.period), 0.99)
         return min(words / (1 - busy), words + others / self.tile_entries)
 
@@ -180,7 +195,7 @@ class Work:
 
     @property
     def head_words(self) -> int:
-        table = TABLE_WORDS if self.layer.epilogue.table is not None else 0
+        table = TABLE_WORDS if self.layer.epilogue.has_tables else 0
         return LEVELS + len(CONTROLS) + table
 
 
@@ -196,7 +211,7 @@ def estimate(works: Sequence[Work], configuration: EngineConfiguration) -> list[
         estimates.append(
             CycleEstimate(
                 cycles=round(engine.time) - round(begin),
-                multipliers=tiles * loops.windows * loops.taps,
+                multipliers=tiles * loops.windows * loops.pops,
                 port=round(tiles * work.port),
                 requantiser=tiles * loops.windows * work.drain,
                 tape=round(entries * work.entry_cycles),
@@ -250,37 +265,39 @@ class _Engine:
     def run(self, work: Work) -> None:
         """A layer, from its descriptor to its last result."""
         self.ring.cycles = work.entry_cycles
-        table = work.layer.epilogue.table is not None
+        epilogue = work.layer.epilogue
+        adds = epilogue.addition is not None
         self._words(LEVELS + len(CONTROLS))
         self.time += START_LATENCY
         # The fetcher works ahead from here on, as far as its buffers reach.
         fetched = self.time + PIXEL_LATENCY
         loops = work.loops
         window_port = work.port / loops.windows
-        ahead = window_port / loops.taps * min(self.buffer_bytes, loops.windows * loops.taps)
-        if table:
+        ahead = window_port / loops.pops * min(self.buffer_bytes, loops.windows * loops.pops)
+        if epilogue.has_tables:
             self._words(TABLE_WORDS)
         drained = 0.0
         for _ in range(loops.tiles):
-            # The requantiser's memory takes a word in two halves.
-            self._words(self.configuration.lanes, extra=1)
+            self._words(self.configuration.lanes)
             begin = self.time
-            first = max(drained, fetched + window_port, begin + loops.taps)
+            first = max(drained, fetched + window_port, begin + loops.pops)
             # At best the buffers are full when the first window begins.
             fetched = max(fetched, begin - ahead) + work.port
             self.time = self._windows(work, first, fetched)
             fetched = max(fetched, self.time - ahead)
             drained = self.time + work.drain
         self.time += POOL_LATENCY if work.layer.mode is Mode.POOL else MULTIPLIER_LATENCY
-        self.time += loops.results * self.configuration.requantizer_passes + RESULT_LATENCY
+        self.time += work.vectors * REQUANTIZER_CYCLES + RESULT_LATENCY
+        if adds:
+            self.time += ADDITION_LATENCY
 
-    def _words(self, count: int, extra: int = 0) -> None:
-        """Take ``count`` words off the ring."""
+    def _words(self, count: int) -> None:
+        """Take ``count`` words off the ring, in two halves each."""
         entries = word_entries(self.configuration)
         while count:
             now = min(count, self.ring.depth // (2 * entries))
             arrivals = self.ring.arrivals(now * entries)
-            times = _in_turn(arrivals, self.time, 1 + extra / entries)
+            times = _in_turn(arrivals, self.time, 1 + 1 / entries)
             self.ring.free(arrivals, times)
             self.time = float(times[-1])
             count -= now
@@ -291,7 +308,7 @@ class _Engine:
         Returns when the last one ends.
         """
         loops = work.loops
-        others = (loops.windows - 1) * max(loops.taps, work.drain)
+        others = (loops.windows - 1) * max(loops.pops, work.drain)
         if work.layer.weights is None:
             return max(first + others, last)
         if loops.windows == 1:

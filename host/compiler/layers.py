@@ -12,6 +12,8 @@ from enum import Enum
 import numpy as np
 import numpy.typing as npt
 
+from .addition import Addition
+
 IntArray = npt.NDArray[np.int64]
 
 
@@ -20,12 +22,10 @@ class Mode(Enum):
 
     #: Lanes are output channels, streams are neighbouring output pixels.
     CONVOLUTION = "convolution"
-    #: Streams are channels; lanes are output rows.
+    #: Streams are channels; groups of lanes are output rows, or columns.
     DEPTHWISE = "depthwise"
     #: Streams are channels; a stream's greatest byte is the result.
     POOL = "pool"
-    #: Streams are channels; pairs of lanes are pixels of two pictures' weighted sum.
-    ADDITION = "addition"
 
     @property
     def channel_wise(self) -> bool:
@@ -107,6 +107,40 @@ class Axis(Enum):
     #: From one column to the next.
     COLUMNS = "columns"
 
+    @property
+    def other(self) -> Axis:
+        return Axis.COLUMNS if self is Axis.ROWS else Axis.ROWS
+
+
+@dataclass(frozen=True)
+class Direction:
+    """What a layer is along one axis.
+
+    Attributes
+    ----------
+    inputs, outputs : int
+        Pixels of the source and of the target.
+    pitch, write : int
+        Bytes from pixel to pixel of the source and of the target.
+    kernel, stride, dilation : int
+    before : int
+        Pixels of padding.
+    """
+
+    inputs: int
+    outputs: int
+    pitch: int
+    write: int
+    kernel: int
+    stride: int
+    dilation: int
+    before: int
+
+    @property
+    def span(self) -> int:
+        """Pixels from the window's first to its last."""
+        return (self.kernel - 1) * self.dilation + 1
+
 
 @dataclass(frozen=True)
 class Arrangement:
@@ -115,17 +149,20 @@ class Arrangement:
     Attributes
     ----------
     axis : Axis
-        The direction in which the results of a window lie side by side: those of the pixel streams
-        in a convolution, those of the lanes in a channel-wise layer. A convolution along the rows
-        sees the picture as one row: it must need no padding beside the picture.
+        The direction in which the pixels of a window lie side by side. A convolution along the
+        rows sees the picture as one row: it must need no padding beside the picture. A
+        channel-wise layer along the rows sees it transposed.
+    pixels : int
+        Neighbours along the axis that a channel-wise window computes, a pixel each.
     results : int
-        Neighbours that a channel-wise window computes, a lane each.
+        Neighbours across it that a channel-wise window computes, a group of lanes each.
     channels_inside : bool
         A channel-wise layer that treats all channels alike may visit them in the innermost loop,
         so that it has one set of weights instead of one for each group of channels.
     """
 
     axis: Axis = Axis.COLUMNS
+    pixels: int = 1
     results: int = 1
     channels_inside: bool = False
 
@@ -142,6 +179,9 @@ class Epilogue:
     zero_point, minimum, maximum : int
     table : ndarray of int8, shape (256,), or None
         Applied last, indexed by the value plus 128.
+    addition : Addition or None
+        Instead of a table: the sum with the byte that lies where the result goes. The clamp is
+        the sum's.
     """
 
     bias: IntArray
@@ -151,6 +191,25 @@ class Epilogue:
     minimum: int = -128
     maximum: int = 127
     table: npt.NDArray[np.int8] | None = None
+    addition: Addition | None = None
+
+    def adding(self, addition: Addition) -> Epilogue:
+        """With ``addition`` of what this gives, its first addend, and what lies in its place."""
+        values = np.clip(np.arange(-128, 128), self.minimum, self.maximum)
+        if self.table is not None:
+            values = self.table[values + 128].astype(np.int64)
+        first, second = addition.tables
+        return replace(
+            self,
+            minimum=addition.low,
+            maximum=addition.high,
+            table=None,
+            addition=replace(addition, tables=np.stack([first[values + 128], second])),
+        )
+
+    @property
+    def has_tables(self) -> bool:
+        return self.table is not None or self.addition is not None
 
     @classmethod
     def half(
@@ -188,8 +247,7 @@ class Layer:
     kernel : Kernel
     weights : ndarray of int64 or None
         CONVOLUTION: (output channels, kernel rows, kernel columns, input pixel pitch);
-        DEPTHWISE: (channels, kernel rows, kernel columns); POOL: None;
-        ADDITION: (2 pictures, 2 digits).
+        DEPTHWISE: (channels, kernel rows, kernel columns); POOL: None.
     pad_value : int
         What the window reads outside the picture.
     epilogue : Epilogue
@@ -198,10 +256,8 @@ class Layer:
     output_step : int
         Bytes from one channel-wise result to the next channel's: more than 1 where a depthwise
         convolution has several outputs a channel and this layer computes one of them.
-    other : View or None
-        ADDITION: the second picture, of the same shape and pitches as ``source``.
-    result : int or None
-        The graph's tensor that ``target`` holds, if it is not ``target.tensor``'s own.
+    result : int
+        The graph's tensor that ``target`` holds; an addition's lies in the memory of an addend.
     arrangement : Arrangement
     """
 
@@ -216,24 +272,32 @@ class Layer:
     epilogue: Epilogue
     macs: int = 0
     output_step: int = 1
-    other: View | None = None
-    result: int | None = None
+    result: int = -1
     arrangement: Arrangement = Arrangement()
 
-    @property
-    def span_h(self) -> int:
-        """Rows from the window's first to its last."""
-        return (self.kernel.height - 1) * self.kernel.dilation_h + 1
-
-    @property
-    def span_w(self) -> int:
-        """Columns from the window's first to its last."""
-        return (self.kernel.width - 1) * self.kernel.dilation_w + 1
-
-    @property
-    def sources(self) -> tuple[View, ...]:
-        """What it reads."""
-        return (self.source,) if self.other is None else (self.source, self.other)
+    def direction(self, axis: Axis) -> Direction:
+        source, target, kernel = self.source, self.target, self.kernel
+        if axis is Axis.ROWS:
+            return Direction(
+                inputs=source.height,
+                outputs=target.height,
+                pitch=source.row_pitch,
+                write=target.row_pitch,
+                kernel=kernel.height,
+                stride=kernel.stride_h,
+                dilation=kernel.dilation_h,
+                before=kernel.top,
+            )
+        return Direction(
+            inputs=source.width,
+            outputs=target.width,
+            pitch=source.pixel_pitch,
+            write=target.pixel_pitch,
+            kernel=kernel.width,
+            stride=kernel.stride_w,
+            dilation=kernel.dilation_w,
+            before=kernel.left,
+        )
 
     @property
     def operation(self) -> str:

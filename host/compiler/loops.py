@@ -13,16 +13,24 @@ from gateware.interface.tape import CONTROL_0, CONTROL_1, DELTA, Field
 
 from .errors import CompileError
 from .layers import Axis, Layer, Mode
-from .nest import ceil_divide
+from .nest import ceil_divide, deltas, round_up
 
 #: Groups that a line can have.
 MAX_GROUPS = 1 << CONTROL_1["groups"].width
-#: Bytes that a row can have: what the offset within a row reaches.
-MAX_ROW_BYTES = 1 << (DELTA["x"].width - 1)
+#: Bytes from the first to the last that a row's offsets reach.
+MAX_REACH = 1 << (DELTA["x"].width - 1)
 
 #: Rows of a window, and columns of a channel-wise one.
 MAX_WINDOW_HEIGHT = 1 << CONTROL_1["kernel_rows"].width
 MAX_WINDOW_WIDTH = 1 << CONTROL_0["last_slot"].width
+#: Groups of lanes.
+MAX_RESULTS = 1 << CONTROL_0["last_results"].width
+
+
+def max_row_bytes(configuration: EngineConfiguration) -> int:
+    """Bytes that a row can have: what its field and the offset within it reach."""
+    most = (1 << CONTROL_0["row_words"].width) * configuration.word_bytes - 1
+    return min(MAX_REACH, most)
 
 
 @dataclass(frozen=True)
@@ -49,23 +57,28 @@ class Loop:
 class Loops:
     """The engine's loop nest for one layer: for tile, line, group, kernel row.
 
+    In a channel-wise layer lines lie across the arrangement's axis, groups along it.
+
     Attributes
     ----------
     tile, line, group, kernel_row : Loop
     start_row, start_x : int
         Where the first window stands: picture row, and byte within it.
-    height, row_bytes : int
-        Of the source as the fetcher sees it; what lies beyond is padding.
+    height, row_bytes, row_pitch : int
+        Of the source as the fetcher sees it; what lies beyond is padding. Of a channel-wise layer
+        along the rows it sees the columns as rows.
     run_bytes : int
         Bytes of a kernel row that each stream gets.
+    run_steps : int
+        Those with which the multipliers do something.
     slot_step : int
-        Bytes from one slot's run to the next one's; in a channel-wise layer from tap to tap.
+        Bytes from one slot's run to the next one's; in a channel-wise layer from word to word.
     slots, lanes : int
-        Slots drained from a window, and results of each.
-    last_slots, last_lanes : int
-        Those of them that hold a result where the picture ends.
-    slot_write, lane_write : int
-        Bytes from the result of one slot, or lane, to the next one's.
+        Slots drained from a window, and lanes of each.
+    last_slots, last_lanes, last_results : int
+        Those of them that hold a result where the picture ends, and groups of lanes.
+    slot_write, group_write, lane_write : int
+        Bytes from the result of one slot, group of lanes, or lane of a group to the next one's.
     """
 
     tile: Loop
@@ -76,13 +89,17 @@ class Loops:
     start_x: int
     height: int
     row_bytes: int
+    row_pitch: int
     run_bytes: int
+    run_steps: int
     slot_step: int
     slots: int
     lanes: int
     last_slots: int
     last_lanes: int
+    last_results: int
     slot_write: int
+    group_write: int
     lane_write: int
 
     @property
@@ -91,7 +108,12 @@ class Loops:
 
     @property
     def taps(self) -> int:
-        """Bytes of a window, and ring entries of a tile's weights."""
+        """Steps of a window, and ring entries of a tile's weights."""
+        return self.kernel_row.count * self.run_steps
+
+    @property
+    def pops(self) -> int:
+        """Bytes of a window that each stream gives: those that are no steps included."""
         return self.kernel_row.count * self.run_bytes
 
     @property
@@ -100,9 +122,9 @@ class Loops:
         return self.group.count * self.line.count
 
     @property
-    def results(self) -> int:
-        """Results drained from a window."""
-        return self.slots * self.lanes
+    def nest(self) -> tuple[Loop, Loop, Loop, Loop]:
+        """The fetcher's, outermost first."""
+        return self.tile, self.line, self.group, self.kernel_row
 
     @classmethod
     def of(cls, layer: Layer, configuration: EngineConfiguration) -> Loops:
@@ -115,8 +137,6 @@ class Loops:
         """
         if layer.mode is Mode.CONVOLUTION:
             loops = cls._convolution(layer, configuration)
-        elif layer.mode is Mode.ADDITION:
-            loops = cls._addition(layer, configuration)
         else:
             loops = cls._channel_wise(layer, configuration)
         reused = layer.weights is not None and loops.windows > 1
@@ -125,145 +145,144 @@ class Loops:
                 f"layer {layer.name}: its window has {loops.taps} taps, the weight ring's "
                 f"limit is {configuration.window_taps}"
             )
-        _check_limits(layer, loops)
+        _check_limits(layer, loops, configuration)
         return loops
 
     @classmethod
     def _convolution(cls, layer: Layer, configuration: EngineConfiguration) -> Loops:
-        source, target, kernel = layer.source, layer.target, layer.kernel
+        source, target = layer.source, layer.target
         lanes, pixels = configuration.lanes, configuration.pixels
-        # Of the two directions: pictures' size, bytes to the next window, to the next result.
-        rows = (target.height, kernel.stride_h, target.row_pitch)
-        columns = (target.width, kernel.stride_w * source.pixel_pitch, target.pixel_pitch)
+        rows, columns = layer.direction(Axis.ROWS), layer.direction(Axis.COLUMNS)
         flat = layer.arrangement.axis is Axis.ROWS
         # A flat picture is a single row, in which the next row is so many bytes away.
         across, along = (columns, rows) if flat else (rows, columns)
-        groups = ceil_divide(along[0], pixels)
+        row_x = rows.pitch if flat else 0
+        groups = ceil_divide(along.outputs, pixels)
         tiles = ceil_divide(target.channels, lanes)
-        row_x = source.row_pitch if flat else 0
-        step = along[1] * (row_x or 1)
+        step = along.stride * along.pitch
+        run_bytes = columns.kernel * source.pixel_pitch
         return cls(
             tile=Loop(tiles, write=lanes),
-            line=Loop(across[0], 0 if flat else across[1], across[1] if flat else 0, across[2]),
-            group=Loop(groups, x=pixels * step, write=pixels * along[2]),
-            kernel_row=Loop(
-                kernel.height,
-                rows=0 if flat else kernel.dilation_h,
-                x=kernel.dilation_h * row_x,
+            line=Loop(
+                across.outputs,
+                rows=0 if flat else across.stride,
+                x=across.stride * across.pitch if flat else 0,
+                write=across.write,
             ),
-            start_row=0 if flat else -kernel.top,
-            start_x=-kernel.left * source.pixel_pitch - kernel.top * row_x,
-            height=1 if flat else source.height,
-            row_bytes=(source.height - 1) * row_x + source.row_bytes,
-            run_bytes=kernel.width * source.pixel_pitch,
+            group=Loop(groups, x=pixels * step, write=pixels * along.write),
+            kernel_row=Loop(
+                rows.kernel, rows=0 if flat else rows.dilation, x=rows.dilation * row_x
+            ),
+            start_row=0 if flat else -rows.before,
+            start_x=-columns.before * columns.pitch - rows.before * row_x,
+            height=1 if flat else rows.inputs,
+            row_bytes=(rows.inputs - 1) * row_x + source.row_bytes,
+            row_pitch=rows.pitch,
+            run_bytes=run_bytes,
+            run_steps=run_bytes,
             slot_step=step,
-            slots=min(pixels, along[0]),
-            lanes=lanes,
-            last_slots=along[0] - (groups - 1) * pixels,
+            slots=min(pixels, along.outputs),
+            lanes=min(lanes, round_up(target.channels, configuration.requantizers)),
+            last_slots=along.outputs - (groups - 1) * pixels,
             last_lanes=target.channels - (tiles - 1) * lanes,
-            slot_write=along[2],
+            last_results=MAX_RESULTS,
+            slot_write=along.write,
+            group_write=configuration.channel_group,
             lane_write=1,
         )
 
     @classmethod
-    def _addition(cls, layer: Layer, configuration: EngineConfiguration) -> Loops:
-        source, target, group = layer.source, layer.target, configuration.channel_group
-        pairs = configuration.lanes_per_pixel // 2
-        if pairs < 1 or configuration.pixels > configuration.lanes:
-            raise CompileError(
-                f"layer {layer.name}: an addition takes two lanes for each pixel stream, the "
-                f"engine has {configuration.lanes} lanes for {configuration.pixels}"
-            )
-        pixels = max(n for n in range(1, pairs + 1) if target.width % n == 0)
-        return cls(
-            tile=Loop(1),
-            line=Loop(target.height, rows=1, write=target.row_pitch),
-            group=Loop(
-                target.width // pixels,
-                x=pixels * source.pixel_pitch,
-                write=pixels * target.pixel_pitch,
-            ),
-            # A row of either picture.
-            kernel_row=Loop(2),
-            start_row=0,
-            start_x=0,
-            height=source.height,
-            row_bytes=source.row_bytes,
-            run_bytes=pixels,
-            slot_step=source.pixel_pitch,
-            slots=group,
-            lanes=pixels,
-            last_slots=group,
-            last_lanes=pixels,
-            slot_write=1,
-            lane_write=target.pixel_pitch,
-        )
-
-    @classmethod
     def _channel_wise(cls, layer: Layer, configuration: EngineConfiguration) -> Loops:
-        source, target, kernel = layer.source, layer.target, layer.kernel
-        group, results = configuration.channel_group, layer.arrangement.results
-        in_rows = layer.arrangement.axis is Axis.ROWS
-        row = Loop(target.height, rows=kernel.stride_h, write=target.row_pitch)
-        column = Loop(
-            target.width, x=kernel.stride_w * source.pixel_pitch, write=target.pixel_pitch
-        )
+        source, arrangement = layer.source, layer.arrangement
+        group, word = configuration.channel_group, configuration.word_bytes
+        pixels, results = arrangement.pixels, arrangement.results
+        along = layer.direction(arrangement.axis)
+        across = layer.direction(arrangement.axis.other)
+        if across.pitch % word and across.inputs > 1:
+            raise CompileError(
+                f"layer {layer.name}: its pixels have {across.pitch} bytes, which are no whole "
+                f"words of {word}"
+            )
         channels = Loop(
             ceil_divide(source.channels, group), x=group, write=group * layer.output_step
         )
-        line, other = (row, column) if in_rows else (column, row)
-        lines = ceil_divide(line.count, results)
-        kernel_rows, row_step = kernel.height, kernel.dilation_h
-        taps, tap_step = kernel.width, kernel.dilation_w * source.pixel_pitch
-        # Several results at once need every row, or column, that they span.
-        if results > 1 and in_rows:
-            kernel_rows = layer.span_h + (results - 1) * kernel.stride_h
-            row_step = 1
-        elif results > 1:
-            taps = layer.span_w + (results - 1) * kernel.stride_w
-            tap_step = source.pixel_pitch
-        inside = layer.arrangement.channels_inside
+        lines = ceil_divide(across.outputs, results)
+        groups = ceil_divide(along.outputs, pixels)
+        others = Loop(groups, x=pixels * along.stride * along.pitch, write=pixels * along.write)
+        # Several results at once need every row, and every word of it, that they span.
+        if results > 1:
+            kernel_rows, row_step = across.span + (results - 1) * across.stride, 1
+        else:
+            kernel_rows, row_step = across.kernel, across.dilation
+        if pixels > 1:
+            if along.stride > configuration.kept_stride:
+                raise CompileError(
+                    f"layer {layer.name}: its stride is {along.stride}, with which the engine "
+                    f"computes one pixel at a time"
+                )
+            words, steps = (pixels - 1) * along.stride + along.span, along.span
+            word_step = along.pitch
+        else:
+            words = steps = along.kernel
+            word_step = along.dilation * along.pitch
+        inside = arrangement.channels_inside
         return cls(
-            tile=other if inside else channels,
-            line=Loop(lines, results * line.rows, results * line.x, results * line.write),
-            group=channels if inside else other,
+            tile=others if inside else channels,
+            line=Loop(lines, rows=results * across.stride, write=results * across.write),
+            group=channels if inside else others,
             kernel_row=Loop(kernel_rows, rows=row_step),
-            start_row=-kernel.top,
-            start_x=-kernel.left * source.pixel_pitch,
-            height=source.height,
-            row_bytes=source.row_bytes,
-            run_bytes=taps,
-            slot_step=tap_step,
-            slots=min(group, source.channels),
-            lanes=results,
-            last_slots=group if inside else source.channels - (channels.count - 1) * group,
-            # Pooling's one lane always holds a result.
-            last_lanes=configuration.lanes
-            if layer.mode is Mode.POOL
-            else line.count - (lines - 1) * results,
-            slot_write=layer.output_step,
-            lane_write=line.write,
+            start_row=-across.before,
+            start_x=-along.before * along.pitch,
+            height=across.inputs,
+            row_bytes=(along.inputs - 1) * along.pitch + source.pixel_pitch,
+            row_pitch=across.pitch,
+            run_bytes=words,
+            run_steps=steps,
+            slot_step=word_step if words > 1 else 0,
+            slots=pixels,
+            lanes=(results - 1) * group
+            + min(group, round_up(source.channels, configuration.requantizers)),
+            last_slots=along.outputs - (groups - 1) * pixels,
+            last_lanes=group if inside else source.channels - (channels.count - 1) * group,
+            last_results=across.outputs - (lines - 1) * results,
+            slot_write=along.write,
+            group_write=across.write,
+            lane_write=layer.output_step,
         )
 
 
-def _check_limits(layer: Layer, loops: Loops) -> None:
+def _check_limits(layer: Layer, loops: Loops, configuration: EngineConfiguration) -> None:
     """Raise CompileError where a loop or a size does not fit its field."""
 
     def most(field: Field) -> int:
         """The greatest number of which one less fits ``field``."""
         return 1 << field.width
 
-    kernel_width = loops.run_bytes if layer.mode.channel_wise else 0
+    channel_wise = layer.mode.channel_wise
+    slots = 1 if channel_wise else configuration.pixels
+    last_x = loops.start_x + sum((loop.count - 1) * loop.x for loop in loops.nest)
+    run = (loops.run_bytes - 1) * (loops.slot_step if channel_wise else 1)
+    counts = [loop.count for loop in loops.nest]
+    rows = zip(deltas([loop.rows for loop in loops.nest], counts), counts)
     for what, amount, limit in (
-        ("input row, in bytes,", loops.row_bytes, MAX_ROW_BYTES),
+        ("input row, in bytes,", loops.row_bytes, max_row_bytes(configuration)),
         ("input height", loops.height, most(CONTROL_0["height"]) - 1),
+        (
+            "step between windows, in rows,",
+            max(abs(step) if count > 1 else 0 for step, count in rows),
+            most(DELTA["y"]) // 2 - 1,
+        ),
         ("window height", loops.kernel_row.count, MAX_WINDOW_HEIGHT),
-        ("window width", kernel_width, MAX_WINDOW_WIDTH),
+        ("window width", loops.run_bytes if channel_wise else 0, MAX_WINDOW_WIDTH),
         (
             "step to the next column's pixels, in bytes,",
             loops.slot_step,
             most(CONTROL_0["slot_step"]) - 1,
         ),
+        # From window to window: so no step is too long either.
+        ("input row with its padding, in bytes,", last_x + max(0, -loops.start_x), MAX_REACH - 1),
+        # Beyond the reach offsets become negative, and so padding, but not for ever.
+        ("reach, in bytes,", last_x + (slots - 1) * loops.slot_step + run, 2 * MAX_REACH - 1),
         ("window, in taps,", loops.taps, most(CONTROL_1["taps"])),
         ("output width, in groups of pixels,", loops.group.count, MAX_GROUPS),
         ("output height, in lines of windows,", loops.line.count, most(CONTROL_1["lines"])),

@@ -1,24 +1,26 @@
 """From a graph to layers that the engine can run.
 
-Three steps. *Plan*: which operators become a layer, which fold into another one (a table into the
-layer before it, a reshape into nothing, a final softmax into the host). *Store*: how each tensor
-that remains lies in memory. *Build*: each layer's geometry, weights and arithmetic.
+Three steps. *Plan*: which operators become a layer, which fold into another one (a table or an ADD
+into the layer before it, a reshape into nothing, a final softmax into the host). *Store*: how each
+tensor that remains lies in memory. *Build*: each layer's geometry, weights and arithmetic.
 
 A channel-wise layer reads ``G`` channels of a pixel at once and wants them within a memory word, so
 the pixel pitch of its input is rounded up to a multiple of ``G``. The tensor's producer simply
 leaves the bytes between untouched, and a convolution that reads the same tensor has weights of zero
-for them.
+for them. An engine of several requantisers writes as many channels at once, so there all tensors
+but the input are like that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from gateware.interface.configuration import EngineConfiguration
+from gateware.interface.tape import ADDITION_SHIFT
 from model import reference
 from model.graph import (
     ABSENT,
@@ -28,11 +30,11 @@ from model.graph import (
     SoftmaxOptions,
 )
 
-from .addition import find_addition
+from .addition import Addition, find_addition
 from .channels import average, fit_channels, fit_sums, signed_bits
 from .errors import CompileError
 from .layers import Epilogue, IntArray, Kernel, Layer, Mode, View
-from .loops import MAX_GROUPS, MAX_ROW_BYTES, MAX_WINDOW_HEIGHT, MAX_WINDOW_WIDTH
+from .loops import MAX_GROUPS, MAX_WINDOW_HEIGHT, MAX_WINDOW_WIDTH, max_row_bytes
 from .nest import ceil_divide, round_up
 from .schedule import cycles, schedule
 
@@ -72,8 +74,6 @@ class Lowered:
         or the softmax's input.
     softmax : SoftmaxOptions or None
         What the host does with the output.
-    kept : dict of int to int
-        Tensors that lie in another tensor's memory, and that tensor.
     margin : tuple of int
         Pixels of padding to the left and the right of the input's rows that the host writes too.
     """
@@ -84,13 +84,23 @@ class Lowered:
     output: int
     answer: int
     softmax: SoftmaxOptions | None
-    kept: dict[int, int] = field(default_factory=dict)
     margin: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, eq=False)
+class _Sum:
+    """An ADD behind a step: what that gives, input number ``made``, is added to the other input.
+
+    The sum takes the other's place in memory.
+    """
+
+    operator: Operator
+    made: int
+
+
+@dataclass(frozen=True, eq=False)
 class _Step:
-    """An operator that becomes a layer, with the tables fused behind it.
+    """An operator that becomes a layer, with the tables, or the ADD, fused behind it.
 
     ``operator`` is None for a layer that only copies. ``padding`` is that of the PAD that
     was folded into it: rows above and columns to the left.
@@ -103,12 +113,13 @@ class _Step:
     target: int
     table: Table | None = None
     padding: tuple[int, int] | None = None
+    sum: _Sum | None = None
 
     @property
-    def addends(self) -> tuple[int, ...]:
-        """The tensors that an ADD adds."""
+    def reads(self) -> tuple[int, ...]:
+        """The tensors that it reads."""
         if self.operator is None or self.operator.kind is not OperatorKind.ADD:
-            return ()
+            return (self.source,)
         return self.operator.inputs[:2]
 
     @property
@@ -160,12 +171,15 @@ class _Lowering:
         self.configuration = configuration
         self.stores_padding = stores_padding
         self.margin = (0, 0)
-        #: By sum and addend, the copy that is added in the addend's place.
-        self.copied_addends: dict[tuple[int, int], int] = {}
+        self.tensors = len(graph.tensors)
         #: What a folded PAD made: the tensor that it pads, and by how many rows and columns.
         self.padded: dict[int, tuple[int, tuple[int, int]]] = {}
         #: Tensors that a reshape made, and the tensor whose bytes they are.
         self.root: dict[int, int] = {}
+        #: Sums, and the tensor in whose memory they lie.
+        self.place: dict[int, int] = {}
+        #: Copies that only the compiler knows, and what they are copies of.
+        self.copied: dict[int, int] = {}
         self.steps: list[_Step] = []
         self.storage: dict[int, View] = {}
         self.softmax: SoftmaxOptions | None = None
@@ -185,9 +199,10 @@ class _Lowering:
             self._plan(operator)
         if not self.steps:
             raise CompileError(f"{self.graph.name}: has no layer for the engine to run")
+        self._place_sums()
         self._store()
         layers = tuple(
-            part
+            replace(part, result=step.target)
             for step in self.steps
             for layer in self._build(step)
             for part in schedule(layer, self.configuration)
@@ -204,9 +219,17 @@ class _Lowering:
 
     # Plan
 
+    def _value(self, tensor: int) -> int:
+        """The tensor of which ``tensor`` has the bytes: before it was reshaped."""
+        return self.root.get(tensor, tensor)
+
     def _root(self, tensor: int) -> int:
         """The tensor in whose memory ``tensor`` lies."""
-        return self.root.get(tensor, tensor)
+        value = self._value(tensor)
+        return self.place.get(value, value)
+
+    def _shape(self, tensor: int) -> Shape:
+        return picture_shape(self.graph, self.copied.get(tensor, tensor))
 
     def _plan(self, operator: Operator) -> None:
         source, target = operator.inputs[0], operator.outputs[0]
@@ -215,7 +238,7 @@ class _Lowering:
                 f"layer {operator.name}: follows a SOFTMAX, which the host computes last of all"
             )
         if operator.kind is OperatorKind.RESHAPE:
-            self.root[target] = self._root(source)
+            self.root[target] = self._value(source)
         elif operator.kind is OperatorKind.SOFTMAX:
             self._plan_softmax(operator)
         elif operator.kind is OperatorKind.PAD and self._folds(operator):
@@ -286,7 +309,8 @@ class _Lowering:
         source, target = operator.inputs[0], operator.outputs[0]
         kinds = (operator.kind.value,)
         made = next((i for i, step in enumerate(self.steps) if step.target == source), None)
-        if made is None or not self._only_use(source):
+        adds = made is not None and self.steps[made].kind is OperatorKind.ADD
+        if made is None or adds or not self._only_use(source):
             self.steps.append(_Step(operator.name, operator, kinds, source, target, table))
             return
         step = self.steps[made]
@@ -297,22 +321,93 @@ class _Lowering:
     def _only_use(self, tensor: int) -> bool:
         return len(self.graph.consumers(tensor)) == 1 and tensor not in self.graph.outputs
 
+    # Sums
+
+    def _place_sums(self) -> None:
+        """Find for each ADD the layer behind which it happens, and the memory.
+
+        The layer that makes one addend overwrites the other with the sum, if nobody needs either.
+        Otherwise a layer that copies the one overwrites the other, or a copy of it.
+        """
+        steps, self.steps = self.steps, []
+        for index, step in enumerate(steps):
+            if step.operator is None or step.operator.kind is not OperatorKind.ADD:
+                self.steps.append(step)
+                continue
+            later = steps[index + 1 :]
+            if self._add_behind(step, step.operator, later):
+                continue
+            inputs = step.reads
+            made = next((i for i in (0, 1) if self._may_take(step, inputs[1 - i], later)), None)
+            if made is None:
+                made = 0
+                place = self._copy(inputs[1])
+            else:
+                place = self._root(inputs[1 - made])
+            self.place[step.target] = place
+            self.steps.append(
+                replace(step, operator=None, source=inputs[made], sum=_Sum(step.operator, made))
+            )
+
+    def _add_behind(self, step: _Step, operator: Operator, later: list[_Step]) -> bool:
+        """Let the layer that makes one addend of ``step`` add the other, if it can."""
+        for made, source in enumerate(step.reads):
+            value, other = self._value(source), step.reads[1 - made]
+            found = next((i for i, each in enumerate(self.steps) if each.target == value), None)
+            if found is None or self.steps[found].sum or not self._may_take(step, source, later):
+                continue
+            before, since = self.steps[:found], self.steps[found:]
+            # The two layers of a MEAN may be a sum themselves.
+            if since[0].kind is OperatorKind.MEAN or self._is_read(value, since):
+                continue
+            complete = any(each.target == self._value(other) for each in before)
+            if complete and self._may_take(step, other, [*since, *later]):
+                kinds = since[0].kinds + step.kinds
+                self.place[step.target] = self._root(other)
+                self.steps[found] = replace(
+                    since[0], kinds=kinds, target=step.target, sum=_Sum(operator, made)
+                )
+                return True
+        return False
+
+    def _may_take(self, step: _Step, tensor: int, later: list[_Step]) -> bool:
+        """Whether a sum may take the place of its addend ``tensor``, if ``later`` comes after."""
+        value = self._value(tensor)
+        kept = (
+            self.graph.inputs[0],
+            self._value(self.answer),
+            *map(self._value, self.graph.outputs),
+        )
+        twice = [self._value(each) for each in step.reads].count(value) == 2
+        alike = self._shape(step.target) == self._shape(value) == self._shape(self._root(value))
+        return alike and not twice and value not in kept and not self._is_read(value, later)
+
+    def _is_read(self, value: int, steps: list[_Step]) -> bool:
+        return any(self._value(tensor) == value for step in steps for tensor in step.reads)
+
+    def _copy(self, tensor: int) -> int:
+        """Add a step that copies ``tensor``."""
+        copy = self._new_tensor()
+        self.copied[copy] = tensor
+        name = self.graph.tensors[tensor].name
+        self.steps.append(_Step(f"copy of {name}", None, ("COPY",), tensor, copy))
+        return copy
+
     # Store
 
     def _store(self) -> None:
-        """Decide every tensor's pitch, and insert copies where the host's own must stay dense."""
-        fixed = {self.graph.inputs[0], self._root(self.answer)}
-        shapes = {self.graph.inputs[0]: self._input_shape()}
+        """Decide every tensor's pitch, and insert a copy where the host's own must stay dense."""
+        host = self.graph.inputs[0]
+        shapes = {host: self._input_shape()}
         for step in self.steps:
-            shapes[step.target] = picture_shape(self.graph, step.target)
+            root = self._root(step.target)
+            shapes[root] = self._shape(root)
         padded = self._padded_tensors(shapes)
-        copies: dict[int, int] = {}
-        for tensor in sorted(padded & fixed):
-            copies[tensor] = len(self.graph.tensors) + len(copies)
-            shapes[copies[tensor]] = shapes[tensor]
-        self._insert_copies(copies, padded)
-        padded = (padded - fixed) | set(copies.values())
-        self._align_addends(shapes, padded)
+        if host in padded:
+            copy = self._new_tensor()
+            shapes[copy] = shapes[host]
+            padded = padded - {host} | {copy}
+            self._insert_copy(copy, padded)
         for tensor, shape in shapes.items():
             self.storage[tensor] = self._new_view(tensor, shape, tensor in padded)
         if self.stores_padding:
@@ -322,16 +417,14 @@ class _Lowering:
         """Let the host write the columns of padding, if a convolution alone reads the input."""
         tensor = self.graph.inputs[0]
         stored = self.storage[tensor]
-        readers = [
-            step for step in self.steps if tensor in map(self._root, (step.source, *step.addends))
-        ]
+        readers = [step for step in self.steps if self._root(step.source) == tensor]
         if len(readers) != 1 or readers[0].kind is not OperatorKind.CONV_2D:
             return
         step, operator = readers[0], readers[0].operator
         shape = (stored.height, stored.width, stored.channels)
         if operator is None or picture_shape(self.graph, step.source) != shape:
             return
-        kernel, width = self._kernel(step, operator), self.storage[step.target].width
+        kernel, width = self._kernel(step, operator), self.storage[self._root(step.target)].width
         reach = (width - 1) * kernel.stride_w + (kernel.width - 1) * kernel.dilation_w + 1
         self.margin = kernel.left, max(0, reach - kernel.left - stored.width)
         shape = (stored.height, stored.width + sum(self.margin), stored.channels)
@@ -350,6 +443,9 @@ class _Lowering:
     def _padded_tensors(self, shapes: dict[int, Shape]) -> set[int]:
         """Tensors whose pixel pitch must be rounded up."""
         padded: set[int] = set()
+        if self.configuration.requantizers > 1:
+            # Results are written so many channels at a time.
+            padded |= {self._root(step.target) for step in self.steps}
         before = -1
         while before < len(padded):
             before = len(padded)
@@ -358,52 +454,38 @@ class _Lowering:
                 uneven = shapes[root][2] % self.configuration.channel_group != 0
                 if uneven and self._reads_groups(step, padded):
                     padded.add(root)
-                # What is added lies like its sum.
-                operands = {self._root(tensor) for tensor in (*step.addends, step.target)}
-                if step.addends and operands & padded:
-                    padded |= operands
         return padded
 
-    @staticmethod
-    def _reads_groups(step: _Step, padded: set[int]) -> bool:
+    def _reads_groups(self, step: _Step, padded: set[int]) -> bool:
         """Whether the step's input must have a pixel pitch of whole groups.
 
-        A table needs that only where its output has: otherwise it ignores where pixels begin.
+        A table or a copy needs that only where its output has: otherwise it ignores where pixels
+        begin. A copy of the host's own can do without.
         """
-        return step.kind in _CHANNEL_WISE or (step.kind not in _ENGINE and step.target in padded)
+        if step.kind is None and self._root(step.source) == self.graph.inputs[0]:
+            return False
+        each_byte = step.kind not in _ENGINE
+        return step.kind in _CHANNEL_WISE or (each_byte and self._root(step.target) in padded)
 
-    def _insert_copies(self, copies: dict[int, int], padded: set[int]) -> None:
-        """Let channel-wise layers read a padded copy of the host's tensors."""
+    def _insert_copy(self, copy: int, padded: set[int]) -> None:
+        """Let channel-wise layers read a padded copy of the input."""
+        host = self.graph.inputs[0]
         steps: list[_Step] = []
-        copied: set[int] = set()
+        copied = False
         for step in self.steps:
-            root = self._root(step.source)
-            if root in copies and self._reads_groups(step, padded):
-                if root not in copied:
-                    name = self.graph.tensors[root].name
-                    steps.append(_Step(f"copy of {name}", None, ("COPY",), root, copies[root]))
-                    copied.add(root)
-                step = replace(step, source=copies[root])
+            if self._root(step.source) == host and self._reads_groups(step, padded):
+                if not copied:
+                    name = self.graph.tensors[host].name
+                    steps.append(_Step(f"copy of {name}", None, ("COPY",), host, copy))
+                    copied = True
+                step = replace(step, source=copy)
             steps.append(step)
         self.steps = steps
 
-    def _align_addends(self, shapes: dict[int, Shape], padded: set[int]) -> None:
-        """Copy what is added but, for the host's sake, does not lie like its sum."""
-        steps: list[_Step] = []
-        for step in self.steps:
-            for tensor in set(step.addends):
-                root = self._root(tensor)
-                if (root in padded) == (step.target in padded):
-                    continue
-                copy = max(len(self.graph.tensors), *shapes) + 1
-                name = self.graph.tensors[root].name
-                steps.append(_Step(f"copy of {name}", None, ("COPY",), root, copy))
-                shapes[copy] = shapes[root]
-                self.copied_addends[step.target, tensor] = copy
-                if step.target in padded:
-                    padded.add(copy)
-            steps.append(step)
-        self.steps = steps
+    def _new_tensor(self) -> int:
+        """Number of a tensor that only the compiler knows."""
+        self.tensors += 1
+        return self.tensors - 1
 
     def _new_view(self, tensor: int, shape: Shape, padded: bool) -> View:
         height, width, channels = shape
@@ -433,19 +515,29 @@ class _Lowering:
         )
 
     def _build(self, step: _Step) -> list[Layer]:
+        layers = self._build_plain(step)
+        if step.sum is None:
+            return layers
+        operator, made = step.sum.operator, step.sum.made
+        addition = find_addition(operator.name, reference.addition(self.graph, operator))
+        if made == 1:
+            addition = replace(addition, tables=addition.tables[::-1])
+        return [replace(each, epilogue=each.epilogue.adding(addition)) for each in layers]
+
+    def _build_plain(self, step: _Step) -> list[Layer]:
+        """Without the ADD behind it."""
         if step.operator is None:
-            return [self._build_copy(step)]
+            return self._build_copy(step)
         builders: dict[OperatorKind, Callable[[_Step, Operator], list[Layer]]] = {
             OperatorKind.CONV_2D: self._build_convolution,
             OperatorKind.FULLY_CONNECTED: self._build_fully_connected,
             OperatorKind.DEPTHWISE_CONV_2D: self._build_depthwise,
-            OperatorKind.ADD: self._build_addition,
             OperatorKind.MAX_POOL_2D: self._build_max_pool,
             OperatorKind.AVERAGE_POOL_2D: self._build_average_pool,
             OperatorKind.MEAN: self._build_mean,
             OperatorKind.PAD: self._build_pad,
         }
-        return builders.get(step.operator.kind, self._build_table)(step, step.operator)
+        return builders.get(step.operator.kind, self._build_bytes)(step, step.operator)
 
     def _constants(self, operator: Operator) -> tuple[IntArray, IntArray]:
         """Weights as in the file, and bias."""
@@ -509,7 +601,7 @@ class _Lowering:
             kinds=step.kinds,
             mode=Mode.CONVOLUTION,
             source=source,
-            target=self.storage[step.target],
+            target=self.storage[self._root(step.target)],
             kernel=kernel,
             weights=weights,
             pad_value=rule.input_zero_point,
@@ -520,18 +612,25 @@ class _Lowering:
 
     def _build_depthwise(self, step: _Step, operator: Operator) -> list[Layer]:
         """A pass for each of the outputs that a channel has; most networks have one."""
-        self._check_lanes(operator)
         weights, bias = self._constants(operator)
-        rule = reference.requantization(self.graph, operator)
-        source, target = self._source(step), self.storage[step.target]
+        source, target = self._source(step), self.storage[self._root(step.target)]
         _, height, width, outputs = weights.shape
-        flat, epilogue = fit_channels(
-            operator.name, weights.reshape(-1, outputs).T, bias, rule, self.configuration
-        )
         per_channel = outputs // source.channels
+        weights = np.moveaxis(weights[0], -1, 0)
+        if per_channel > 1 and self.configuration.requantizers > 1:
+            # Results of one pass would not lie beside each other: all inputs, most weights zero.
+            mixed = np.zeros((*weights.shape, source.channels), np.int64)
+            every = np.arange(outputs)
+            mixed[every, :, :, every // per_channel] = weights
+            mixed, kernel = self._without_horizontal_dilation(mixed, self._kernel(step, operator))
+            return [self._convolution(step, operator, source, kernel, mixed, bias)]
+        rule = reference.requantization(self.graph, operator)
+        flat, epilogue = fit_channels(
+            operator.name, weights.reshape(outputs, -1), bias, rule, self.configuration
+        )
         layers = []
         for output in range(per_channel):
-            every = slice(output, None, per_channel)
+            every_output = slice(output, None, per_channel)
             layers.append(
                 Layer(
                     name=step.name,
@@ -540,13 +639,13 @@ class _Lowering:
                     source=source,
                     target=replace(target, offset=output),
                     kernel=self._kernel(step, operator),
-                    weights=flat[every].reshape(-1, height, width),
+                    weights=flat[every_output].reshape(-1, height, width),
                     pad_value=rule.input_zero_point,
                     epilogue=replace(
                         epilogue,
-                        bias=epilogue.bias[every],
-                        multiplier=epilogue.multiplier[every],
-                        shift=epilogue.shift[every],
+                        bias=epilogue.bias[every_output],
+                        multiplier=epilogue.multiplier[every_output],
+                        shift=epilogue.shift[every_output],
                         table=step.table,
                     ),
                     macs=self.graph.macs(operator) // per_channel,
@@ -554,14 +653,6 @@ class _Lowering:
                 )
             )
         return layers
-
-    def _check_lanes(self, operator: Operator) -> None:
-        lanes, pixels = self.configuration.lanes, self.configuration.pixels
-        if lanes < pixels:
-            raise CompileError(
-                f"layer {operator.name}: {operator.kind.value} needs as many lanes as pixels, the "
-                f"engine has {lanes} and {pixels}"
-            )
 
     def _pad_value(self, step: _Step, own: int) -> int:
         """What a pool reads outside the picture: the zero point where a PAD was folded into it."""
@@ -581,7 +672,6 @@ class _Lowering:
 
         Where windows hang over the edge their number varies: a layer for each that occurs.
         """
-        self._check_lanes(operator)
         window = reference.window(self.graph, operator)
         minimum, maximum = self._clamp(operator)
         row_counts = _taps_inside(
@@ -620,7 +710,7 @@ class _Lowering:
             kinds=step.kinds,
             mode=Mode.DEPTHWISE,
             source=source,
-            target=self.storage[step.target],
+            target=self.storage[self._root(step.target)],
             kernel=kernel,
             weights=np.full((source.channels, kernel.height, kernel.width), weight),
             pad_value=self._pad_value(step, 0),
@@ -652,14 +742,13 @@ class _Lowering:
         That rounds twice, away from zero, and so coarsely that one multiplier often cannot do the
         same on both sides of the zero point. Then each side has a layer, and their sum is taken.
         """
-        self._check_lanes(operator)
         source = self._source(step)
         count = source.height * source.width
         zero_point = self._zero_point(operator.outputs[0])
         wanted = reference.mean(self.graph, operator)
         if count == 1:
             table = wanted if step.table is None else step.table[wanted.astype(np.intp) + 128]
-            return self._build_table(replace(step, table=table), operator)
+            return self._build_bytes(replace(step, table=table))
         limit = self.configuration.accumulator_bits - 1
 
         def side(low: int, high: int) -> Layer | None:
@@ -681,46 +770,12 @@ class _Lowering:
                 f"layer {operator.name}: the engine cannot round the mean of {count} pixels as it "
                 f"must be; an AVERAGE_POOL_2D in its place can be run"
             )
-        return self._add_sides(step, (sides[0], sides[1]), zero_point)
-
-    def _add_sides(self, step: _Step, sides: tuple[Layer, Layer], zero_point: int) -> list[Layer]:
-        """Both sides beside each other, and their sum: one of them is the zero point always."""
-        target = self.storage[step.target]
-        pair = self._new_tensor((1, target.channels, 2))
-        layers = [
-            replace(
-                side,
-                target=replace(
-                    pair, width=1, channels=target.channels, pixel_pitch=pair.row_pitch, offset=at
-                ),
-                output_step=2,
-            )
-            for at, side in enumerate(sides)
-        ]
-        epilogue = Epilogue.half(1, zero_point, table=step.table)
-        total = Layer(
-            name=step.name,
-            kinds=step.kinds,
-            mode=Mode.CONVOLUTION,
-            source=pair,
-            target=replace(target, width=target.channels, channels=1, pixel_pitch=1),
-            kernel=Kernel(),
-            weights=np.full((1, 1, 1, 2), 2),
-            pad_value=0,
-            epilogue=replace(epilogue, bias=epilogue.bias - 4 * zero_point),
-        )
-        return [*layers, total]
-
-    def _new_tensor(self, shape: Shape) -> View:
-        """A tensor that only the compiler knows."""
-        tensor = max(len(self.graph.tensors), *self.storage) + 1
-        self.storage[tensor] = self._new_view(tensor, shape, padded=False)
-        return self.storage[tensor]
+        return _add_sides((sides[0], sides[1]), zero_point, step.table)
 
     def _build_pad(self, step: _Step, operator: Operator) -> list[Layer]:
         """The greatest of a window of one, over a larger picture."""
         (top, _), (left, _), _ = self._padding(operator)
-        target = self.storage[step.target]
+        target = self.storage[self._root(step.target)]
         return [
             Layer(
                 name=step.name,
@@ -736,7 +791,7 @@ class _Lowering:
         ]
 
     def _build_max_pool(self, step: _Step, operator: Operator) -> list[Layer]:
-        target = self.storage[step.target]
+        target = self.storage[self._root(step.target)]
         minimum, maximum = self._clamp(operator)
         return [
             Layer(
@@ -753,55 +808,6 @@ class _Lowering:
             )
         ]
 
-    def _build_addition(self, step: _Step, operator: Operator) -> list[Layer]:
-        """Element by element, so that the pictures' own rows and pixels do not matter."""
-        stored = [
-            self.storage[self.copied_addends.get((step.target, tensor), self._root(tensor))]
-            for tensor in step.addends
-        ]
-        stored.append(self.storage[step.target])
-        if len({(view.size, view.row_pitch, view.pixel_pitch) for view in stored}) > 1:
-            raise CompileError(
-                f"layer {operator.name}: its inputs and its output do not lie alike in memory"
-            )
-        group = self.configuration.channel_group
-        source, other, target = (
-            replace(view, width=view.row_pitch // group, channels=group, pixel_pitch=group)
-            for view in stored
-        )
-        affine = [
-            self.graph.tensors[index].quantization
-            for index in (*operator.inputs[:2], operator.outputs[0])
-        ]
-        scales = [float(value.scale[0]) for value in affine if value is not None]
-        zeros = [int(value.zero_point[0]) for value in affine if value is not None]
-        wanted = reference.addition(self.graph, operator)
-        addition = find_addition(
-            operator.name, wanted, (scales[0], scales[1], scales[2]), (zeros[0], zeros[1], zeros[2])
-        )
-        return [
-            Layer(
-                name=step.name,
-                kinds=step.kinds,
-                mode=Mode.ADDITION,
-                source=source,
-                target=target,
-                kernel=Kernel(),
-                weights=np.array(addition.digits, np.int64),
-                pad_value=0,
-                epilogue=Epilogue(
-                    bias=np.full(group, addition.bias, np.int64),
-                    multiplier=np.full(group, addition.multiplier, np.int64),
-                    shift=np.full(group, addition.shift, np.int64),
-                    zero_point=zeros[2],
-                    minimum=int(wanted.min()),
-                    maximum=int(wanted.max()),
-                    table=step.table,
-                ),
-                other=other,
-            )
-        ]
-
     def _clamp(self, operator: Operator) -> tuple[int, int]:
         """A pool's fused activation: what the reference makes of the two extreme pictures."""
         alone = replace(
@@ -814,9 +820,9 @@ class _Lowering:
         darkest, brightest = reference.predict(alone, extremes)
         return int(darkest.flat[0]), int(brightest.flat[0])
 
-    def _build_table(self, step: _Step, operator: Operator) -> list[Layer]:
-        """Each byte through the table: the greatest of a window of one."""
-        source, target = self._source(step), self.storage[step.target]
+    def _build_bytes(self, step: _Step, operator: Operator | None = None) -> list[Layer]:
+        """Each byte, through the table if there is one: the greatest of a window of one."""
+        source, target = self._source(step), self.storage[self._root(step.target)]
         if source.pixel_pitch == source.channels and target.pixel_pitch == target.channels:
             # Neither has gaps within a row, so where pixels begin is ours to choose.
             width = self._table_width(step, target.row_pitch)
@@ -847,9 +853,16 @@ class _Lowering:
                 return groups // tiles
         raise AssertionError(f"layer {step.name}: a row of one window always fits")
 
-    def _build_copy(self, step: _Step) -> Layer:
-        """A 1x1 convolution that multiplies by two, which the epilogue halves again."""
-        source, target = self.storage[step.source], self.storage[step.target]
+    def _build_copy(self, step: _Step) -> list[Layer]:
+        """Byte for byte, if groups of channels can be read.
+
+        Else a 1x1 convolution multiplies by two, which the epilogue halves again.
+        """
+        source, target = self._source(step), self.storage[self._root(step.target)]
+        group = self.configuration.channel_group
+        dense = source.pixel_pitch == source.channels and target.pixel_pitch == target.channels
+        if dense or source.pixel_pitch % group == 0:
+            return self._build_bytes(step)
         weights = 2 * np.eye(source.channels, dtype=np.int64)[:, np.newaxis, np.newaxis, :]
         layer = Layer(
             name=step.name,
@@ -862,7 +875,7 @@ class _Lowering:
             pad_value=0,
             epilogue=Epilogue.half(source.channels),
         )
-        return _in_long_rows(layer, self.configuration)
+        return [_in_long_rows(layer, self.configuration)]
 
     def _kernel(self, step: _Step, operator: Operator) -> Kernel:
         """The operator's window, with a folded PAD's padding, and without what is stored."""
@@ -932,6 +945,17 @@ def _alike(
     )
 
 
+def _add_sides(sides: tuple[Layer, Layer], zero_point: int, table: Table | None) -> list[Layer]:
+    """The second side added to the first in its place: one of them is the zero point always."""
+    every = np.arange(-128, 128)
+    values = every if table is None else table.astype(np.int64)
+    # For the same reason a table's entries may be added too.
+    tables = np.stack([values, values - values[zero_point + 128]]) << ADDITION_SHIFT
+    first, second = sides
+    addition = Addition(tables, -128, 127)
+    return [first, replace(second, epilogue=second.epilogue.adding(addition))]
+
+
 def _greatest(
     channels: int, minimum: int = -128, maximum: int = 127, table: Table | None = None
 ) -> Epilogue:
@@ -952,10 +976,12 @@ def _in_long_rows(layer: Layer, configuration: EngineConfiguration) -> Layer:
     ones waste less where the width is no multiple of ``P``.
     """
     source, target, kernel = layer.source, layer.target, layer.kernel
-    if not source.row_pitch == source.row_bytes or source.row_bytes * source.height > MAX_ROW_BYTES:
-        whole = False
-    else:
-        whole = (kernel.height, kernel.width) == (source.height, source.width)
+    longest = max_row_bytes(configuration)
+    whole = (
+        source.row_pitch == source.row_bytes
+        and source.size <= longest
+        and (kernel.height, kernel.width) == (source.height, source.width)
+    )
     inside = kernel.top == kernel.left == 0
     if whole and inside and source.height > 1 and target.height == target.width == 1:
         assert layer.weights is not None
@@ -975,7 +1001,7 @@ def _in_long_rows(layer: Layer, configuration: EngineConfiguration) -> Layer:
             rows
             for rows in range(1, source.height + 1)
             if pixels % rows == 0
-            and pixels // rows * source.pixel_pitch <= MAX_ROW_BYTES
+            and pixels // rows * source.pixel_pitch <= longest
             and pixels // rows <= MAX_GROUPS * configuration.pixels
             and pixels // rows * source.pixel_pitch % configuration.word_bytes == 0
         ),

@@ -63,8 +63,7 @@ def lifetimes(lowered: Lowered) -> list[Lifetime]:
     first = {lowered.input: -1}
     last = {lowered.input: -1}
     for index, layer in enumerate(lowered.layers):
-        for source in layer.sources:
-            last[source.tensor] = index
+        last[layer.source.tensor] = index
         first.setdefault(layer.target.tensor, index)
         last[layer.target.tensor] = index
     last[lowered.output] = len(lowered.layers)
@@ -104,9 +103,8 @@ def place(
     needs = lifetimes(lowered)
     pairs: dict[frozenset[int], float] = {}
     for layer in lowered.layers:
-        for source in layer.sources:
-            pair = frozenset((source.tensor, layer.target.tensor))
-            pairs[pair] = pairs.get(pair, 0.0) + _cost_of_sharing(layer, configuration)
+        pair = frozenset((layer.source.tensor, layer.target.tensor))
+        pairs[pair] = pairs.get(pair, 0.0) + _cost_of_sharing(layer, configuration)
     best: _Placement | None = None
     fitting: list[_Placement] = []
     for order in (_by_size, _by_time):
@@ -138,7 +136,7 @@ def _cost_of_sharing(layer: Layer, configuration: EngineConfiguration) -> float:
     )
     windows = loops.tiles * loops.windows
     # Even where none are lost, it is better not to share.
-    return windows * (together.period - apart.period + loops.results / 16)
+    return windows * (together.period - apart.period + together.vectors / 16)
 
 
 def _by_size(lifetime: Lifetime) -> tuple[int, int]:

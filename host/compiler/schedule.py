@@ -6,8 +6,10 @@ multipliers, the port and the requantiser, and by the length of the tape.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+
+import numpy as np
 
 from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.tape import CONTROLS, LEVELS, word_entries
@@ -15,7 +17,7 @@ from gateware.interface.tape import CONTROLS, LEVELS, word_entries
 from .cycles import Work
 from .errors import CompileError
 from .layers import Arrangement, Axis, Layer, Mode
-from .loops import MAX_ROW_BYTES, Loops
+from .loops import Loops, max_row_bytes
 from .nest import ceil_divide
 
 #: Cycles of a layer's beginning and end, in which nothing else happens.
@@ -34,20 +36,39 @@ def schedule(layer: Layer, configuration: EngineConfiguration) -> Parts:
     CompileError
         If the engine can run it in no arrangement.
     """
-    best: tuple[float, Parts] | None = None
+    return min(ways(layer, configuration), key=lambda way: way[0])[1]
+
+
+def ways(layer: Layer, configuration: EngineConfiguration) -> list[tuple[float, Parts]]:
+    """In which ways the engine can run ``layer``, and in about how many cycles.
+
+    Raises
+    ------
+    CompileError
+        If there is none.
+    """
+    if layer.mode is Mode.CONVOLUTION:
+        found = _possible(_convolutions(layer, configuration), configuration)
+    else:
+        whole = _possible(_channel_wise(layer, configuration), configuration)
+        found = [*whole, *_divided([parts[0] for _, parts in whole], configuration)]
+    return found
+
+
+def _possible(
+    parts: Iterable[Parts], configuration: EngineConfiguration
+) -> list[tuple[float, Parts]]:
+    """Those that the engine can run, with their cycles; CompileError if there are none."""
+    found = []
     refusal: CompileError | None = None
-    for parts in _ways(layer, configuration):
+    for each in parts:
         try:
-            cost = cycles(parts, configuration)
+            found.append((cycles(each, configuration), each))
         except CompileError as error:
             refusal = refusal or error
-            continue
-        if best is None or cost < best[0]:
-            best = cost, parts
-    if best is not None:
-        return best[1]
-    assert refusal is not None
-    raise refusal
+    if not found and refusal is not None:
+        raise refusal
+    return found
 
 
 def cycles(layers: Sequence[Layer], configuration: EngineConfiguration) -> float:
@@ -63,28 +84,61 @@ def cycles(layers: Sequence[Layer], configuration: EngineConfiguration) -> float
     return max(busy, entries * configuration.entry_words)
 
 
-def _ways(layer: Layer, configuration: EngineConfiguration) -> Iterator[Parts]:
-    """The arrangements to try, the plainest first."""
-    if layer.mode is Mode.CONVOLUTION:
-        yield (layer,)
-        if _is_flat(layer, configuration):
-            yield (replace(layer, arrangement=Arrangement(Axis.ROWS)),)
-        yield from _single_windows(layer, configuration)
-    elif layer.mode is Mode.ADDITION:
-        yield (layer,)
-    else:
-        yield from _channel_wise(layer, configuration)
+def _convolutions(layer: Layer, configuration: EngineConfiguration) -> Iterator[Parts]:
+    """Ways for a convolution, the plainest first."""
+    for each in (layer, *_neighbours_in_lanes(layer, configuration)):
+        yield (each,)
+        if _is_flat(each, configuration):
+            yield (replace(each, arrangement=Arrangement(Axis.ROWS)),)
+    yield from _single_windows(layer, configuration)
+
+
+def _neighbours_in_lanes(layer: Layer, configuration: EngineConfiguration) -> Iterator[Layer]:
+    """Neighbouring columns as further channels, where these leave lanes idle.
+
+    Each has its copy of the kernel, which is shifted by a stride and has zeros elsewhere.
+    """
+    source, target, kernel = layer.source, layer.target, layer.kernel
+    channels, stride = target.channels, kernel.stride_w
+    assert layer.weights is not None
+    for columns in range(2, configuration.lanes // channels + 1):
+        if target.width % columns or target.pixel_pitch != channels:
+            continue
+        width = kernel.width + (columns - 1) * stride
+        weights = np.zeros((columns, channels, kernel.height, width, source.pixel_pitch), np.int64)
+        for column in range(columns):
+            left = column * stride
+            weights[column, :, :, left : left + kernel.width] = layer.weights
+        epilogue = layer.epilogue
+        yield replace(
+            layer,
+            target=replace(
+                target,
+                width=target.width // columns,
+                channels=columns * channels,
+                pixel_pitch=columns * channels,
+            ),
+            kernel=replace(kernel, width=width, stride_w=columns * stride),
+            weights=weights.reshape(-1, *weights.shape[2:]),
+            epilogue=replace(
+                epilogue,
+                bias=np.tile(epilogue.bias, columns),
+                multiplier=np.tile(epilogue.multiplier, columns),
+                shift=np.tile(epilogue.shift, columns),
+            ),
+        )
 
 
 def _is_flat(layer: Layer, configuration: EngineConfiguration) -> bool:
     """Whether the windows may see the picture as one row: none begins or ends beside it."""
     source, target, kernel = layer.source, layer.target, layer.kernel
-    right = (target.width - 1) * kernel.stride_w - kernel.left + layer.span_w
+    span_h, span_w = (layer.direction(axis).span for axis in (Axis.ROWS, Axis.COLUMNS))
+    right = (target.width - 1) * kernel.stride_w - kernel.left + span_w
     if kernel.left > 0 or right > source.width:
         return False
     groups = ceil_divide(target.height, configuration.pixels)
-    bottom = (groups - 1) * configuration.pixels * kernel.stride_h - kernel.top + layer.span_h
-    return max(bottom, source.height) * source.row_pitch <= MAX_ROW_BYTES
+    bottom = (groups - 1) * configuration.pixels * kernel.stride_h - kernel.top + span_h
+    return max(bottom, source.height) * source.row_pitch <= max_row_bytes(configuration)
 
 
 def _single_windows(layer: Layer, configuration: EngineConfiguration) -> Iterator[Parts]:
@@ -101,35 +155,43 @@ def _single_windows(layer: Layer, configuration: EngineConfiguration) -> Iterato
 
 
 def _channel_wise(layer: Layer, configuration: EngineConfiguration) -> Iterator[Parts]:
+    """Arrangements of a channel-wise layer."""
     one_set = _is_uniform(layer) and layer.source.channels % configuration.channel_group == 0
-    most = 1 if layer.mode is Mode.POOL else configuration.lanes_per_pixel
-    height, width = layer.target.height, layer.target.width
+    pool = layer.mode is Mode.POOL
     for inside in (False, True) if one_set else (False,):
-        ways = [
-            Arrangement(axis, results, inside)
-            for axis, size in ((Axis.ROWS, height), (Axis.COLUMNS, width))
-            for results in range(1, min(most, size) + 1)
-        ]
-        for arrangement in ways:
-            yield (replace(layer, arrangement=arrangement),)
-        for arrangement in ways:
-            # The last line may be emptier than the others: what is left is arranged anew.
-            along_rows = arrangement.axis is Axis.ROWS
-            size = height if along_rows else width
-            full = size // arrangement.results * arrangement.results
-            if full == size:
-                continue
-            main, rest = (
-                layer.part(part, range(width)) if along_rows else layer.part(range(height), part)
-                for part in (range(full), range(full, size))
-            )
-            left = rest.target
-            for other in ways:
-                if other.results <= (left.height if other.axis is Axis.ROWS else left.width):
-                    yield (
-                        replace(main, arrangement=arrangement),
-                        replace(rest, arrangement=other),
-                    )
+        for axis in (Axis.COLUMNS, Axis.ROWS):
+            length = layer.direction(axis).outputs
+            most = 1 if pool else min(configuration.pixels, length)
+            # As many as there are, or so many that the last window is as full as the others.
+            for pixels in sorted({1, most, ceil_divide(length, ceil_divide(length, most))}):
+                across = layer.direction(axis.other).outputs
+                most_results = 1 if pool else min(configuration.most_results, across)
+                for results in range(1, most_results + 1):
+                    yield (replace(layer, arrangement=Arrangement(axis, pixels, results, inside)),)
+
+
+def _divided(
+    layers: Sequence[Layer], configuration: EngineConfiguration
+) -> Iterator[tuple[float, Parts]]:
+    """Layers of which the last line is emptier than the others: what is left is arranged anew."""
+    remainders: dict[tuple[Axis, int], tuple[float, Parts]] = {}
+    for layer in layers:
+        axis, target = layer.arrangement.axis.other, layer.target
+        length = layer.direction(axis).outputs
+        full = length // layer.arrangement.results * layer.arrangement.results
+        if full == length:
+            continue
+        main, rest = (
+            layer.part(part, range(target.width))
+            if axis is Axis.ROWS
+            else layer.part(range(target.height), part)
+            for part in (range(full), range(full, length))
+        )
+        if (axis, full) not in remainders:
+            found = _possible(_channel_wise(rest, configuration), configuration)
+            remainders[axis, full] = min(found, key=lambda way: way[0])
+        cost, parts = remainders[axis, full]
+        yield cost + cycles((main,), configuration), (main, *parts)
 
 
 def _is_uniform(layer: Layer) -> bool:

@@ -18,11 +18,14 @@ from gateware.interface.tape import (
     CONTROL_2,
     DELTA,
     DESCRIPTOR_MAGIC,
+    DESCRIPTOR_WORDS,
     LEVELS,
     PARAMETER,
-    WRAP,
+    TABLE,
+    TABLE_WORDS,
     Level,
     encode_words,
+    word_entries,
 )
 
 from .errors import CompileError
@@ -37,9 +40,9 @@ _WRITE_MASK = (1 << DELTA["write"].width) - 1
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where a layer's source views and its target tensor begin, in bytes."""
+    """Where a layer's source view and its target tensor begin, in bytes."""
 
-    sources: tuple[int, ...]
+    source: int
     target: int
 
 
@@ -69,9 +72,7 @@ def write_layer(
     """
     writer = _LayerWriter(layer, loops, addresses, configuration)
     try:
-        words = [*writer.levels(), *writer.controls(last)]
-        if layer.epilogue.table is not None:
-            words += layer.epilogue.table.view(np.uint8).tolist()
+        words = [*writer.levels(), *writer.controls(last), *writer.table()]
         parts = [encode_words(configuration, words)]
         for tile in range(loops.tiles):
             parts.append(encode_words(configuration, writer.parameters(tile)))
@@ -106,57 +107,38 @@ class _LayerWriter:
 
     def _fetcher_deltas(self, fields: list[dict[str, int]]) -> None:
         loops, word = self.loops, self.configuration.word_bytes
-        pitch = self.layer.source.row_pitch // word
-        begin = self.addresses.sources[0] // word
-        nest = {
-            Level.TILE: loops.tile,
-            Level.LINE: loops.line,
-            Level.GROUP: loops.group,
-            Level.KERNEL_ROW: loops.kernel_row,
-        }
-        counts = [loop.count for loop in nest.values()]
-        words = [loop.rows * pitch for loop in nest.values()]
-        if self.layer.mode is Mode.ADDITION:
-            # A window's second row is the other picture's.
-            words[-1] = self.addresses.sources[1] // word - begin
+        pitch = loops.row_pitch // word
         fields[Level.START] |= {
-            "row": begin + loops.start_row * pitch & _ROW_MASK,
+            "row": self.addresses.source // word + loops.start_row * pitch & _ROW_MASK,
             "x": loops.start_x,
             "y": loops.start_row,
         }
+        counts = [loop.count for loop in loops.nest]
         steps = zip(
-            nest,
+            (Level.TILE, Level.LINE, Level.GROUP, Level.KERNEL_ROW),
             counts,
-            deltas(words, counts),
-            deltas([loop.x for loop in nest.values()], counts),
-            deltas([loop.rows for loop in nest.values()], counts),
+            deltas([loop.rows for loop in loops.nest], counts),
+            deltas([loop.x for loop in loops.nest], counts),
         )
-        for level, count, row, x, y in steps:
+        for level, count, rows, x in steps:
             # A level that never advances keeps zeros, which always fit.
             if count > 1:
-                fields[level] |= {"row": row & _ROW_MASK, "x": x, "y": y}
+                fields[level] |= {"row": rows * pitch & _ROW_MASK, "x": x, "y": rows}
 
     def _writer_deltas(self, fields: list[dict[str, int]]) -> None:
-        layer, loops, target = self.layer, self.loops, self.layer.target
-        lanes = self.configuration.lanes
-
-        def offset(at_slot: int, step: int) -> int:
-            """Of the slot's result number ``step``, from the window's first."""
-            first = 0 if layer.mode.channel_wise else self.configuration.first_lane(at_slot)
-            return at_slot * loops.slot_write + (first + step) % lanes * loops.lane_write
-
-        last = loops.lanes - 1
-        end = offset(loops.slots - 1, last)
-        nest = {Level.TILE: loops.tile, Level.LINE: loops.line, Level.GROUP: loops.group}
+        loops, group = self.loops, self.configuration.channel_group
+        at_once = self.configuration.requantizers
+        last = loops.lanes - at_once
+        # From a slot's first results to its last.
+        end = last // group * loops.group_write + last % group * loops.lane_write
+        nest = (Level.TILE, Level.LINE, Level.GROUP, Level.SLOT)
+        counts = [*(loop.count for loop in loops.nest[:3]), loops.slots]
+        strides = [*(loop.write for loop in loops.nest[:3]), loops.slot_write]
         writes = {
-            Level.START: self.addresses.target + target.offset,
-            Level.LANE: loops.lane_write,
-            WRAP: 0 if layer.mode.channel_wise else -(lanes - 1) * loops.lane_write,
-            Level.FIRST_SLOT: offset(1, 0) - offset(0, last),
-            Level.SLOT: offset(2, 0) - offset(1, last),
+            Level.START: self.addresses.target + self.layer.target.offset,
+            Level.LANE: at_once * loops.lane_write,
+            Level.LANES: loops.group_write - (group - at_once) * loops.lane_write,
         }
-        strides = [loop.write for loop in nest.values()]
-        counts = [loop.count for loop in nest.values()]
         for level, delta in zip(nest, deltas(strides, counts)):
             writes[level] = delta - end
         for level, delta in writes.items():
@@ -166,12 +148,14 @@ class _LayerWriter:
         """The control words."""
         layer, loops, word = self.layer, self.loops, self.configuration.word_bytes
         row_words, row_rest = divmod(loops.row_bytes, word)
-        if layer.mode.channel_wise:
+        channel_wise = layer.mode.channel_wise
+        if channel_wise:
             run_words = run_rest = 0
             last_slot = loops.run_bytes - 1
         else:
             run_words, run_rest = divmod(loops.run_bytes - 1, word)
             last_slot = word - 1
+        along = layer.direction(layer.arrangement.axis)
         epilogue = layer.epilogue
         return [
             CONTROL_0.pack(
@@ -182,6 +166,7 @@ class _LayerWriter:
                 row_words=row_words,
                 row_rest=row_rest,
                 height=loops.height,
+                last_results=loops.last_results - 1,
             ),
             CONTROL_1.pack(
                 kernel_rows=loops.kernel_row.count - 1,
@@ -190,43 +175,49 @@ class _LayerWriter:
                 tiles=loops.tiles - 1,
                 taps=loops.taps - 1,
                 windows=loops.windows - 1,
-                combine=layer.mode is Mode.ADDITION,
+                every_second=channel_wise and loops.slots > 1 and along.stride == 2,
             ),
             CONTROL_2.pack(
                 pad_value=layer.pad_value & 0xFF,
                 zero_point=epilogue.zero_point,
                 minimum=epilogue.minimum,
                 maximum=epilogue.maximum,
-                drain_lanes=loops.lanes - 1,
+                drain_lanes=ceil_divide(loops.lanes, self.configuration.requantizers) - 1,
                 drain_slots=loops.slots - 1,
                 last_lanes=loops.last_lanes - 1,
                 last_slots=loops.last_slots - 1,
-                lanes_end_on_line=layer.mode in (Mode.DEPTHWISE, Mode.ADDITION),
-                channel_wise=layer.mode.channel_wise,
+                channel_wise=channel_wise,
+                channels_inside=layer.arrangement.channels_inside,
                 pool=layer.mode is Mode.POOL,
                 table=epilogue.table is not None,
-                load_table=epilogue.table is not None,
+                add=epilogue.addition is not None,
                 last=last,
                 magic=DESCRIPTOR_MAGIC,
             ),
         ]
 
+    def table(self) -> list[int]:
+        """The table words, if it has any."""
+        table, addition = self.layer.epilogue.table, self.layer.epilogue.addition
+        if addition is not None:
+            return [TABLE.pack(first=a, second=b) for a, b in addition.tables.T]
+        return [] if table is None else [TABLE.pack(first=value) for value in table]
+
     # Tiles
 
     def _lane_channels(self, tile: int) -> Iterator[tuple[int, int, int]]:
-        """(lane, channel, place among the slot's results) of the lanes that compute something."""
+        """(lane, channel, place among its results) of the lanes that compute something."""
         if not self.layer.mode.channel_wise:
             first = tile * self.configuration.lanes
             last = min(first + self.configuration.lanes, self.layer.target.channels)
             yield from ((lane, channel, 0) for lane, channel in enumerate(range(first, last)))
             return
-        inside = self.layer.arrangement.channels_inside
-        first = 0 if inside else tile * self.configuration.channel_group
-        last = min(first + self.configuration.channel_group, self.layer.source.channels)
-        lanes = 2 if self.layer.mode is Mode.ADDITION else 1
-        for slot, channel in enumerate(range(first, last)):
-            for place in range(self.loops.lanes):
-                yield self.configuration.first_lane(slot) + lanes * place, channel, place
+        group, arrangement = self.configuration.channel_group, self.layer.arrangement
+        first = 0 if arrangement.channels_inside else tile * group
+        last = min(first + group, self.layer.source.channels)
+        for place in range(arrangement.results):
+            for lane, channel in enumerate(range(first, last), place * group):
+                yield lane, channel, place
 
     def parameters(self, tile: int) -> list[int]:
         """The tile's parameter words, one a lane."""
@@ -242,32 +233,31 @@ class _LayerWriter:
 
     def weight_entries(self, tile: int) -> npt.NDArray[np.int8]:
         """The tile's weights in the order of use: shape (taps, entry bytes)."""
-        layer, loops, kernel = self.layer, self.loops, self.layer.kernel
+        layer, loops = self.layer, self.loops
         assert layer.weights is not None
-        rows, taps = loops.kernel_row.count, loops.run_bytes
-        entries = np.zeros((rows, taps, self.configuration.entry_bytes), np.int8)
+        rows, steps = loops.kernel_row.count, loops.run_steps
+        entries = np.zeros((rows, steps, self.configuration.entry_bytes), np.int8)
+        if layer.mode is Mode.CONVOLUTION:
+            for lane, channel, _ in self._lane_channels(tile):
+                entries[:, :, lane] = layer.weights[channel].reshape(rows, steps)
+            return entries
+        axis = layer.arrangement.axis
+        along, across = layer.direction(axis), layer.direction(axis.other)
+        # Zeros lie between the weights where every row, or word, comes.
+        row_step = across.dilation // loops.kernel_row.rows
+        step = along.dilation if loops.slots > 1 else 1
         for lane, channel, place in self._lane_channels(tile):
-            if layer.mode is Mode.ADDITION:
-                entries[:, place, lane : lane + 2] = layer.weights
-            elif layer.mode is Mode.CONVOLUTION:
-                entries[:, :, lane] = layer.weights[channel].reshape(rows, taps)
-            else:
-                down = layer.arrangement.axis is Axis.ROWS
-                top = place * kernel.stride_h if down else 0
-                left = 0 if down else place * kernel.stride_w
-                row_step = kernel.dilation_h // loops.kernel_row.rows
-                tap_step = kernel.dilation_w * layer.source.pixel_pitch // loops.slot_step
-                entries[
-                    top : top + (kernel.height - 1) * row_step + 1 : row_step,
-                    left : left + (kernel.width - 1) * tap_step + 1 : tap_step,
-                    lane,
-                ] = layer.weights[channel]
+            kernel = layer.weights[channel]
+            top = place * across.stride
+            entries[top : top + across.span : row_step, ::step, lane] = (
+                kernel.T if axis is Axis.ROWS else kernel
+            )
         return entries
 
 
 def tape_bytes(layer: Layer, loops: Loops, configuration: EngineConfiguration) -> int:
     """Length of the layer's part of the tape."""
-    per_word = ceil_divide(8, configuration.lanes) * configuration.entry_bytes
-    words = LEVELS + 3 + (256 if layer.epilogue.table is not None else 0)
+    per_word = word_entries(configuration) * configuration.entry_bytes
+    words = DESCRIPTOR_WORDS + (TABLE_WORDS if layer.epilogue.has_tables else 0)
     weights = loops.taps * configuration.entry_bytes if layer.weights is not None else 0
     return words * per_word + loops.tiles * (configuration.lanes * per_word + weights)

@@ -31,7 +31,7 @@ class SmallBoard(wiring.Component):
             ring_entries=size.ring_entries,
             banks=size.banks,
             accumulator_bits=size.accumulator_bits,
-            requantizer_passes=size.requantizer_passes,
+            requantizers=size.requantizers,
             memory_bytes=MEMORY_BYTES,
             clock_hz=CLOCK_HZ,
             gateware=(0, 1, 0),

@@ -12,6 +12,7 @@ from streams import pause, send, simulate
 from gateware.engine.pixel_buffers import PixelBuffers
 from gateware.engine.slot_generator import SlotGenerator
 from gateware.interface.configuration import EngineConfiguration
+from gateware.memory.scratchpad import ROW_BITS
 
 #: Reads that a memory may have accepted and not answered.
 UNDER_WAY = 6
@@ -29,7 +30,7 @@ class FetcherBench:
         self.word = self.configuration.word_bytes
         self.rng = random.Random(seed)
         self.memory_stall, self.step_stall = memory_stall, step_stall
-        self.memory = self.rng.randbytes(256 * self.word)
+        self.memory = self.rng.randbytes(self.word << ROW_BITS)
         self.slots = SlotGenerator(self.configuration)
         self.buffers = PixelBuffers(self.configuration)
         self.dut = Module()
@@ -70,7 +71,8 @@ class FetcherBench:
         rng, word = self.rng, self.word
         layer = {
             "pad_value": rng.randrange(256),
-            "row_words": rng.randrange(12),
+            # Up to rows of 8 KiB.
+            "row_words": rng.randrange(12 if rng.random() < 0.7 else (1 << 13) // word),
             "row_rest": rng.randrange(word),
             "channel_wise": int(channel_wise),
         }
@@ -79,7 +81,7 @@ class FetcherBench:
             group = self.configuration.channel_group
             layer |= {
                 "slot_step": rng.randrange(6) * group,
-                "last_slot": rng.randrange(16),
+                "last_slot": rng.randrange(32),
             }
         else:
             run_words = rng.randrange(5)
@@ -93,11 +95,14 @@ class FetcherBench:
 
     def random_run(self, layer: dict[str, int]) -> Run:
         rng = self.rng
-        reach = (layer["row_words"] + 3) * self.word
+        reach = (min(layer["row_words"], 12) + 3) * self.word
         x = rng.randrange(-reach, reach)
+        if layer["row_words"] > 12 and rng.random() < 0.7:
+            # Where a long row ends.
+            x += layer["row_words"] * self.word
         if layer["channel_wise"]:
             x -= x % self.configuration.channel_group
-        return {"row": rng.randrange(200), "x": x, "outside": int(rng.random() < 0.1)}
+        return {"row": rng.getrandbits(ROW_BITS), "x": x, "outside": int(rng.random() < 0.1)}
 
     # Testbenches
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from streams import pulse, send, simulate, unused_components
 
 from gateware.engine.drain import PARAMETER_BANKS
-from gateware.engine.requantizer import Requantizer
+from gateware.engine.requantizer import FINISH_STAGES, Requantizer
 from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.tape import PARAMETER
 from gateware.primitives import Technology
@@ -23,21 +24,21 @@ LEAST_MULTIPLIER, GREATEST_MULTIPLIER = 1 << 30, (1 << 31) - 1
 
 @dataclass
 class Layer:
-    """Numbers of a layer; ``table`` maps ``value + 128`` to a byte."""
+    """Numbers of a layer; where it adds, its clamp comes later."""
 
     zero_point: int = 0
     minimum: int = -128
     maximum: int = 127
-    table: bytes | None = None
+    add: bool = False
 
     def finish(self, scaled: int) -> int:
-        value = min(max(scaled + self.zero_point, self.minimum), self.maximum)
-        return value % 256 if self.table is None else self.table[value + 128]
+        minimum, maximum = (-128, 127) if self.add else (self.minimum, self.maximum)
+        return min(max(scaled + self.zero_point, minimum), maximum)
 
 
 @dataclass
 class Batch:
-    """Parameters for each bank and lane, and sums that use them."""
+    """Parameters for each bank and lane, and sums that use them, R in a row for as many lanes."""
 
     parameters: dict[tuple[int, int], dict[str, int]]
     sums: list[tuple[int, int, int]] = field(default_factory=list)  # value, bank, lane
@@ -56,8 +57,16 @@ def total_limit(configuration: EngineConfiguration) -> int:
     return 1 << (configuration.accumulator_bits - 2)
 
 
-def random_batch(configuration: EngineConfiguration, rng: random.Random, count: int) -> Batch:
-    """Sums over their whole range; often near a tie of the rounding, or where results are small."""
+def random_batch(
+    configuration: EngineConfiguration,
+    rng: random.Random,
+    count: int,
+    banks: Sequence[int] = range(PARAMETER_BANKS),
+) -> Batch:
+    """Sums over their whole range; often near a tie of the rounding, or where results are small.
+
+    As many as ``count``, or a few more, for all lanes that go together.
+    """
     limit = total_limit(configuration)
     bias = PARAMETER["bias"]
     biases = (-(1 << (bias.width - 1)), (1 << (bias.width - 1)) - 1, 0)
@@ -73,8 +82,14 @@ def random_batch(configuration: EngineConfiguration, rng: random.Random, count: 
                 "multiplier": multiplier,
             }
     batch = Batch(parameters)
-    while len(batch.sums) < count:
-        bank, lane = rng.randrange(PARAMETER_BANKS), rng.randrange(configuration.lanes)
+    requantizers = configuration.requantizers
+    bank = first = 0
+    while len(batch.sums) < count or len(batch.sums) % requantizers:
+        lane = len(batch.sums) % requantizers
+        if lane == 0:
+            bank = rng.choice(banks)
+            first = rng.randrange(0, configuration.lanes, requantizers)
+        lane += first
         row = parameters[bank, lane]
         factor = (row["multiplier"] + LEAST_MULTIPLIER) / 2**31 / 2 ** row["shift"]
         kind = rng.randrange(4)
@@ -100,31 +115,57 @@ class RequantizerBench:
         self.results: list[int] = []
 
     async def load(self, ctx, layer: Layer, batch: Batch) -> None:
-        dut = self.dut
+        self.set_layer(ctx, layer)
+        await self.load_parameters(ctx, batch.parameters)
+
+    def set_layer(self, ctx, layer: Layer) -> None:
         ctx.set(
-            dut.layer,
+            self.dut.layer,
             {
                 "zero_point": layer.zero_point,
                 "minimum": layer.minimum,
                 "maximum": layer.maximum,
-                "table": int(layer.table is not None),
+                "add": int(layer.add),
             },
         )
-        for index, value in enumerate(layer.table or b""):
-            ctx.set(dut.table.payload, {"index": index, "value": value})
-            await pulse(ctx, dut.table.valid)
-        for (bank, lane), parameter in batch.parameters.items():
+
+    async def load_parameters(self, ctx, parameters: dict[tuple[int, int], dict[str, int]]) -> None:
+        dut = self.dut
+        for (bank, lane), parameter in parameters.items():
             for half in range(2):
                 write = {"lane": lane, "bank": bank, "half": half, "parameter": parameter}
                 ctx.set(dut.parameters.payload, write)
                 await pulse(ctx, dut.parameters.valid)
 
+    def payloads(self, batch: Batch) -> list[dict]:
+        requantizers = self.configuration.requantizers
+        sums = []
+        for place in range(0, len(batch.sums), requantizers):
+            values, banks, lanes = zip(*batch.sums[place : place + requantizers])
+            values = [value % (1 << self.configuration.accumulator_bits) for value in values]
+            index = lanes[0] // requantizers
+            assert lanes == tuple(range(index * requantizers, (index + 1) * requantizers))
+            sums.append({"values": values, "bank": banks[0], "lanes": index})
+        return sums
+
     async def collect(self, ctx) -> None:
         results = self.dut.results
+        latency = 2 * len(self.dut.stages) + FINISH_STAGES
+        cycle, last = 0, None
+        taken: list[int] = []
         while True:
-            *_, valid, value = await ctx.tick().sample(results.valid, results.payload)
+            *_, take, valid, values = await ctx.tick().sample(
+                self.dut.sums.valid & self.dut.sums.ready, results.valid, results.payload
+            )
+            cycle += 1
+            if take:
+                taken.append(cycle)
             if valid:
-                self.results.append(int(value))
+                assert last is None or (cycle - last) % 2 == 0, "Epilogue and writer rely on it"
+                assert cycle == taken.pop(0) + latency
+                last = cycle
+                parts = values.to_bytes(self.configuration.requantizers, "little")
+                self.results += [part - 256 if part > 127 else part for part in parts]
 
     def run(self, cases: list[tuple[Layer, Batch]], stall: float) -> int:
         rng = random.Random(0)
@@ -132,13 +173,8 @@ class RequantizerBench:
         async def main(ctx) -> None:
             for layer, batch in cases:
                 await self.load(ctx, layer, batch)
-                sums = [
-                    {"value": value % (1 << self.configuration.accumulator_bits)}
-                    | {"bank": bank, "lane": lane}
-                    for value, bank, lane in batch.sums
-                ]
                 self.results.clear()
-                await send(ctx, self.dut.sums, sums, rng, stall)
+                await send(ctx, self.dut.sums, self.payloads(batch), rng, stall)
                 await ctx.tick().repeat(FLUSH)
                 expected = batch.expected(layer)
                 assert len(self.results) == len(expected)
@@ -152,30 +188,41 @@ class RequantizerBench:
 @pytest.mark.parametrize("stall", [0, 0.5])
 @pytest.mark.parametrize("seed", range(3))
 def test_random_sums_and_corners(seed: int, stall: float) -> None:
-    configuration = EngineConfiguration()
+    random_sums_and_corners(EngineConfiguration(), seed, stall)
+
+
+@pytest.mark.parametrize("stall", [0, 0.5])
+@pytest.mark.parametrize(
+    "size", [(1, 1, 1), (3, 3, 1), (4, 5, 1), (16, 8, 8), (24, 8, 8), (4, 4, 4), (2, 2, 2)]
+)
+def test_other_sizes(size: tuple[int, int, int], stall: float) -> None:
+    lanes, pixels, requantizers = size
+    configuration = EngineConfiguration(lanes=lanes, pixels=pixels, requantizers=requantizers)
+    random_sums_and_corners(configuration, sum(size), stall)
+
+
+def random_sums_and_corners(configuration: EngineConfiguration, seed: int, stall: float) -> None:
     rng = random.Random(seed)
     cases = []
     for zero_point in rng.sample([-128, -127, -1, 0, 1, 5, 126, 127], 3):
         minimum, maximum = sorted(rng.choices([-128, -127, zero_point, 0, 127], k=2))
-        table = rng.randbytes(256) if rng.random() < 0.5 else None
-        layer = Layer(zero_point, minimum, maximum, table)
+        layer = Layer(zero_point, minimum, maximum, add=rng.random() < 0.5)
         cases.append((layer, random_batch(configuration, rng, 400)))
     RequantizerBench(configuration).run(cases, stall)
 
 
 @pytest.mark.parametrize("zero_point", [-128, 0, 127])
-def test_all_zero_points_clamps_and_the_table(zero_point: int) -> None:
+def test_all_zero_points_and_clamps(zero_point: int) -> None:
     """A multiplier of nearly one half: every result from below to above all bytes."""
     configuration = EngineConfiguration(lanes=1, pixels=1)
     row = {"bias": 0, "shift": 0, "multiplier": 0}
     parameters = {(bank, 0): row for bank in range(PARAMETER_BANKS)}
     sums = [(value, 0, 0) for value in range(-560, 561, 3)]
-    rng = random.Random(zero_point)
     layers = [
         Layer(zero_point),
         Layer(zero_point, minimum=zero_point),
         Layer(zero_point, minimum=-3, maximum=-3),
-        Layer(zero_point, table=rng.randbytes(256)),
+        Layer(zero_point, minimum=-3, maximum=-3, add=True),
     ]
     RequantizerBench(configuration).run([(layer, Batch(parameters, sums)) for layer in layers], 0)
 
@@ -209,19 +256,60 @@ def test_other_accumulators(bits: int) -> None:
     RequantizerBench(configuration).run([case], 0.2)
 
 
-@pytest.mark.parametrize("stages", [(5, 5, 5), (1,) * 15, (4, 3, 3, 3, 2), (15,)])
+@pytest.mark.parametrize("stages", [(5, 5, 5), (3, 3, 3, 3, 3), (1,) * 15, (4, 3, 3, 3, 2), (15,)])
 def test_other_pipelines(stages: tuple[int, ...]) -> None:
     configuration = EngineConfiguration()
     case = Layer(17), random_batch(configuration, random.Random(len(stages)), 200)
     RequantizerBench(configuration, stages=stages).run([case], 0.2)
 
 
-def test_a_result_every_other_cycle() -> None:
-    configuration = EngineConfiguration()
+@pytest.mark.parametrize("size", [(8, 2, 1), (8, 8, 8)])
+def test_results_every_other_cycle(size: tuple[int, int, int]) -> None:
+    lanes, pixels, requantizers = size
+    configuration = EngineConfiguration(lanes=lanes, pixels=pixels, requantizers=requantizers)
     batch = random_batch(configuration, random.Random(0), 500)
     loading = 2 * len(batch.parameters)
     cycles = RequantizerBench(configuration).run([(Layer(), batch)], 0)
-    assert cycles <= loading + 2 * len(batch.sums) + FLUSH + 4
+    assert cycles <= loading + 2 * len(batch.sums) // requantizers + FLUSH + 4
+
+
+@pytest.mark.parametrize("size", [(8, 2, 1), (3, 3, 1), (16, 8, 8)])
+def test_parameters_are_loaded_while_sums_are_under_way(size: tuple[int, int, int]) -> None:
+    """As tiles follow each other: some banks are read while another is written."""
+    lanes, pixels, requantizers = size
+    configuration = EngineConfiguration(lanes=lanes, pixels=pixels, requantizers=requantizers)
+    bench = RequantizerBench(configuration)
+    rng = random.Random(0)
+    layer = Layer(-7)
+    batches = [
+        random_batch(configuration, rng, 4 * lanes * requantizers, [number % PARAMETER_BANKS])
+        for number in range(12)
+    ]
+    loaded = sent = 0
+
+    async def main(ctx) -> None:
+        nonlocal sent
+        bench.set_layer(ctx, layer)
+        for batch in batches:
+            while loaded <= sent:
+                await ctx.tick()
+            await send(ctx, bench.dut.sums, bench.payloads(batch), rng, 0.1)
+            sent += 1
+        await ctx.tick().repeat(FLUSH)
+
+    async def loader(ctx) -> None:
+        nonlocal loaded
+        for number, batch in enumerate(batches):
+            # The sums of three banks may be under way or still to come.
+            while loaded - sent >= PARAMETER_BANKS - 1:
+                await ctx.tick()
+            bank = number % PARAMETER_BANKS
+            rows = {place: row for place, row in batch.parameters.items() if place[0] == bank}
+            await bench.load_parameters(ctx, rows)
+            loaded += 1
+
+    simulate(bench.dut, main, loader, background=[bench.collect])
+    assert bench.results == [result for batch in batches for result in batch.expected(layer)]
 
 
 @pytest.mark.parametrize("stages", [(5, 5), (3, 3, 3, 3, 4), (14, 1)])

@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 from streams import pulse, receive, simulate, watch_nothing
 
-from gateware.engine.run_generator import RunGenerator
+from gateware.engine.run_generator import RUN_CYCLES, RunGenerator
 from gateware.interface.tape import DELTA, LEVELS, Level
 
 LOOPS = ("tiles", "lines", "groups", "kernel_rows")
 
 
 def random_deltas(rng: random.Random) -> list[dict[str, int]]:
-    """Also some that overflow, and y near the picture's edges."""
+    """Also some that overflow, and y often near the picture's upper edge."""
     return [
         {
-            "row": rng.getrandbits(16),
-            "x": rng.randrange(-(1 << 13), 1 << 13),
+            "row": rng.getrandbits(DELTA["row"].width),
+            "x": rng.randrange(-(1 << 14), 1 << 14),
             "y": rng.randrange(-8, 9) if rng.random() < 0.8 else rng.randrange(-256, 256),
             "write": rng.getrandbits(20),
         }
@@ -31,21 +31,22 @@ def random_deltas(rng: random.Random) -> list[dict[str, int]]:
 def expected_runs(
     layer: dict[str, int], deltas: list[dict[str, int]]
 ) -> Iterator[tuple[int, int, bool]]:
-    """``row, x, outside`` of every run."""
+    """``row, x, outside`` of every run. A row above the picture is one far below it."""
     row = x = y = 0
+    rows, pictures = 1 << DELTA["row"].width, 1 << DELTA["y"].width
 
     def add(level: Level) -> None:
         nonlocal row, x, y
-        row = (row + deltas[level]["row"]) % (1 << 16)
+        row = (row + deltas[level]["row"]) % rows
         x = DELTA["x"].decode(x + deltas[level]["x"])
-        y = DELTA["y"].decode(y + deltas[level]["y"])
+        y = (y + deltas[level]["y"]) % pictures
 
     add(Level.START)
     for tile in range(layer["tiles"] + 1):
         for line in range(layer["lines"] + 1):
             for group in range(layer["groups"] + 1):
                 for kernel_row in range(layer["kernel_rows"] + 1):
-                    yield row, x, not 0 <= y < layer["height"]
+                    yield row, x, y >= layer["height"]
                     if kernel_row < layer["kernel_rows"]:
                         add(Level.KERNEL_ROW)
                     elif group < layer["groups"]:
@@ -59,8 +60,9 @@ def expected_runs(
 async def load(ctx, dut, layer: dict[str, Any], deltas: list[dict[str, int]]) -> None:
     ctx.set(dut.layer, layer)
     for index, delta in enumerate(deltas):
-        ctx.set(dut.deltas.payload, {"index": index, "delta": delta})
-        await pulse(ctx, dut.deltas.valid)
+        for half in range(2):
+            ctx.set(dut.deltas.payload, {"index": index, "half": half, "delta": delta})
+            await pulse(ctx, dut.deltas.valid)
     await pulse(ctx, dut.start)
 
 
@@ -74,7 +76,8 @@ def test_random_loop_nests(stall: float) -> None:
     dut = RunGenerator()
     limit = 3 if stall > 0.9 else 5
     layers = [
-        {name: rng.randrange(limit) for name in LOOPS} | {"height": rng.randrange(1, 20)}
+        {name: rng.randrange(limit) for name in LOOPS}
+        | {"height": rng.randrange(1, 20 if rng.random() < 0.7 else 512)}
         for _ in range(12)
     ]
     layers += [{name: 0 for name in LOOPS} | {"height": 1}]
@@ -91,9 +94,12 @@ def test_random_loop_nests(stall: float) -> None:
     simulate(dut, testbench)
 
 
-@pytest.mark.parametrize(("loop", "count"), [("tiles", 256), ("lines", 512), ("groups", 512)])
+@pytest.mark.parametrize(
+    ("loop", "count"),
+    [("tiles", 256), ("lines", 512), ("groups", 512), ("kernel_rows", 64)],
+)
 def test_longest_loops(loop: str, count: int) -> None:
-    """Counts up to what their fields hold; a run every two cycles."""
+    """Counts up to what their fields hold; a run every RUN_CYCLES cycles."""
     rng = random.Random(count)
     dut = RunGenerator()
     layer = {name: 0 for name in LOOPS} | {loop: count - 1, "height": 1}
@@ -106,4 +112,4 @@ def test_longest_loops(loop: str, count: int) -> None:
         assert [found(run) for run in runs] == wanted
         await watch_nothing(ctx, dut.runs, 20)
 
-    assert simulate(dut, testbench) <= 2 * count + 60
+    assert simulate(dut, testbench) <= RUN_CYCLES * count + 60

@@ -106,8 +106,11 @@ class Tape:
         return testbench
 
 
+SIZES = [(8, 2), (1, 1), (3, 3), (4, 5), (4, 2), (16, 8)]
+
+
 @pytest.mark.parametrize(("memory_stall", "step_stall"), [(0, 0), (0.6, 0), (0, 0.6), (0.4, 0.4)])
-@pytest.mark.parametrize("size", [(8, 2), (1, 1), (3, 3), (16, 8)])
+@pytest.mark.parametrize("size", SIZES)
 def test_every_step_sees_its_entry(
     size: tuple[int, int], memory_stall: float, step_stall: float
 ) -> None:
@@ -151,11 +154,13 @@ def test_every_step_sees_its_entry(
     assert tape.words_read <= (used + depth) * configuration.entry_words
 
 
-def test_reader_fills_the_ring_and_rests() -> None:
+@pytest.mark.parametrize("stall", [0, 0.6])
+@pytest.mark.parametrize("size", SIZES)
+def test_reader_fills_the_ring_and_rests(size: tuple[int, int], stall: float) -> None:
     """With nothing freed, at least the largest window's entries come, and never more than fit."""
-    configuration = EngineConfiguration(ring_entries=16)
+    configuration = EngineConfiguration(lanes=size[0], pixels=size[1], ring_entries=16)
     reader = TapeReader(configuration)
-    tape = Tape(configuration, random.Random(0), stall=0)
+    tape = Tape(configuration, random.Random(0), stall)
 
     async def wait(ctx) -> None:
         await ctx.tick().repeat(500)

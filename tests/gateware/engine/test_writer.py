@@ -1,4 +1,4 @@
-"""The writer's loop nest against five loops: every address in order, and the greatest result."""
+"""The writer's loop nest against six loops: every address in order, and the greatest result."""
 
 from __future__ import annotations
 
@@ -6,46 +6,69 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from streams import pulse, simulate
+from streams import simulate
 
+from gateware.engine.epilogue import ADDITION_LATENCY
 from gateware.engine.writer import Writer
 from gateware.interface.configuration import EngineConfiguration
-from gateware.interface.tape import LEVELS, WRAP, Level
+from gateware.interface.tape import LEVELS, Level
 
 Layer = dict[str, int]
+Size = tuple[int, int, int]  # L, P, R
+#: What is asked of the memory: address, whether to write, and the bytes to write where any are.
+Request = tuple[int, bool, list[int | None]]
+
+SIZES = [(8, 2, 1), (1, 1, 1), (3, 3, 1), (4, 5, 1), (16, 8, 8), (16, 8, 1), (4, 4, 4)]
+
+
+def is_output(
+    configuration: EngineConfiguration,
+    layer: Layer,
+    place: tuple[int, int, int, int, int],
+) -> bool:
+    """Whether a lane's result belongs to a channel, a row and a column."""
+    tile, line, group, slot, lane = place
+    channels = configuration.channel_group
+    last_tile, last_line, last_group = (
+        number == layer[loop] for number, loop in zip(place, ("tiles", "lines", "groups"))
+    )
+    channel = lane % channels if layer["channel_wise"] else lane
+    last = last_tile if layer["channels_inside"] else last_group
+    return not (
+        (last_tile and channel > layer["last_lanes"])
+        or (last_line and lane // channels > layer["last_results"])
+        or (last and slot > layer["last_slots"])
+    )
 
 
 def expected_results(
     configuration: EngineConfiguration, layer: Layer, deltas: list[int]
-) -> Iterator[int | None]:
-    """Address of every result, in the drain's order; None where it belongs to no output."""
-    lanes = configuration.lanes
+) -> Iterator[tuple[int, list[bool]]]:
+    """Address of every R results, in the drain's order; which of them belong to the output."""
+    step, channels = configuration.requantizers, configuration.channel_group
     address = deltas[Level.START]
     for tile in range(layer["tiles"] + 1):
-        last_tile = tile == layer["tiles"]
         for line in range(layer["lines"] + 1):
-            last_line = line == layer["lines"]
             for group in range(layer["groups"] + 1):
-                last_group = group == layer["groups"]
                 for slot in range(layer["drain_slots"] + 1):
-                    for step in range(layer["drain_lanes"] + 1):
-                        lane = (configuration.first_lane(slot) + step) % lanes
-                        if step > 0:
-                            address += deltas[WRAP if lane == 0 else Level.LANE]
+                    for lanes in range(layer["drain_lanes"] + 1):
+                        first = lanes * step
+                        if lanes > 0:
+                            address += deltas[Level.LANE if first % channels else Level.LANES]
                         elif slot > 0:
-                            address += deltas[Level.FIRST_SLOT if slot == 1 else Level.SLOT]
-                        if layer["lanes_end_on_line"]:
-                            output = not last_line or step <= layer["last_lanes"]
-                        else:
-                            output = not last_tile or lane <= layer["last_lanes"]
-                        if last_tile if layer["channel_wise"] else last_group:
-                            output = output and slot <= layer["last_slots"]
-                        yield address % configuration.memory_bytes if output else None
-                if not last_group:
+                            address += deltas[Level.SLOT]
+                        yield (
+                            address % configuration.memory_bytes,
+                            [
+                                is_output(configuration, layer, (tile, line, group, slot, lane))
+                                for lane in range(first, first + step)
+                            ],
+                        )
+                if group < layer["groups"]:
                     address += deltas[Level.GROUP]
-                elif not last_line:
+                elif line < layer["lines"]:
                     address += deltas[Level.LINE]
-                elif not last_tile:
+                elif tile < layer["tiles"]:
                     address += deltas[Level.TILE]
 
 
@@ -55,81 +78,172 @@ def random_layer(configuration: EngineConfiguration, rng: random.Random) -> Laye
         "tiles": rng.randrange(3),
         "lines": rng.randrange(4),
         "groups": rng.randrange(4),
-        "drain_lanes": rng.randrange(lanes),
+        "drain_lanes": rng.randrange(lanes // configuration.requantizers),
         "drain_slots": rng.randrange(pixels),
         "last_lanes": rng.randrange(lanes),
         "last_slots": rng.randrange(pixels),
-        "lanes_end_on_line": rng.randrange(2),
+        "last_results": rng.choice([31, rng.randrange(configuration.most_results)]),
         "channel_wise": rng.randrange(2),
+        "channels_inside": rng.randrange(2),
+        "add": rng.randrange(2),
         "last": 1,
     }
 
 
+def results_of(layer: Layer) -> int:
+    """How often R results come in a layer."""
+    count = 1
+    for loop in ("tiles", "lines", "groups", "drain_lanes", "drain_slots"):
+        count *= layer[loop] + 1
+    return count
+
+
 class WriterBench:
-    def __init__(self, lanes: int, pixels: int, seed: int, stall: float) -> None:
-        self.configuration = EngineConfiguration(lanes=lanes, pixels=pixels)
+    def __init__(self, size: Size, seed: int, stall: float, memory_bytes: int = 1 << 17) -> None:
+        lanes, pixels, requantizers = size
+        self.configuration = EngineConfiguration(
+            lanes=lanes, pixels=pixels, requantizers=requantizers, memory_bytes=memory_bytes
+        )
         self.rng = random.Random(seed)
         self.stall = stall
         self.dut = Writer(self.configuration)
+        self.cycle = 0
+        #: By the cycle in which they must come.
+        self.requests: dict[int, Request] = {}
+        self.sums: dict[int, bytes] = {}
+
+    async def tick(self, ctx) -> None:
+        """A cycle, in which the memory is asked for what it must be, and for nothing else."""
+        dut, step = self.dut, self.configuration.requantizers
+        sums = self.sums.pop(self.cycle, None) or self.rng.randbytes(step)
+        ctx.set(dut.sums, int.from_bytes(sums, "little"))
+        *_, valid, request = await ctx.tick().sample(dut.memory.valid, dut.memory.p)
+        wanted = self.requests.pop(self.cycle, None)
+        assert valid == (wanted is not None), f"cycle {self.cycle}"
+        if wanted is not None:
+            address, write, data = wanted
+            assert (request.address, request.write) == (address, write), f"cycle {self.cycle}"
+            if write:
+                stored = [
+                    request.data >> 8 * i & 0xFF if request.mask >> i & 1 else None
+                    for i in range(step)
+                ]
+                assert stored == data, f"cycle {self.cycle}"
+        self.cycle += 1
+
+    async def pulse(self, ctx, signal) -> None:
+        ctx.set(signal, 1)
+        await self.tick(ctx)
+        ctx.set(signal, 0)
+
+    def random_bytes(self) -> bytes:
+        rng = self.rng
+        return bytes(
+            rng.choice([0x80, 0x7F, rng.randrange(256)])
+            for _ in range(self.configuration.requantizers)
+        )
 
     async def layer(self, ctx, layer: Layer) -> None:
         dut, rng = self.dut, self.rng
-        deltas = [rng.randrange(self.configuration.memory_bytes) for _ in range(LEVELS)]
-        ctx.set(dut.layer, layer)
+        step = self.configuration.requantizers
+        deltas = [rng.randrange(0, self.configuration.memory_bytes, step) for _ in range(LEVELS)]
         for index, delta in enumerate(deltas):
-            ctx.set(dut.deltas.payload, {"index": index, "delta": {"write": delta}})
-            await pulse(ctx, dut.deltas.valid)
-        await pulse(ctx, dut.start)
-        await ctx.tick().repeat(3)
+            for half in range(2):
+                write = {"index": index, "half": half, "delta": {"write": delta}}
+                ctx.set(dut.deltas.payload, write)
+                await self.pulse(ctx, dut.deltas.valid)
+        # As on the tape, behind the deltas.
+        ctx.set(dut.layer, layer)
+        await self.pulse(ctx, dut.start)
+        for _ in range(3 + rng.randrange(2)):
+            await self.tick(ctx)
         written: list[int] = []
         expected = list(expected_results(self.configuration, layer, deltas))
-        for number, address in enumerate(expected):
+        for number, (address, outputs) in enumerate(expected):
             assert not ctx.get(dut.finished)
-            value = rng.choice([-128, 127, rng.randint(-128, 127)])
-            ctx.set(dut.results.payload, value % 256)
-            ctx.set(dut.results.valid, 1)
-            *_, valid, write = await ctx.tick().sample(dut.writes.valid, dut.writes.payload)
-            assert valid == (address is not None), f"result {number}"
-            if address is not None:
-                assert (write.address, write.data) == (address, value % 256), f"result {number}"
-                written.append(value)
-            ctx.set(dut.results.valid, 0)
-            for _ in range(1 + (rng.randrange(6) if rng.random() < self.stall else 0)):
-                *_, valid = await ctx.tick().sample(dut.writes.valid)
-                assert not valid
+            results, sums = self.random_bytes(), self.random_bytes()
+            data = [
+                value if output else None
+                for value, output in zip(sums if layer["add"] else results, outputs)
+            ]
+            if any(outputs):
+                if layer["add"]:
+                    self.requests[self.cycle] = address, False, []
+                    self.requests[self.cycle + ADDITION_LATENCY] = address, True, data
+                else:
+                    self.requests[self.cycle] = address, True, data
+            self.sums[self.cycle + ADDITION_LATENCY] = sums
+            written += [value for value in data if value is not None]
+            ctx.set(dut.results.payload, int.from_bytes(results, "little"))
+            last = self.cycle
+            await self.pulse(ctx, dut.results.valid)
+            if not layer["add"] and number == len(expected) - 1:
+                assert ctx.get(dut.finished)
+                break
+            ctx.set(dut.results.payload, rng.getrandbits(8 * step))
+            await self.tick(ctx)
+            for _ in range(2 * rng.randrange(4) if rng.random() < self.stall else 0):
+                await self.tick(ctx)
+        while self.requests:
+            assert not ctx.get(dut.finished)
+            await self.tick(ctx)
+        while layer["add"] and self.cycle <= last + ADDITION_LATENCY:
+            await self.tick(ctx)
         assert ctx.get(dut.finished)
+        # The greatest is known a cycle later.
+        await self.tick(ctx)
         if written and layer["last"]:
-            assert ctx.get(dut.best) == written.index(max(written))
+            values = [value ^ 0x80 for value in written]
+            assert ctx.get(dut.best) == values.index(max(values))
 
 
 @pytest.mark.parametrize("stall", [0, 0.5])
-@pytest.mark.parametrize(("lanes", "pixels"), [(8, 2), (1, 1), (3, 3), (2, 5), (16, 8)])
-def test_random_loop_nests(lanes: int, pixels: int, stall: float) -> None:
-    bench = WriterBench(lanes, pixels, seed=lanes, stall=stall)
-    limit = 400
+@pytest.mark.parametrize("size", SIZES)
+def test_random_loop_nests(size: Size, stall: float) -> None:
+    bench = WriterBench(size, seed=sum(size), stall=stall)
+    # No more than the search for the greatest can count.
+    limit = min(400, 1024 // size[2])
 
     async def main(ctx) -> None:
         written = 0
-        while written < 10:
+        while written < 16:
             layer = random_layer(bench.configuration, bench.rng)
-            loops = ("tiles", "lines", "groups", "drain_lanes", "drain_slots")
-            size = 1
-            for loop in loops:
-                size *= layer[loop] + 1
-            if size <= limit:
+            if results_of(layer) <= limit:
                 await bench.layer(ctx, layer)
                 written += 1
 
     simulate(bench.dut, main)
 
 
-def test_best_is_of_the_last_layer() -> None:
-    """A layer that is not the last leaves it alone; the first of equals counts."""
-    bench = WriterBench(4, 1, seed=0, stall=0)
+@pytest.mark.parametrize(
+    ("size", "memory_bytes"),
+    [((8, 2, 1), 1 << 14), ((8, 2, 1), 1 << 16), ((16, 8, 8), 1 << 20), ((16, 16, 16), 1 << 20)],
+)
+def test_other_memories(size: Size, memory_bytes: int) -> None:
+    """Addresses of fewer and of as many bits as there can be."""
+    bench = WriterBench(size, seed=size[0], stall=0.2, memory_bytes=memory_bytes)
 
     async def main(ctx) -> None:
+        for _ in range(6):
+            layer = random_layer(bench.configuration, bench.rng)
+            while results_of(layer) > 60:
+                layer = random_layer(bench.configuration, bench.rng)
+            await bench.layer(ctx, layer)
+
+    simulate(bench.dut, main)
+
+
+@pytest.mark.parametrize("add", [0, 1])
+@pytest.mark.parametrize("size", [(4, 1, 1), (8, 8, 8)])
+def test_best_is_of_the_last_layer(size: Size, add: int) -> None:
+    """A layer that is not the last leaves it alone; the first of equals counts."""
+    bench = WriterBench(size, seed=0, stall=0)
+
+    async def main(ctx) -> None:
+        lanes, _, requantizers = size
         layer = random_layer(bench.configuration, bench.rng)
-        layer |= {"drain_lanes": 3, "last_lanes": 3, "tiles": 2}
+        layer |= {"drain_lanes": lanes // requantizers - 1, "last_lanes": lanes - 1, "tiles": 2}
+        layer["add"] = add
         await bench.layer(ctx, layer)
         best = ctx.get(bench.dut.best)
         for _ in range(3):

@@ -14,23 +14,31 @@ import pytest
 from streams import pause, simulate
 
 from gateware.interface.configuration import EngineConfiguration
-from gateware.memory.scratchpad import Scratchpad
+from gateware.memory.scratchpad import RESULT_READ_LATENCY, ROW_BITS, Scratchpad
 from gateware.primitives import Technology
 
 TAG_BITS = 6
 #: Cycles from a read's acceptance to its answer, where nobody is in the way.
 LATENCY = 4
 
+Size = tuple[int, int, int]  # P, banks, R
+
 
 class ScratchpadBench:
     """A scratchpad under load on all its ports, and what its bytes have been."""
 
-    def __init__(self, pixels: int, banks: int, seed: int) -> None:
+    def __init__(self, size: Size, seed: int) -> None:
+        pixels, banks, self.result_bytes = size
         self.rng = random.Random(seed)
         # Small banks, so that requests meet in them and at the same addresses.
         word_bytes = EngineConfiguration(pixels=pixels).word_bytes
+        bank_words = 1 << (16 // banks).bit_length() - 1
         self.configuration = EngineConfiguration(
-            lanes=8, pixels=pixels, banks=banks, memory_bytes=16 * word_bytes
+            lanes=8,
+            pixels=pixels,
+            banks=banks,
+            memory_bytes=banks * bank_words * word_bytes,
+            requantizers=self.result_bytes,
         )
         self.word_bytes = word_bytes
         self.words = self.configuration.memory_words
@@ -39,7 +47,8 @@ class ScratchpadBench:
         self.history: list[list[tuple[int, int]]] = [
             [] for _ in range(self.configuration.memory_bytes)
         ]
-        self.read_from: set[int] = set()
+        #: Addresses, by the cycle of the answer.
+        self.result_reads: dict[int, int] = {}
 
     def stored(self, cycle: int, address: int, value: int) -> None:
         """A write was accepted in ``cycle``: one at most is."""
@@ -96,17 +105,52 @@ class ScratchpadBench:
             *_, answered, value = await ctx.tick().sample(response.valid, response.payload)
         self.check(cycle, address, int(value))
 
+    async def result_write(self, ctx, first: int) -> None:
+        """Write some of the R bytes at ``first``: never refused."""
+        data, mask = self.rng.randbytes(self.result_bytes), self.rng.getrandbits(self.result_bytes)
+        for byte, value in enumerate(data):
+            if mask >> byte & 1:
+                self.stored(self.cycle, first + byte, value)
+        await self.ask(ctx, first, 1, int.from_bytes(data, "little"), mask)
+
+    async def result_read(self, ctx, first: int) -> None:
+        """Read the R bytes at ``first``: never refused, answered in time (see `result_answers`)."""
+        self.result_reads[self.cycle + RESULT_READ_LATENCY] = first
+        data, mask = (self.rng.getrandbits(n * self.result_bytes) for n in (8, 1))
+        await self.ask(ctx, first, 0, data, mask)
+
+    async def ask(self, ctx, address: int, write: int, data: int, mask: int) -> None:
+        request = self.dut.results.request
+        ctx.set(request.payload, {"address": address, "write": write, "data": data, "mask": mask})
+        ctx.set(request.valid, 1)
+        await ctx.tick()
+        ctx.set(request.valid, 0)
+
+    async def result_answers(self, ctx) -> None:
+        """A result's read finds all that was written before it, and nothing written later."""
+        while True:
+            cycle = self.cycle
+            *_, data = await ctx.tick().sample(self.dut.results.response)
+            first = self.result_reads.pop(cycle, None)
+            if first is None:
+                continue
+            for byte in range(self.result_bytes):
+                history = self.history[first + byte]
+                before = [value for at, value in history if at < cycle - RESULT_READ_LATENCY]
+                assert data >> 8 * byte & 0xFF == before[-1], f"byte {first + byte}"
+
+    def result_address(self) -> int:
+        return (
+            self.address(self.configuration.memory_bytes) // self.result_bytes * self.result_bytes
+        )
+
     async def results(self, ctx, count: int, stall: float) -> None:
-        stream = self.dut.results
         for _ in range(count):
             await pause(ctx, self.rng, stall)
-            address = self.address(self.configuration.memory_bytes)
-            value = self.rng.randrange(256)
-            ctx.set(stream.payload, {"address": address, "data": value})
-            ctx.set(stream.valid, 1)
-            self.stored(self.cycle, address, value)
+            act = self.result_read if self.rng.random() < 0.4 else self.result_write
+            await act(ctx, self.result_address())
+        while self.result_reads:
             await ctx.tick()
-            ctx.set(stream.valid, 0)
 
     async def host(self, ctx, count: int, stall: float) -> None:
         for _ in range(count):
@@ -127,9 +171,8 @@ class ScratchpadBench:
             if waiting and not offered and self.rng.random() >= stall:
                 tag = self.rng.randrange(1 << TAG_BITS) if tagged else 0
                 word = waiting[0]
-                ctx.set(
-                    port.request.p.address, word if word is not None else self.rng.getrandbits(16)
-                )
+                address = word if word is not None else self.rng.getrandbits(ROW_BITS)
+                ctx.set(port.request.p.address, address)
                 ctx.set(port.request.p.enable, word is not None)
                 if tagged:
                     ctx.set(port.request.p.tag, tag)
@@ -161,10 +204,24 @@ class ScratchpadBench:
             assert not (pixel or tape or host), "An answer to nothing"
 
 
+SIZES = [
+    (2, 4, 1),
+    (1, 1, 1),
+    (3, 2, 1),
+    (8, 8, 1),
+    (2, 3, 1),
+    (5, 5, 1),
+    (2, 3, 2),
+    (4, 4, 4),
+    (8, 8, 8),
+    (8, 3, 8),
+]
+
+
 @pytest.mark.parametrize("stall", [0.8, 0.3])
-@pytest.mark.parametrize(("pixels", "banks"), [(2, 4), (1, 1), (3, 2), (8, 8)])
-def test_all_ports_under_load(pixels: int, banks: int, stall: float) -> None:
-    bench = ScratchpadBench(pixels, banks, seed=pixels + banks)
+@pytest.mark.parametrize("size", SIZES)
+def test_all_ports_under_load(size: Size, stall: float) -> None:
+    bench = ScratchpadBench(size, seed=sum(size))
     started = False
     running = 4
 
@@ -203,72 +260,110 @@ def test_all_ports_under_load(pixels: int, banks: int, stall: float) -> None:
         load(lambda ctx: bench.host(ctx, 200, stall)),
         load(lambda ctx: bench.reads(ctx, bench.dut.pixels, words(0.8), stall)),
         load(lambda ctx: bench.reads(ctx, bench.dut.tape, words(1), stall)),
-        background=[bench.count],
+        background=[bench.count, bench.result_answers],
     )
 
 
-def test_in_different_banks_nobody_waits() -> None:
-    """A pixel read, a tape read and a result a cycle, each in a bank of its own."""
-    bench = ScratchpadBench(2, 4, seed=1)
-    bank_words = bench.words // 4
-    count = 200
-    elapsed = {}
+class Flow:
+    """All ports at once, each at its own bank, from when every byte was written."""
 
-    async def filled(ctx) -> None:
-        while not bench.history[-1]:
-            await ctx.tick()
-        await ctx.tick().repeat(2)
+    def __init__(self, bench: ScratchpadBench, count: int) -> None:
+        self.bench = bench
+        self.count = count
+        self.elapsed: dict[str, int] = {}
+        self.filled = False
 
-    def reader(name: str, port, bank: int):
+    def reader(self, name: str, port, bank: int):
+        bench = self.bench
+        size = bench.words // bench.configuration.banks
+
         async def testbench(ctx) -> None:
-            await filled(ctx)
+            while not self.filled:
+                await ctx.tick()
             start = bench.cycle
-            words = [bank * bank_words + bench.rng.randrange(bank_words) for _ in range(count)]
+            words = [bank * size + bench.rng.randrange(size) for _ in range(self.count)]
             await bench.reads(ctx, port, words, stall=0)
-            elapsed[name] = bench.cycle - start
+            self.elapsed[name] = bench.cycle - start
 
         return testbench
 
-    async def results(ctx) -> None:
-        await bench.fill(ctx)
-        await filled(ctx)
-        for index in range(count):
-            ctx.set(bench.dut.results.payload, {"address": index % 8, "data": index})
-            ctx.set(bench.dut.results.valid, 1)
-            await ctx.tick()
-        ctx.set(bench.dut.results.valid, 0)
+    def run(self, act, pause: int) -> None:
+        """``act`` on the results' port in the first bank, with pauses of so many cycles."""
+        bench = self.bench
+        step = bench.result_bytes
 
-    simulate(
-        bench.dut,
-        results,
-        reader("pixels", bench.dut.pixels, 1),
-        reader("tape", bench.dut.tape, 2),
-        background=[bench.count],
-    )
-    assert elapsed["pixels"] <= count + LATENCY + 1
-    assert elapsed["tape"] <= count + LATENCY + 1
+        async def results(ctx) -> None:
+            await bench.fill(ctx)
+            await ctx.tick().repeat(4)
+            self.filled = True
+            while len(self.elapsed) < 2:
+                first = bench.rng.randrange(0, bench.configuration.bank_bytes, step)
+                await act(ctx, first)
+                if pause:
+                    await ctx.tick().repeat(pause)
+            while bench.result_reads:
+                await ctx.tick()
+
+        simulate(
+            bench.dut,
+            results,
+            self.reader("pixels", bench.dut.pixels, 1),
+            self.reader("tape", bench.dut.tape, 2),
+            background=[bench.count, bench.result_answers],
+        )
 
 
-def test_reads_of_one_bank_take_turns_and_results_go_first() -> None:
+@pytest.mark.parametrize("size", [(2, 4, 1), (2, 3, 1), (8, 4, 8)])
+def test_in_different_banks_nobody_waits(size: Size) -> None:
+    """A pixel read, a tape read and a result a cycle, each in a bank of its own."""
+    bench = ScratchpadBench(size, seed=1)
+    flow = Flow(bench, 200)
+    flow.run(bench.result_write, pause=0)
+    assert flow.elapsed["pixels"] <= flow.count + LATENCY + 1
+    assert flow.elapsed["tape"] <= flow.count + LATENCY + 1
+
+
+@pytest.mark.parametrize("size", [(2, 4, 1), (2, 3, 1), (8, 4, 8)])
+def test_the_tape_waits_for_reads_of_results(size: Size) -> None:
+    """Wherever they are, but only for them; pixels in other banks do not."""
+    bench = ScratchpadBench(size, seed=1)
+    flow = Flow(bench, 200)
+    flow.run(bench.result_read, pause=1)
+    assert flow.elapsed["pixels"] <= flow.count + LATENCY + 1
+    assert flow.elapsed["tape"] <= 2 * flow.count + LATENCY + 2
+
+
+@pytest.mark.parametrize("size", [(2, 1, 1), (4, 1, 4)])
+def test_reads_of_one_bank_take_turns_and_results_go_first(size: Size) -> None:
     """Where all want one bank, everything is still answered, and every result is stored."""
-    bench = ScratchpadBench(2, 1, seed=2)
+    bench = ScratchpadBench(size, seed=2)
+    filled = False
 
     async def main(ctx) -> None:
+        nonlocal filled
         await bench.fill(ctx)
-
-    async def pixels(ctx) -> None:
-        while not bench.history[-1]:
-            await ctx.tick()
         await ctx.tick().repeat(4)
+        filled = True
+
+    async def reads(ctx, port) -> None:
+        while not filled:
+            await ctx.tick()
         words = [bench.address(bench.words) for _ in range(300)]
-        await bench.reads(ctx, bench.dut.pixels, words, stall=0)
+        await bench.reads(ctx, port, words, stall=0)
 
     async def results(ctx) -> None:
-        while not bench.history[-1]:
+        while not filled:
             await ctx.tick()
         await bench.results(ctx, 200, 0.5)
         await ctx.tick().repeat(4)
         for address in range(bench.configuration.memory_bytes):
             await bench.host_read(ctx, address)
 
-    simulate(bench.dut, main, pixels, results, background=[bench.count])
+    simulate(
+        bench.dut,
+        main,
+        lambda ctx: reads(ctx, bench.dut.pixels),
+        lambda ctx: reads(ctx, bench.dut.tape),
+        results,
+        background=[bench.count, bench.result_answers],
+    )

@@ -13,6 +13,8 @@ from gateware.primitives.adder import AdderMode, SelectAdder
 def expected(mode: AdderMode, width: int, a: int, b: int, select: int) -> int:
     if mode is AdderMode.LOAD:
         return b if select else (a + b) % (1 << width)
+    if mode is AdderMode.COUNT:
+        return b if select else (a + 1) % (1 << width)
     return (a + b) % (1 << width) if select else a
 
 
@@ -45,9 +47,14 @@ def test_the_cell_holds_the_same_function(mode: AdderMode) -> None:
     with unused_components():
         init = SelectAdder(4, mode, Technology.ICE40).lut_init
     for index in range(16):
-        select, a, b, carry = (index >> bit & 1 for bit in range(4))
+        inputs = [index >> bit & 1 for bit in range(4)]
+        a, carry = inputs[1], inputs[3]
+        # What is added goes where the carry looks; a counter adds nothing but its carry in.
+        b, select = inputs[::2] if mode is AdderMode.COUNT else inputs[2::-2]
         if mode is AdderMode.LOAD:
             wanted = b if select else a ^ b ^ carry
+        elif mode is AdderMode.COUNT:
+            wanted = b if select else a ^ carry
         else:
             wanted = a ^ b ^ carry if select else a
         assert init >> index & 1 == wanted

@@ -20,7 +20,7 @@ from host.simulation.cache import hash_files
 from host.simulation.cxxrtl_backend import build_library, find_compiler
 
 TECHNOLOGIES = (Technology.GENERIC, Technology.ICE40)
-NAMES = ("adder that loads", "conditional adder", "multiplier", "bank", "wide bank")
+NAMES = ("adder that loads", "conditional adder", "counter", "multiplier", "bank", "wide bank")
 
 
 class Twins(wiring.Component):
@@ -30,7 +30,7 @@ class Twins(wiring.Component):
     -------
     stimulus : :py:`In(96)`
         Random, new in each cycle.
-    compared, differs : :py:`Out(5)`
+    compared, differs : :py:`Out(6)`
         For each pair, whether its outputs are defined, and whether they differ then.
     """
 
@@ -43,6 +43,7 @@ class Twins(wiring.Component):
         pairs = [
             self._adders(m, AdderMode.LOAD),
             self._adders(m, AdderMode.CONDITIONAL),
+            self._adders(m, AdderMode.COUNT),
             self._multipliers(m),
             self._banks(m, 2),
             self._banks(m, 4),
@@ -70,7 +71,7 @@ class Twins(wiring.Component):
         for technology in TECHNOLOGIES:
             multiplier = DualMultiplier(technology)
             m.submodules[f"multiplier_{technology.value}"] = multiplier
-            factors = Cat(multiplier.a, multiplier.b_low, multiplier.b_high)
+            factors = Cat(multiplier.a_low, multiplier.a_high, multiplier.b_low, multiplier.b_high)
             m.d.comb += factors.eq(self.stimulus)
             outputs.append(Cat(multiplier.low, multiplier.high))
         return started.all(), *outputs

@@ -18,13 +18,15 @@ from model.graph import Activation, Graph, Padding
 
 ZERO_POINTS = (-128, -127, -17, 0, 1, 90, 126, 127)
 
-#: (lanes, pixels): the smallest, the iCE40's, as many pixels as lanes, no powers of two, an ECP5's,
-#: more pixels than lanes.
-SIZES = ((1, 1), (8, 2), (4, 4), (3, 3), (6, 3), (16, 8), (2, 5))
+#: (lanes, pixels) or (lanes, pixels, requantisers): the smallest, the iCE40's, as many pixels as
+#: lanes, no powers of two, more pixels than channels, an ECP5's.
+SIZES = ((1, 1), (8, 2), (4, 4), (3, 3), (6, 3), (16, 8), (4, 5), (16, 8, 8), (4, 4, 4))
 
 
-def configuration(size: tuple[int, int], **values: int) -> EngineConfiguration:
-    lanes, pixels = size
+def configuration(size: tuple[int, ...], **values: int) -> EngineConfiguration:
+    lanes, pixels, *requantizers = size
+    if requantizers:
+        values["requantizers"] = requantizers[0]
     return EngineConfiguration(lanes=lanes, pixels=pixels, **values)
 
 

@@ -22,9 +22,10 @@ from model import reference
 sys.path.append(str(Path(__file__).parents[2] / "gateware" / "engine"))
 
 COUNT = int(os.environ.get("EYESPOT_RANDOM_NETWORKS", "12"))
-#: (lanes, pixels) of which the compiled engine is tried: the boards'.
-ENGINES = ((8, 2), (16, 8))
-SIZES = (*ENGINES, (6, 3), (4, 2), (8, 4))
+#: (lanes, pixels) or (lanes, pixels, requantisers) of which the compiled engine is tried: the
+#: boards'.
+ENGINES = ((8, 2), (16, 8, 8))
+SIZES = (*ENGINES, (6, 3), (4, 2), (8, 4, 4))
 #: Seeds that once gave a wrong byte.
 FOUND: tuple[int, ...] = (2024, 2044, 2123, 2147, 2163)
 
@@ -83,7 +84,8 @@ def engine(request):
 
 
 def test_engine(engine):
-    size = engine.configuration.lanes, engine.configuration.pixels
+    made = engine.configuration
+    size = made.lanes, made.pixels, made.requantizers
     tried = 0
     for seed in SEEDS:
         graph, picture = network(seed)

@@ -1,0 +1,128 @@
+"""The epilogue: what becomes of a requantised result on its way to memory."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..interface import tape
+from ..interface.configuration import EngineConfiguration
+from ..memory.scratchpad import RESULT_READ_LATENCY
+from .layer import LAYER, struct_layout
+
+TABLE = struct_layout(tape.TABLE)
+#: Cycles from a result to its byte, or to the read of the byte to which it is added.
+EPILOGUE_LATENCY = 2
+#: Cycles from that read to the sum.
+ADDITION_LATENCY = RESULT_READ_LATENCY + 3
+
+#: Pairs of cycles that a result waits for its first table entry.
+WAITING = (EPILOGUE_LATENCY + RESULT_READ_LATENCY) // 2
+
+
+class TableWrite(data.Struct):
+    """A table word on its way into the tables, half by half: ``first``, then ``second``."""
+
+    index: 8
+    half: 1
+    table: TABLE
+
+
+class Epilogue(wiring.Component):
+    """The result itself, or what a table says; or the sum of two tables' entries, one for the
+    result, one for the byte that lies where it will be written.
+
+    A result comes out of ``results`` EPILOGUE_LATENCY cycles after it came in. Where the layer
+    adds, that only asks for the other byte, which must stand at ``addends`` RESULT_READ_LATENCY
+    cycles later; the sum comes out of ``sums`` ADDITION_LATENCY cycles after ``results``.
+    Throughput: R results every 2 cycles, which is what the requantisers give. No back-pressure.
+
+    Parameters
+    ----------
+    configuration : EngineConfiguration
+
+    Members
+    -------
+    layer : :py:`In(LAYER)`
+    table : :py:`In(stream.Signature(TableWrite, always_ready=True))`
+        The tables' entries; for a layer that does not add, ``first`` alone.
+    requantized : :py:`In(stream.Signature(8 * R, always_ready=True))`
+        An even number of cycles apart.
+    results : :py:`Out(stream.Signature(8 * R, always_ready=True))`
+    addends : :py:`In(8 * R)`
+    sums : :py:`Out(8 * R)`
+    """
+
+    def __init__(self, configuration: EngineConfiguration) -> None:
+        self.configuration = configuration
+        width = 8 * configuration.requantizers
+        super().__init__(
+            {
+                "layer": In(LAYER),
+                "table": In(stream.Signature(TableWrite, always_ready=True)),
+                "requantized": In(stream.Signature(width, always_ready=True)),
+                "results": Out(stream.Signature(width, always_ready=True)),
+                "addends": In(width),
+                "sums": Out(width),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        # Results come in even cycles, seen from the first one; the memory answers after an even
+        # number of them. So the tables' ports have the even cycles for the second entries, and the
+        # odd ones for the first entries of results that waited for that.
+        odd, even = Signal(), Signal()
+        m.d.sync += odd.eq(even)
+        m.d.comb += even.eq(self.requantized.valid | ~odd)
+        valid = Signal(EPILOGUE_LATENCY)
+        m.d.sync += valid.eq(Cat(self.requantized.valid, valid[:-1]))
+        m.d.comb += self.results.valid.eq(valid[-1])
+        waiting = [self.requantized.p]
+        for age in range(WAITING):
+            register = Signal(len(self.requantized.p), reset_less=True, name=f"waiting{age}")
+            with m.If(even):
+                m.d.sync += register.eq(waiting[-1])
+            waiting.append(register)
+
+        for index in range(self.configuration.requantizers):
+            now, recent, waited, addend = (
+                value.word_select(index, 8)
+                for value in (waiting[0], waiting[1], waiting[-1], self.addends)
+            )
+            m.submodules[f"table{index}"] = memory = Memory(
+                shape=tape.TABLE_BITS, depth=2 * tape.TABLE_WORDS, init=[]
+            )
+            write, read = memory.write_port(), memory.read_port()
+            source = self.table.p
+            address = Signal(9, name=f"address{index}")
+            m.d.comb += [
+                write.en.eq(self.table.valid),
+                write.addr.eq(Cat(source.index, source.half)),
+                write.data.eq(Mux(source.half, source.table.second, source.table.first)),
+                address.eq(Mux(even, Mux(self.layer.add, Cat(addend, 1), now), waited)),
+                read.en.eq(1),
+                # Bytes are two's complement, indices begin at the least.
+                read.addr.eq(address ^ 0x80),
+            ]
+            result = Signal(8, reset_less=True, name=f"result{index}")
+            first = Signal(signed(tape.TABLE_BITS), reset_less=True, name=f"first{index}")
+            total = Signal(signed(tape.TABLE_BITS), reset_less=True, name=f"total{index}")
+            clamped = Signal(8, reset_less=True, name=f"clamped{index}")
+            m.d.sync += [
+                result.eq(Mux(self.layer.table, read.data, recent)),
+                first.eq(read.data),
+                total.eq(first + read.data.as_signed()),
+            ]
+            scaled = total >> tape.ADDITION_SHIFT
+            with m.If(scaled < self.layer.minimum):
+                m.d.sync += clamped.eq(self.layer.minimum)
+            with m.Elif(scaled > self.layer.maximum):
+                m.d.sync += clamped.eq(self.layer.maximum)
+            with m.Else():
+                m.d.sync += clamped.eq(scaled)
+            m.d.comb += [
+                self.results.payload.word_select(index, 8).eq(result),
+                self.sums.word_select(index, 8).eq(clamped),
+            ]
+        return m
