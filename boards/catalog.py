@@ -44,12 +44,15 @@ BOARDS = (
         device="iCE40UP5K-SG48",
         # All eight SB_MAC16 in dual 8x8 mode, all four SPRAMs.
         configuration=EngineConfiguration(lanes=8, pixels=2, memory_bytes=128 * 1024, banks=4),
-        clock_hz=30_000_000,
+        clock_hz=36_000_000,
     ),
     BoardDescription(
         name="ulx3s-85f",
         device="LFE5U-85F",
-        configuration=EngineConfiguration(lanes=16, pixels=8, memory_bytes=256 * 1024, banks=8),
+        # 11 banks of 16 block RAMs each, of 208; and a requantiser for each byte of a word.
+        configuration=EngineConfiguration(
+            lanes=16, pixels=8, requantizers=8, memory_bytes=11 * 32 * 1024, banks=11
+        ),
         clock_hz=60_000_000,
         buildable=False,
     ),
