@@ -16,6 +16,8 @@ from .common import Outcome, check_writable, table
 if TYPE_CHECKING:
     from ..compiler import CompiledModel
 
+#: Characters of a tensor's name in the table.
+_NAME = 60
 HELP = "model to image: what goes where, and what each layer will cost"
 
 
@@ -106,7 +108,7 @@ def _text(compiled: CompiledModel, board: str, rate: float, clock_hz: int) -> st
     )
     headings = ("layer", "operators", "MACs", "cycles", "use", "bound by", "tape bytes")
     blocks = [
-        (f"0x{each.address:05x}", f"{each.size:,}", each.name)
+        (f"0x{each.address:05x}", f"{each.size:,}", _shortened(each.name))
         for each in sorted(compiled.memory, key=lambda block: block.address)
     ]
     used, available = compiled.memory_bytes, compiled.configuration.memory_bytes
@@ -120,3 +122,8 @@ def _text(compiled: CompiledModel, board: str, rate: float, clock_hz: int) -> st
             f"{rate:,.0f} inferences/s at {clock_hz / 1e6:g} MHz.",
         ]
     )
+
+
+def _shortened(name: str) -> str:
+    """Converters join the names of all that they folded into a tensor."""
+    return name if len(name) <= _NAME else f"{name[: _NAME - 1]}…"
