@@ -148,7 +148,7 @@ class Word:
         return values
 
 
-#: What a loop level adds when it advances. ``row``, ``write``: modulo the memory's size.
+#: What a loop level adds when it advances. ``row`` and ``write`` wrap as numbers of their width.
 DELTA = Word(
     (
         Field("row", 18),  # words

@@ -276,6 +276,7 @@ class Layer:
     arrangement: Arrangement = Arrangement()
 
     def direction(self, axis: Axis) -> Direction:
+        """The layer's sizes along ``axis``: elements, and bytes from one to the next."""
         source, target, kernel = self.source, self.target, self.kernel
         if axis is Axis.ROWS:
             return Direction(
