@@ -27,6 +27,8 @@ from gateware.interface.tape import (
     TABLE_WORDS,
     Level,
     decode_words,
+    entry_parameters,
+    parameter_entries,
     word_entries,
 )
 
@@ -126,6 +128,12 @@ class _Interpreter:
         per_word = word_entries(self.configuration) * self.configuration.entry_bytes
         return decode_words(self.configuration, self.take(count * per_word), count)
 
+    def take_parameters(self) -> Iterator[int]:
+        configuration = self.configuration
+        data = self.take(parameter_entries(configuration) * configuration.entry_bytes)
+        together = entry_parameters(configuration)
+        return decode_words(configuration, data, configuration.lanes, together)
+
     def take_weights(self, entries: int) -> npt.NDArray[np.int64]:
         """Shape (entries, lanes)."""
         data = self.take(entries * self.configuration.entry_bytes)
@@ -162,7 +170,7 @@ class _Layer:
         self.fetch_step(Level.START)
         self.write_step(Level.START)
         for tile in range(tiles):
-            words = self.interpreter.take_words(lanes)
+            words = self.interpreter.take_parameters()
             parameters = [PARAMETER.unpack(word) for word in words]
             weights = None if self.control["pool"] else self.interpreter.take_weights(taps)
             for line in range(lines):

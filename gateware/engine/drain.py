@@ -121,7 +121,8 @@ class Drain(wiring.Component):
 
         # A window may be issued before its predecessor's last sums have left, if it does not load
         # before the last of them leaves. The requantiser takes them every other cycle, from the
-        # third cycle after they were loaded at the latest. Only one window is under way.
+        # third cycle after they were loaded at the latest; or, if it can, in every cycle. Only one
+        # window is under way.
         under_way = Signal()
         with m.If(self.issued):
             m.d.sync += under_way.eq(1)
@@ -138,7 +139,8 @@ class Drain(wiring.Component):
         """Few enough are left, by registers: they tell, a cycle late, how many times R are."""
         layer = self.layer
         most = self.configuration.lanes // self.configuration.requantizers - 1
-        left = Signal(4)
+        fast = Const(0, 1) if self.configuration.result_cycles == 2 else ~layer.add
+        left = Signal(7 if self.configuration.result_cycles == 1 else 4)
         for count in range(len(left)):
             found = Const(0, 1)
             for slots in range(min(count + 1, self.configuration.pixels)):
@@ -156,7 +158,8 @@ class Drain(wiring.Component):
             soon.eq(taken & Mux(layer.pool, left[2], left[3])),
             single.eq((layer.drain_lanes == 0) & (layer.drain_slots == 0)),
         ]
-        return soon | single | left[0] | left[1] | (left[2] & ~layer.pool)
+        few = soon | single | left[0] | left[1] | (left[2] & ~layer.pool)
+        return few | (fast & Mux(layer.pool, left[:5].any(), left.any()))
 
     def _chain(self, m: Module, pixel: int, loads: Signal, shift: Value) -> Value:
         """A pixel's sums: those to leave first, at the head."""

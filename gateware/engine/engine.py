@@ -159,7 +159,7 @@ class Engine(wiring.Component):
         connect(m, drain.results, requantizer.sums)
         connect(m, requantizer.results, epilogue.requantized)
         connect(m, epilogue.results, writer.results)
-        m.d.comb += writer.sums.eq(epilogue.sums)
+        m.d.comb += [writer.notice.eq(requantizer.results.valid), writer.sums.eq(epilogue.sums)]
 
         # The layer
         m.d.comb += sequencer.finished.eq(writer.finished)

@@ -35,7 +35,7 @@ class Epilogue(wiring.Component):
     A result comes out of ``results`` EPILOGUE_LATENCY cycles after it came in. Where the layer
     adds, that only asks for the other byte, which must stand at ``addends`` RESULT_READ_LATENCY
     cycles later; the sum comes out of ``sums`` ADDITION_LATENCY cycles after ``results``.
-    Throughput: R results every 2 cycles, which is what the requantisers give. No back-pressure.
+    Throughput: R results a cycle; every 2 cycles where the layer adds. No back-pressure.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Epilogue(wiring.Component):
     table : :py:`In(stream.Signature(TableWrite, always_ready=True))`
         The tables' entries; for a layer that does not add, ``first`` alone.
     requantized : :py:`In(stream.Signature(8 * R, always_ready=True))`
-        An even number of cycles apart.
+        Where the layer adds, an even number of cycles apart.
     results : :py:`Out(stream.Signature(8 * R, always_ready=True))`
     addends : :py:`In(8 * R)`
     sums : :py:`Out(8 * R)`
@@ -69,9 +69,9 @@ class Epilogue(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # Results come in even cycles, seen from the first one; the memory answers after an even
-        # number of them. So the tables' ports have the even cycles for the second entries, and the
-        # odd ones for the first entries of results that waited for that.
+        # Where the layer adds, results come in even cycles, seen from the first one; the memory
+        # answers after an even number of them. So the tables' ports have the even cycles for the
+        # second entries, and the odd ones for the first entries of results that waited for that.
         odd, even = Signal(), Signal()
         m.d.sync += odd.eq(even)
         m.d.comb += even.eq(self.requantized.valid | ~odd)
@@ -100,7 +100,7 @@ class Epilogue(wiring.Component):
                 write.en.eq(self.table.valid),
                 write.addr.eq(Cat(source.index, source.half)),
                 write.data.eq(Mux(source.half, source.table.second, source.table.first)),
-                address.eq(Mux(even, Mux(self.layer.add, Cat(addend, 1), now), waited)),
+                address.eq(Mux(self.layer.add, Mux(even, Cat(addend, 1), waited), now)),
                 read.en.eq(1),
                 # Bytes are two's complement, indices begin at the least.
                 read.addr.eq(address ^ 0x80),

@@ -24,13 +24,17 @@ FINISH_STAGES = 7
 SATURATED_BITS = 11
 
 
-class ParameterWrite(data.Struct):
-    """A lane's parameters on their way into the requantiser's memory, half by half."""
-
-    lane: 5
-    bank: range(PARAMETER_BANKS)
-    half: 1
-    parameter: PARAMETER
+def parameter_write(configuration: EngineConfiguration) -> data.StructLayout:
+    """An entry of the tape with the parameters of one lane, or of a few, on its way into the
+    requantiser's memories. With one requantiser it comes twice, as ``half`` tells."""
+    return data.StructLayout(
+        {
+            "entry": 5,
+            "bank": range(PARAMETER_BANKS),
+            "half": 1,
+            "parameters": data.ArrayLayout(PARAMETER, tape.entry_parameters(configuration)),
+        }
+    )
 
 
 class Requantizer(wiring.Component):
@@ -42,18 +46,18 @@ class Requantizer(wiring.Component):
     :func:`model.fixed_point.multiply_by_quantized_multiplier`.
 
     The product is formed by 15 rows of conditional adders, least significant bit first, through
-    which each sum passes twice: the rows' stages form a loop of an odd length, so that a sum that
-    enters in an even cycle returns in an odd one. What falls off to the right is below the
-    product's 31st bit. The multiplier's top bit, always one, is added last, together with the
-    first rounding.
+    which each sum passes twice. What falls off to the right is below the product's 31st bit. The multiplier's top bit, always one, is added last, together with the
+    first rounding. A single requantiser has the rows once: their stages form a loop of an odd
+    length, so that a sum that enters in an even cycle returns in an odd one. Several have them
+    twice, one behind the other.
 
     Range: ``value + bias`` must fit ``accumulator_bits - 1`` bits, which the compiler sees to: the
     roundings work on up to twice of it.
 
     Where the layer adds, the clamp is that of int8: its own comes behind the sum.
 
-    Throughput: R results every 2 cycles. Latency: 22 cycles. Back-pressure: none from the results'
-    side.
+    Throughput: R results every 2 cycles with R = 1 or where the layer adds, else in each cycle.
+    Latency: 22 cycles. Back-pressure: none from the results' side.
 
     Parameters
     ----------
@@ -66,10 +70,10 @@ class Requantizer(wiring.Component):
     Members
     -------
     layer : :py:`In(LAYER)`
-    parameters : :py:`In(stream.Signature(ParameterWrite, always_ready=True))`
+    parameters : :py:`In(stream.Signature(parameter_write, always_ready=True))`
     sums : :py:`In(stream.Signature(sum_layout))`
     results : :py:`Out(stream.Signature(8 * R, always_ready=True))`
-        From registers; at least 2 cycles apart.
+        From registers; where the layer adds, an even number of cycles apart.
 
     Raises
     ------
@@ -95,7 +99,9 @@ class Requantizer(wiring.Component):
         super().__init__(
             {
                 "layer": In(LAYER),
-                "parameters": In(stream.Signature(ParameterWrite, always_ready=True)),
+                "parameters": In(
+                    stream.Signature(parameter_write(configuration), always_ready=True)
+                ),
                 "sums": In(stream.Signature(sum_layout(configuration))),
                 "results": Out(results),
             }
@@ -104,57 +110,63 @@ class Requantizer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         loop = len(self.stages)
-        # Even cycles: a sum's parameters are read. Odd cycles: it enters the loop.
-        phase, primed, enters = Signal(), Signal(), Signal()
-        m.d.sync += [phase.eq(~phase), primed.eq(self.sums.valid & ~phase)]
-        m.d.comb += [self.sums.ready.eq(primed), enters.eq(self.sums.valid & primed)]
-
-        # entered[n]: a sum entered n + 1 cycles ago; returned[n]: it came back so long ago.
-        entered, returned = Signal(loop), Signal(loop)
-        m.d.sync += [
-            entered.eq(Cat(enters, entered[:-1])),
-            returned.eq(Cat(entered[-1], returned[:-1])),
-        ]
-        # The second half of the multiplier is read as the sum nears the end of its first pass.
+        # A sum's parameters are read, and in the next cycle it enters the first pass.
+        enters, values = Signal(), Signal.like(self.sums.p.values)
         place = Cat(self.sums.p.lanes, self.sums.p.bank)
-        delayed = place
-        for cycle in range(loop - 1):
+        # Beginning of the second pass: the cycle in which the rest of its parameters is read.
+        later = place
+        phase = Signal()
+        m.d.sync += phase.eq(~phase)
+        if self.configuration.result_cycles == 2:
+            primed = Signal()
+            m.d.sync += primed.eq(self.sums.valid & ~phase)
+            m.d.comb += [
+                self.sums.ready.eq(primed),
+                enters.eq(self.sums.valid & primed),
+                values.eq(self.sums.p.values),
+            ]
+            delay = loop - 1  # it stands there for two cycles
+        else:
+            m.d.comb += self.sums.ready.eq(~(self.layer.add & phase))
+            m.d.sync += [
+                enters.eq(self.sums.valid & self.sums.ready),
+                values.eq(self.sums.p.values),
+            ]
+            delay = loop
+        for cycle in range(delay):
             register = Signal(len(place), reset_less=True, name=f"place{cycle}")
-            m.d.sync += register.eq(delayed)
-            delayed = register
-        address = Signal(1 + len(place))
-        with m.If(phase):
-            m.d.comb += address.eq(Cat(1, delayed))
-        with m.Else():
-            m.d.comb += address.eq(Cat(0, place))
+            m.d.sync += register.eq(later)
+            later = register
 
-        finishing = Signal(FINISH_STAGES)
-        m.d.sync += finishing.eq(Cat(returned[-1], finishing[:-1]))
-        m.d.comb += self.results.valid.eq(finishing[-1])
+        # Cycles since a sum entered: through both passes and the rest.
+        under_way = Signal(2 * loop + FINISH_STAGES)
+        m.d.sync += under_way.eq(Cat(enters, under_way[:-1]))
+        m.d.comb += self.results.valid.eq(under_way[-1])
 
         requantizers = self.configuration.requantizers
-        source, values = self.parameters.p, self.parameters.p.parameter
-        lane_bits = (requantizers - 1).bit_length()
+        source = self.parameters.p
+        # Entries that fill all rows for a group of R lanes.
+        count = tape.entry_parameters(self.configuration)
+        entry_bits = (requantizers // count - 1).bit_length()
         for index in range(requantizers):
             m.submodules[f"row{index}"] = row = _Row(
                 self.configuration, self.technology, self.stages
             )
+            values_written = source.parameters[index % count]
             m.d.comb += [
                 row.layer.eq(self.layer),
-                row.write.eq(self.parameters.valid & (source.lane[:lane_bits] == index)),
-                row.write_address.eq(
-                    Cat(source.half, source.lane[lane_bits:][: len(self.sums.p.lanes)], source.bank)
+                row.write.eq(self.parameters.valid & (source.entry[:entry_bits] == index // count)),
+                row.write_place.eq(
+                    Cat(source.entry[entry_bits:][: len(self.sums.p.lanes)], source.bank)
                 ),
-                row.write_data.eq(
-                    Mux(
-                        source.half,
-                        Cat(values.multiplier[ROWS:], values.shift),
-                        Cat(values.multiplier[:ROWS], values.bias),
-                    )
-                ),
-                row.address.eq(address),
+                row.write_half.eq(source.half),
+                row.write_data[0].eq(Cat(values_written.multiplier[:ROWS], values_written.bias)),
+                row.write_data[1].eq(Cat(values_written.multiplier[ROWS:], values_written.shift)),
+                row.phase.eq(phase),
+                row.place.eq(place),
+                row.later.eq(later),
                 row.enters.eq(enters),
-                row.value.eq(self.sums.p.values[index]),
+                row.value.eq(values[index]),
                 self.results.payload.word_select(index, 8).eq(row.result),
             ]
         return m
@@ -169,47 +181,88 @@ class _Row(Elaboratable):
         self.bits = configuration.accumulator_bits
         self.technology = technology
         self.stages = stages
+        self.folded = configuration.result_cycles == 2
         lanes = configuration.lanes // configuration.requantizers
-        # Two words for each lane and bank: ``multiplier low, bias`` and ``high, shift``.
-        self.depth = 2 * PARAMETER_BANKS * (1 << (lanes - 1).bit_length())
+        self.depth = PARAMETER_BANKS * (1 << (lanes - 1).bit_length())
         self.layer = Signal(LAYER)
         self.write = Signal()
-        self.write_address = Signal(range(self.depth))
-        self.write_data = Signal(ROWS + tape.PARAMETER["bias"].width)
-        self.address = Signal(range(self.depth))
+        self.write_half = Signal()
+        self.write_place = Signal(range(self.depth))
+        # ``multiplier low, bias`` for the first pass, ``multiplier high, shift`` for the second.
+        self.write_data = Signal(data.ArrayLayout(ROWS + tape.PARAMETER["bias"].width, 2))
+        self.phase = Signal()
+        self.place = Signal(range(self.depth))
+        self.later = Signal(range(self.depth))
         self.enters = Signal()
         self.value = Signal(self.bits)
         self.result = Signal(8, reset_less=True)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        bits, loop = self.bits, len(self.stages)
-        width = len(self.write_data)
-        m.submodules.memory = memory = Memory(shape=width, depth=self.depth, init=[])
-        write, read = memory.write_port(), memory.read_port()
-        m.d.comb += [
-            write.en.eq(self.write),
-            write.addr.eq(self.write_address),
-            write.data.eq(self.write_data),
-            read.en.eq(1),
-            read.addr.eq(self.address),
-        ]
-        parameter = read.data
-
+        bits = self.bits
+        first, second = self._parameters(m)
+        biased = Signal(signed(bits))
+        m.d.comb += biased.eq(self.value.as_signed() + first[ROWS:].as_signed())
         x = Signal(signed(bits), reset_less=True, name="x0")
         partial = Signal(signed(bits), reset_less=True, name="partial0")
-        multiplier = Signal(ROWS, reset_less=True, name="multiplier0")
-        shift = Signal(5, reset_less=True, name="shift0")
+        if self.folded:
+            end, product, shift = self._pass(m, "row", x, partial, first)
+            m.d.sync += [x.eq(Mux(self.enters, biased, end)), partial.eq(product)]
+            with m.If(self.enters):
+                m.d.sync += partial.eq(0)
+        else:
+            entered = Signal(signed(bits), reset_less=True)
+            m.d.sync += entered.eq(biased)
+            end, product, _ = self._pass(m, "first", entered, Const(0, signed(bits)), first)
+            m.d.sync += [x.eq(end), partial.eq(product)]
+            end, product, shift = self._pass(m, "second", x, partial, second)
+        self._finish(m, self._round(m, end, product, shift))
+        return m
+
+    def _parameters(self, m: Module) -> tuple[Value, Value]:
+        """What the passes need: read in turn from one memory, or each from its own."""
+        parameters = []
+        halves = [0] if self.folded else [0, 1]
+        for half in halves:
+            memory = Memory(
+                shape=len(self.write_data[0]), depth=self.depth << int(self.folded), init=[]
+            )
+            m.submodules[f"memory{half}"] = memory
+            write, read = memory.write_port(), memory.read_port()
+            m.d.comb += [write.en.eq(self.write), read.en.eq(1)]
+            if self.folded:
+                m.d.comb += [
+                    write.addr.eq(Cat(self.write_half, self.write_place)),
+                    write.data.eq(self.write_data[self.write_half]),
+                    read.addr.eq(Cat(self.phase, Mux(self.phase, self.later, self.place))),
+                ]
+            else:
+                m.d.comb += [
+                    write.addr.eq(self.write_place),
+                    write.data.eq(self.write_data[half]),
+                    read.addr.eq(self.later if half else self.place),
+                ]
+            parameters.append(read.data)
+        return parameters[0], parameters[-1]
+
+    def _pass(
+        self, m: Module, name: str, x: Signal, partial: Value, parameter: Value
+    ) -> tuple[Signal, Signal, Signal]:
+        """All stages, from ``x`` and ``partial`` in registers: both behind them, and the shift."""
+        bits = self.bits
+        multiplier = Signal(ROWS, reset_less=True, name=f"{name}_multiplier0")
+        shift = Signal(5, reset_less=True, name=f"{name}_shift0")
         m.d.sync += [multiplier.eq(parameter[:ROWS]), shift.eq(parameter[ROWS:])]
-        entry_x, entry_partial = x, partial
         for stage, rows in enumerate(self.stages):
-            product = self._rows(m, f"row{stage}", x, partial, multiplier[:rows])
-            if stage == loop - 1:
+            product = self._rows(m, f"{name}{stage}", x, partial, multiplier[:rows])
+            if stage == len(self.stages) - 1:
                 break
-            next_x = Signal(signed(bits), reset_less=True, name=f"x{stage + 1}")
-            partial = Signal(signed(bits), reset_less=True, name=f"partial{stage + 1}")
-            rest = Signal(len(multiplier) - rows, reset_less=True, name=f"multiplier{stage + 1}")
-            next_shift = Signal(5, reset_less=True, name=f"shift{stage + 1}")
+            next_x = Signal(signed(bits), reset_less=True, name=f"{name}_x{stage + 1}")
+            partial = Signal(signed(bits), reset_less=True, name=f"{name}_partial{stage + 1}")
+            rest = Signal(
+                len(multiplier) - rows, reset_less=True, name=f"{name}_multiplier{stage + 1}"
+            )
+            next_shift = Signal(5, reset_less=True, name=f"{name}_shift{stage + 1}")
             m.d.sync += [
                 next_x.eq(x),
                 partial.eq(product),
@@ -217,14 +270,7 @@ class _Row(Elaboratable):
                 next_shift.eq(shift),
             ]
             x, multiplier, shift = next_x, rest, next_shift
-        biased = Signal(signed(bits))
-        m.d.comb += biased.eq(self.value.as_signed() + parameter[ROWS:].as_signed())
-        m.d.sync += [entry_x.eq(Mux(self.enters, biased, x)), entry_partial.eq(product)]
-        with m.If(self.enters):
-            m.d.sync += entry_partial.eq(0)
-
-        self._finish(m, self._round(m, x, product, shift))
-        return m
+        return x, product, shift
 
     def _rows(self, m: Module, name: str, x: Signal, partial: Signal, multiplier) -> Signal:
         """``floor((partial + x * multiplier) / 2**len(multiplier))``, one bit of it a row."""

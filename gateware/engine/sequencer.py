@@ -1,6 +1,6 @@
 """The sequencer: reads descriptors and parameters from the ring, and steps through the windows."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,7 +11,7 @@ from .drain import PARAMETER_BANKS
 from .epilogue import TableWrite
 from .layer import LAYER, DeltaWrite, struct_layout
 from .mac_array import StepFlags
-from .requantizer import ParameterWrite
+from .requantizer import parameter_write
 
 #: Index of the first control word of a descriptor.
 CONTROL = tape.LEVELS
@@ -82,7 +82,9 @@ class Sequencer(wiring.Component):
                 "finished": In(1),
                 "layers": In(8),
                 "deltas": Out(stream.Signature(DeltaWrite, always_ready=True)),
-                "parameters": Out(stream.Signature(ParameterWrite, always_ready=True)),
+                "parameters": Out(
+                    stream.Signature(parameter_write(configuration), always_ready=True)
+                ),
                 "table": Out(stream.Signature(TableWrite, always_ready=True)),
                 "layer": Out(LAYER),
                 "start": Out(1),
@@ -108,23 +110,26 @@ class Sequencer(wiring.Component):
         # Kept beside the state and the index, so that neither lies in the way of the ring.
         loading, last_word = Signal(init=1), Signal()
         loaded = Signal()
-        single_parameter = self.configuration.lanes == 1
-        # The memories take a word in two halves: its last part stays for two cycles.
-        comes = Signal()
+        parameter_entries = self.configuration.lanes // tape.entry_parameters(self.configuration)
+        single_parameter = parameter_entries == 1
+        # Memories take a word in two halves: its last part stays for two cycles. Those of several
+        # requantisers take it at once.
+        comes, whole, halves = Signal(), Signal(), Signal(init=1)
         m.d.comb += [
             comes.eq(loading & self.ring_available),
-            taken.eq(comes & (half | ~last_part)),
-            loaded.eq(comes & half & last_word),
+            whole.eq(comes & Mux(halves, half, last_part)),
+            taken.eq(comes & (whole | ~last_part)),
+            loaded.eq(whole & last_word),
         ]
-        with m.If(comes & last_part):
+        with m.If(comes & last_part & halves):
             m.d.sync += half.eq(~half)
-        with m.If(comes & half):
+        with m.If(whole):
             m.d.sync += index.eq(index + 1)
 
-        def load(last_index: int, arrives: Signal) -> None:
-            """Load words up to this one; with the last one's second half, ``loaded`` is high."""
-            m.d.comb += arrives.eq(comes & last_part)
-            with m.If(comes & half):
+        def load(last_index: int, arrives: Signal, in_halves: bool = True) -> None:
+            """Load words up to this one; when the last one is taken, ``loaded`` is high."""
+            m.d.comb += [arrives.eq(comes & last_part), halves.eq(in_halves)]
+            with m.If(whole):
                 m.d.sync += last_word.eq(index == last_index - 1)
             with m.If(loaded):
                 m.d.sync += [index.eq(0), last_word.eq(single_parameter)]
@@ -167,7 +172,7 @@ class Sequencer(wiring.Component):
                 with m.If(loaded):
                     m.next = "LOAD_PARAMETERS"
             with m.State("LOAD_PARAMETERS"):
-                load(self.configuration.lanes - 1, parameter)
+                load(parameter_entries - 1, parameter, self.configuration.requantizers == 1)
                 m.d.comb += self.ring.mark.eq(loaded)
                 windows.prepare_tile(m)
                 with m.If(loaded):
@@ -205,19 +210,18 @@ class Sequencer(wiring.Component):
             m.d.sync += part.eq(Mux(last_part, 0, part + 1))
         return last_part
 
-    def _word(self, m: Module, last_part: Signal) -> Signal:
-        """The word of which the last part arrives."""
+    def _word(self, m: Module, last_part: Signal) -> Value:
+        """The word of which the last part arrives; at its end may be more of them."""
         parts = tape.word_entries(self.configuration)
-        word = Signal(8 * tape.WORD_BYTES)
         if parts == 1:
-            m.d.comb += word.eq(self.entry)
-        else:
-            before = Signal((parts - 1) * len(self.entry), reset_less=True)
-            arrives = Signal()
-            m.d.sync += arrives.eq(self.ring.step & ~last_part)
-            with m.If(arrives):
-                m.d.sync += before.eq(Cat(before, self.entry)[len(self.entry) :])
-            m.d.comb += word.eq(Cat(before, self.entry))
+            return self.entry
+        word = Signal(8 * tape.WORD_BYTES)
+        before = Signal((parts - 1) * len(self.entry), reset_less=True)
+        arrives = Signal()
+        m.d.sync += arrives.eq(self.ring.step & ~last_part)
+        with m.If(arrives):
+            m.d.sync += before.eq(Cat(before, self.entry)[len(self.entry) :])
+        m.d.comb += word.eq(Cat(before, self.entry))
         return word
 
     def _distribute(
@@ -231,7 +235,8 @@ class Sequencer(wiring.Component):
         last_part: Signal,
     ) -> None:
         """Send each word, as it arrives, to where it belongs."""
-        word = self._word(m, last_part)
+        entry = self._word(m, last_part)
+        word = entry[: 8 * tape.WORD_BYTES]
         arrived_index = Signal.like(index, reset_less=True)
         arrived_half = Signal(reset_less=True)
         for_control = Signal()
@@ -250,11 +255,14 @@ class Sequencer(wiring.Component):
             self.table.p.index.eq(arrived_index),
             self.table.p.half.eq(arrived_half),
             self.table.p.table.eq(word),
-            self.parameters.p.lane.eq(arrived_index),
+            self.parameters.p.entry.eq(arrived_index),
             self.parameters.p.half.eq(arrived_half),
             self.parameters.p.bank.eq(self.bank),
-            self.parameters.p.parameter.eq(word),
         ]
+        for number in range(tape.entry_parameters(self.configuration)):
+            m.d.comb += self.parameters.p.parameters[number].eq(
+                entry.word_select(number, 8 * tape.WORD_BYTES)
+            )
         for number, control in enumerate(tape.CONTROLS):
             fields = data.View(struct_layout(control), word)
             with m.If(for_control & (arrived_index == CONTROL + number)):

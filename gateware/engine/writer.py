@@ -11,9 +11,11 @@ from ..interface import tape
 from ..interface.configuration import EngineConfiguration
 from ..interface.tape import Level
 from ..memory.scratchpad import ResultPortSignature
-from .epilogue import ADDITION_LATENCY
+from .epilogue import ADDITION_LATENCY, EPILOGUE_LATENCY
 from .layer import LAYER, DeltaWrite
 
+#: Cycles from a result's notice to the result: the epilogue has it meanwhile.
+NOTICE_CYCLES = EPILOGUE_LATENCY
 #: Results that the search for the greatest tells apart.
 CLASS_BITS = 10
 #: Bits of a delta in one memory.
@@ -27,7 +29,7 @@ class Writer(wiring.Component):
 
     Results that belong to no channel, pixel or line of the output are passed over. Where the layer
     adds, a result's address is read first, and written when the sum is there. Throughput: ``R``
-    results every 2 cycles. Latency: none, or that of the addition.
+    results a cycle; every 2 cycles where the layer adds. Latency: none, or that of the addition.
 
     Parameters
     ----------
@@ -39,8 +41,10 @@ class Writer(wiring.Component):
     layer : :py:`In(LAYER)`
     start : :py:`In(1)`
         Begin the layer: 4 cycles before its first result at the latest.
+    notice : :py:`In(1)`
+        A result comes in NOTICE_CYCLES, so that its address can be worked out.
     results : :py:`In(stream.Signature(8 * R, always_ready=True))`
-        In the order of the drain; an even number of cycles apart.
+        In the order of the drain; where the layer adds, an even number of cycles apart.
     sums : :py:`In(8 * R)`
         What is written where the layer adds, ADDITION_LATENCY cycles after a result.
     memory : :py:`Out(ResultPortSignature(R))`
@@ -60,6 +64,7 @@ class Writer(wiring.Component):
                 "deltas": In(stream.Signature(DeltaWrite, always_ready=True)),
                 "layer": In(LAYER),
                 "start": In(1),
+                "notice": In(1),
                 "results": In(stream.Signature(8 * requantizers, always_ready=True)),
                 "sums": In(8 * requantizers),
                 "memory": Out(request),
@@ -70,16 +75,29 @@ class Writer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # The loops stand still for a cycle after each result, in which what they say is registered:
-        # no result waits for a comparison. So address and mask stand for two cycles.
-        level, mask = Signal(Level), Signal(self.configuration.requantizers)
-        next_level, next_mask, complete = self._loops(m)
-        m.d.sync += [level.eq(next_level), mask.eq(next_mask)]
-        address = self._address(m, level)
+        # The loops advance with the notice; what they say is registered, and a cycle later the
+        # delta to the next result is read. So no result waits for a comparison or a memory.
+        noticed, arrived = Signal(), Signal()
+        level, mask, next_mask = (
+            Signal(Level),
+            *(Signal(self.configuration.requantizers, name=name) for name in ("mask", "next_mask")),
+        )
+        loop_level, loop_mask, complete = self._loops(m)
+        m.d.sync += [
+            noticed.eq(self.notice),
+            arrived.eq(self.results.valid),
+            level.eq(loop_level),
+            next_mask.eq(loop_mask),
+        ]
+        # Where the layer adds, address and mask stand for two cycles.
+        with m.If(~self.layer.add | ~self.results.valid):
+            m.d.sync += mask.eq(next_mask)
+        advance = Mux(self.layer.add, arrived, self.results.valid)
+        address = self._address(m, level, noticed, advance)
 
         # Results come in even cycles, seen from the first one, so sums are written in odd ones.
-        odd, arrived = Signal(), Signal()
-        m.d.sync += [odd.eq(self.results.valid | ~odd), arrived.eq(self.results.valid)]
+        odd = Signal()
+        m.d.sync += odd.eq(self.results.valid | ~odd)
         held = (address, mask & arrived.replicate(len(mask)))
         pending = [arrived]
         for pair in range(ADDITION_LATENCY // 2):
@@ -99,14 +117,16 @@ class Writer(wiring.Component):
             self.memory.p.address.eq(Mux(adds, held[0], address)),
             self.memory.p.data.eq(Mux(self.layer.add, self.sums, self.results.payload)),
             self.memory.p.mask.eq(Mux(adds, held[1], mask)),
-            self.finished.eq(complete & ~(self.layer.add & Cat(pending).any())),
+            self.finished.eq(
+                complete & ~(noticed | self.results.valid) & ~(self.layer.add & Cat(pending).any())
+            ),
         ]
         self._search(m)
         return m
 
     def _loops(self, m: Module) -> tuple[Signal, Signal, Signal]:
         """Count the loops down; say which advances, which results belong to the output, and whether
-        all have come."""
+        all were given notice of."""
         layer = self.layer
         level = Signal(Level)
         requantizers, group_lanes = (
@@ -151,7 +171,7 @@ class Writer(wiring.Component):
                 tile.eq(layer.tiles),
                 complete.eq(0),
             ]
-        with m.Elif(self.results.valid):
+        with m.Elif(self.notice):
             m.d.sync += lanes.eq(lanes + 1)
             with m.If(last_lanes):
                 m.d.sync += [lanes.eq(0), slot.eq(Mux(last_slot, 0, slot + 1))]
@@ -179,9 +199,9 @@ class Writer(wiring.Component):
             ]
         return level, mask, complete
 
-    def _address(self, m: Module, level: Signal) -> Signal:
+    def _address(self, m: Module, level: Signal, read_delta: Signal, advance: Value) -> Signal:
         bits = (self.configuration.memory_bytes - 1).bit_length()
-        starting, add = Signal(), Signal()
+        starting = Signal()
         address, delta = Signal(bits), Signal(bits)
         # As wide as an iCE40's block RAM; what is above, needs only a few registers.
         for low in range(0, bits, DELTA_BITS):
@@ -194,14 +214,14 @@ class Writer(wiring.Component):
                 write.en.eq(self.deltas.valid),
                 write.addr.eq(self.deltas.p.index),
                 write.data.eq(self.deltas.p.delta.write[low:]),
-                read.en.eq(1),
-                read.addr.eq(Mux(self.results.valid, level, Level.START)),
+                read.en.eq(self.start | read_delta),
+                read.addr.eq(Mux(self.start, Level.START, level)),
                 part.eq(read.data),
             ]
-        m.d.sync += [starting.eq(self.start), add.eq(self.results.valid | starting)]
+        m.d.sync += starting.eq(self.start)
         with m.If(self.start):
             m.d.sync += address.eq(0)
-        with m.Elif(add):
+        with m.Elif(starting | advance):
             m.d.sync += address.eq(address + delta)
         return address
 

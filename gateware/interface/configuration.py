@@ -125,6 +125,11 @@ class EngineConfiguration:
         return self.lanes // self.channel_group
 
     @property
+    def result_cycles(self) -> int:
+        """Cycles from ``R`` results to the next, but in layers that add: see there."""
+        return 2 if self.requantizers == 1 else 1
+
+    @property
     def kept_stride(self) -> int:
         """Greatest stride at which words are kept for neighbouring outputs (``every_second``).
 

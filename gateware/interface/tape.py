@@ -12,8 +12,9 @@ For each layer, in this order:
 1. ``Level`` words: eight of them, in the order of :class:`Level` (:data:`DELTA`).
 2. Control words: :data:`CONTROL_0`, :data:`CONTROL_1`, :data:`CONTROL_2`.
 3. If the flag ``table`` or ``add`` is set, 256 table words (:data:`TABLE`), for index value + 128.
-4. For each tile: ``L`` parameter words (:data:`PARAMETER`), lane 0 first; then, unless the flag
-   ``pool`` is set, ``taps`` weight entries in the order in which the window's bytes arrive.
+4. For each tile: ``L`` parameter words (:data:`PARAMETER`), lane 0 first,
+   :func:`entry_parameters` of them in an entry; then, unless the flag ``pool`` is set, ``taps``
+   weight entries in the order in which the window's bytes arrive.
 
 **Steps.** A step multiplies a byte for each pixel and lane by the entry's weight of that lane, and
 adds it to the accumulator of that pixel and lane. In an ordinary layer, stream ``p`` brings pixel
@@ -247,6 +248,18 @@ def word_entries(configuration: EngineConfiguration) -> int:
     return -(-WORD_BYTES // configuration.lanes)
 
 
+def entry_parameters(configuration: EngineConfiguration) -> int:
+    """Parameter words that an entry holds: as many as fit, up to one for each requantiser."""
+    most = max(1, min(configuration.lanes // WORD_BYTES, configuration.requantizers))
+    return 1 << (most.bit_length() - 1)
+
+
+def parameter_entries(configuration: EngineConfiguration) -> int:
+    """Ring entries that a tile's parameters take."""
+    words = configuration.lanes // entry_parameters(configuration)
+    return words * word_entries(configuration)
+
+
 def entry(configuration: EngineConfiguration, data: bytes) -> bytes:
     """One entry's bytes on the tape: ``data`` (at most ``L`` bytes), padded to whole words."""
     if len(data) > configuration.lanes:
@@ -254,23 +267,35 @@ def entry(configuration: EngineConfiguration, data: bytes) -> bytes:
     return data.ljust(configuration.entry_bytes, b"\0")
 
 
-def encode_words(configuration: EngineConfiguration, words: Iterable[int]) -> bytes:
-    """Tape words as bytes on the tape."""
+def encode_words(
+    configuration: EngineConfiguration, words: Iterable[int], together: int = 1
+) -> bytes:
+    """Tape words as bytes on the tape, so many ``together`` in an entry."""
     lanes = configuration.lanes
+    data = b"".join(word.to_bytes(WORD_BYTES, "little") for word in words)
+    step = WORD_BYTES * together
     parts = []
-    for word in words:
-        data = word.to_bytes(WORD_BYTES, "little")
-        parts += [entry(configuration, data[i : i + lanes]) for i in range(0, WORD_BYTES, lanes)]
+    for start in range(0, len(data), step):
+        group = data[start : start + step]
+        parts += [entry(configuration, group[i : i + lanes]) for i in range(0, step, lanes)]
     return b"".join(parts)
 
 
-def decode_words(configuration: EngineConfiguration, tape: bytes, count: int) -> Iterator[int]:
-    """The first ``count`` tape words of ``tape``."""
+def encode_parameters(configuration: EngineConfiguration, words: Iterable[int]) -> bytes:
+    """A tile's parameter words as bytes on the tape."""
+    return encode_words(configuration, words, entry_parameters(configuration))
+
+
+def decode_words(
+    configuration: EngineConfiguration, tape: bytes, count: int, together: int = 1
+) -> Iterator[int]:
+    """The first ``count`` tape words of ``tape``, of which so many lie ``together`` in an entry."""
     step = configuration.entry_bytes
-    per_word = word_entries(configuration)
-    for index in range(count):
-        start = index * per_word * step
+    entries = word_entries(configuration)
+    for index in range(0, count, together):
+        start = index // together * entries * step
         data = b"".join(
-            tape[start + i * step : start + i * step + configuration.lanes] for i in range(per_word)
+            tape[start + i * step : start + i * step + configuration.lanes] for i in range(entries)
         )
-        yield int.from_bytes(data[:WORD_BYTES], "little")
+        for word in range(min(together, count - index)):
+            yield int.from_bytes(data[word * WORD_BYTES :][:WORD_BYTES], "little")

@@ -18,7 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from gateware.interface.configuration import EngineConfiguration
-from gateware.interface.tape import CONTROLS, LEVELS, TABLE_WORDS, word_entries
+from gateware.interface.tape import (
+    CONTROLS,
+    LEVELS,
+    TABLE_WORDS,
+    parameter_entries,
+    word_entries,
+)
 
 from .layers import Axis, Layer, Mode
 from .loops import Loops
@@ -26,8 +32,8 @@ from .nest import ceil_divide
 
 #: The run generator makes a run every so many cycles at most.
 RUN_CYCLES = 3
-#: Between results that leave together and the next ones.
-REQUANTIZER_CYCLES = 2
+#: Between results that leave together and the next ones, where they are added to others.
+ADDITION_CYCLES = 2
 #: From window to window where so many writes are too few to hide that the next window's sums, or
 #: greatest bytes, are under way.
 FEW_SUMS, FEW_MAXIMA = {1: 6, 2: 7, 3: 8}, {1: 4, 2: 5}
@@ -40,8 +46,9 @@ START_LATENCY = 2
 PIXEL_LATENCY = 16
 #: From a window's last step to its sums or its greatest byte.
 MULTIPLIER_LATENCY, POOL_LATENCY = 4, 2
-#: From there to the last result's being in memory, but for the results before it.
-RESULT_LATENCY = 25
+#: From there to the last result's being in memory, but for the results before it, which come as
+#: often as that.
+RESULT_LATENCY = {1: 28, 2: 25}
 #: More where it is added to what lies in its place.
 ADDITION_LATENCY = 7
 #: Bytes that a pixel stream buffers, less those under way (:mod:`gateware.engine.pixel_buffers`).
@@ -117,7 +124,13 @@ class Work:
     def drain(self) -> int:
         """Cycles from one window's results to the next's, if the requantiser has no pause."""
         few = FEW_MAXIMA if self.layer.mode is Mode.POOL else FEW_SUMS
-        return few.get(self.vectors, self.vectors * REQUANTIZER_CYCLES)
+        return max(few.get(self.vectors, few[2]), self.vectors * self.result_cycles)
+
+    @property
+    def result_cycles(self) -> int:
+        """Between results that leave together and the next ones."""
+        adds = self.layer.epilogue.addition is not None
+        return ADDITION_CYCLES if adds else self.configuration.result_cycles
 
     def _places(self, by_row: bool) -> npt.NDArray[np.int64]:
         """Picture row, or byte within it, of each kernel row of each window of the first tile."""
@@ -190,13 +203,19 @@ class Work:
 
     @property
     def tile_entries(self) -> int:
-        parameters = self.configuration.lanes * word_entries(self.configuration)
-        return parameters + (self.loops.taps if self.layer.weights is not None else 0)
+        weights = self.loops.taps if self.layer.weights is not None else 0
+        return parameter_entries(self.configuration) + weights
 
     @property
     def head_words(self) -> int:
         table = TABLE_WORDS if self.layer.epilogue.has_tables else 0
         return LEVELS + len(CONTROLS) + table
+
+
+def load_cycles(configuration: EngineConfiguration) -> int:
+    """Cycles for a tile's parameters, if the tape has them: in two halves with one requantiser."""
+    halves = configuration.lanes if configuration.requantizers == 1 else 0
+    return parameter_entries(configuration) + halves
 
 
 def estimate(works: Sequence[Work], configuration: EngineConfiguration) -> list[CycleEstimate]:
@@ -278,7 +297,7 @@ class _Engine:
             self._words(TABLE_WORDS)
         drained = 0.0
         for _ in range(loops.tiles):
-            self._words(self.configuration.lanes)
+            self._parameters()
             begin = self.time
             first = max(drained, fetched + window_port, begin + loops.pops)
             # At best the buffers are full when the first window begins.
@@ -287,17 +306,27 @@ class _Engine:
             fetched = max(fetched, self.time - ahead)
             drained = self.time + work.drain
         self.time += POOL_LATENCY if work.layer.mode is Mode.POOL else MULTIPLIER_LATENCY
-        self.time += work.vectors * REQUANTIZER_CYCLES + RESULT_LATENCY
+        self.time += work.vectors * work.result_cycles + RESULT_LATENCY[work.result_cycles]
         if adds:
             self.time += ADDITION_LATENCY
+
+    def _parameters(self) -> None:
+        """Take a tile's parameters off the ring: as words, or an entry a cycle."""
+        if self.configuration.requantizers == 1:
+            self._words(self.configuration.lanes)
+        else:
+            self._entries(parameter_entries(self.configuration), 1)
 
     def _words(self, count: int) -> None:
         """Take ``count`` words off the ring, in two halves each."""
         entries = word_entries(self.configuration)
+        self._entries(count * entries, 1 + 1 / entries)
+
+    def _entries(self, count: int, cycles: float) -> None:
         while count:
-            now = min(count, self.ring.depth // (2 * entries))
-            arrivals = self.ring.arrivals(now * entries)
-            times = _in_turn(arrivals, self.time, 1 + 1 / entries)
+            now = min(count, self.ring.depth // 2)
+            arrivals = self.ring.arrivals(now)
+            times = _in_turn(arrivals, self.time, cycles)
             self.ring.free(arrivals, times)
             self.time = float(times[-1])
             count -= now

@@ -14,7 +14,7 @@ import numpy as np
 from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.tape import CONTROLS, LEVELS, word_entries
 
-from .cycles import Work
+from .cycles import Work, load_cycles
 from .errors import CompileError
 from .layers import Arrangement, Axis, Layer, Mode
 from .loops import Loops, max_row_bytes
@@ -78,7 +78,7 @@ def cycles(layers: Sequence[Layer], configuration: EngineConfiguration) -> float
     for layer in layers:
         work = Work(layer, Loops.of(layer, configuration), configuration)
         tiles, windows = work.loops.tiles, work.loops.windows
-        load = configuration.lanes * (per_word + 1)
+        load = load_cycles(configuration)
         busy += tiles * (load + windows * work.period) + _LAYER_CYCLES
         entries += tiles * work.tile_entries + (LEVELS + len(CONTROLS)) * per_word
     return max(busy, entries * configuration.entry_words)

@@ -24,7 +24,9 @@ from gateware.interface.tape import (
     TABLE,
     TABLE_WORDS,
     Level,
+    encode_parameters,
     encode_words,
+    parameter_entries,
     word_entries,
 )
 
@@ -75,7 +77,7 @@ def write_layer(
         words = [*writer.levels(), *writer.controls(last), *writer.table()]
         parts = [encode_words(configuration, words)]
         for tile in range(loops.tiles):
-            parts.append(encode_words(configuration, writer.parameters(tile)))
+            parts.append(encode_parameters(configuration, writer.parameters(tile)))
             if layer.weights is not None:
                 parts.append(writer.weight_entries(tile).tobytes())
     except ValueError as error:
@@ -257,7 +259,7 @@ class _LayerWriter:
 
 def tape_bytes(layer: Layer, loops: Loops, configuration: EngineConfiguration) -> int:
     """Length of the layer's part of the tape."""
-    per_word = word_entries(configuration) * configuration.entry_bytes
     words = DESCRIPTOR_WORDS + (TABLE_WORDS if layer.epilogue.has_tables else 0)
-    weights = loops.taps * configuration.entry_bytes if layer.weights is not None else 0
-    return words * per_word + loops.tiles * (configuration.lanes * per_word + weights)
+    weights = loops.taps if layer.weights is not None else 0
+    tile = parameter_entries(configuration) + weights
+    return configuration.entry_bytes * (words * word_entries(configuration) + loops.tiles * tile)

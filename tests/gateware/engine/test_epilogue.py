@@ -81,9 +81,10 @@ async def load(ctx, dut: Epilogue, layer: Layer) -> None:
             await pulse(ctx, dut.table.valid)
 
 
-def gap(rng: random.Random, stall: float) -> int:
+def gap(rng: random.Random, stall: float, add: bool) -> int:
     """Cycles from a result to the next."""
-    return 2 + (2 * rng.randrange(5) if rng.random() < stall else 0)
+    step = 2 if add else 1
+    return step + (step * rng.randrange(5) if rng.random() < stall else 0)
 
 
 @pytest.mark.parametrize("stall", [0, 0.4])
@@ -131,7 +132,7 @@ def test_bytes_and_sums(size: Size, stall: float) -> None:
                 await tick(ctx)
                 ctx.set(dut.requantized.valid, 0)
                 ctx.set(dut.requantized.payload, rng.getrandbits(8 * step))
-                for _ in range(gap(rng, stall) - 1):
+                for _ in range(gap(rng, stall, layer.add) - 1):
                     await tick(ctx)
             while results or sums or addends:
                 await tick(ctx)
@@ -167,6 +168,7 @@ class PictureBench:
         connect(m, self.writer.memory, self.memory.results.request)
         m.d.comb += [
             self.epilogue.addends.eq(self.memory.results.response),
+            self.writer.notice.eq(self.epilogue.requantized.valid),
             self.writer.sums.eq(self.epilogue.sums),
         ]
         self.reading = False
@@ -236,7 +238,8 @@ class PictureBench:
             ctx.set(requantized.payload, int.from_bytes(results, "little"))
             await pulse(ctx, requantized.valid)
             ctx.set(requantized.payload, rng.getrandbits(8 * step))
-            await ctx.tick().repeat(gap(rng, self.stall) - 1)
+            for _ in range(gap(rng, self.stall, layer.add) - 1):
+                await ctx.tick()
             assert number == windows * window - 1 or not ctx.get(self.writer.finished)
             for index, result in enumerate(results):
                 if number % (lanes // step) * step + index <= last_lane:

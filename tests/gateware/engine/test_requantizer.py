@@ -13,7 +13,7 @@ from streams import pulse, send, simulate, unused_components
 from gateware.engine.drain import PARAMETER_BANKS
 from gateware.engine.requantizer import FINISH_STAGES, Requantizer
 from gateware.interface.configuration import EngineConfiguration
-from gateware.interface.tape import PARAMETER
+from gateware.interface.tape import PARAMETER, entry_parameters
 from gateware.primitives import Technology
 from model.fixed_point import multiply_by_quantized_multiplier
 
@@ -112,6 +112,7 @@ class RequantizerBench:
     def __init__(self, configuration: EngineConfiguration, **arguments) -> None:
         self.configuration = configuration
         self.dut = Requantizer(configuration, Technology.GENERIC, **arguments)
+        self.layer = Layer()
         self.results: list[int] = []
 
     async def load(self, ctx, layer: Layer, batch: Batch) -> None:
@@ -119,6 +120,7 @@ class RequantizerBench:
         await self.load_parameters(ctx, batch.parameters)
 
     def set_layer(self, ctx, layer: Layer) -> None:
+        self.layer = layer
         ctx.set(
             self.dut.layer,
             {
@@ -131,9 +133,14 @@ class RequantizerBench:
 
     async def load_parameters(self, ctx, parameters: dict[tuple[int, int], dict[str, int]]) -> None:
         dut = self.dut
-        for (bank, lane), parameter in parameters.items():
-            for half in range(2):
-                write = {"lane": lane, "bank": bank, "half": half, "parameter": parameter}
+        count = entry_parameters(self.configuration)
+        for bank, lane in parameters:
+            if lane % count:
+                continue
+            entry = [parameters[bank, lane + index] for index in range(count)]
+            # Several requantisers take it at once, whatever ``half`` says.
+            for half in range(2 if self.configuration.requantizers == 1 else 1):
+                write = {"entry": lane // count, "bank": bank, "half": half, "parameters": entry}
                 ctx.set(dut.parameters.payload, write)
                 await pulse(ctx, dut.parameters.valid)
 
@@ -150,18 +157,22 @@ class RequantizerBench:
 
     async def collect(self, ctx) -> None:
         results = self.dut.results
-        latency = 2 * len(self.dut.stages) + FINISH_STAGES
-        cycle, last = 0, None
+        folded = self.configuration.result_cycles == 2
+        latency = 2 * len(self.dut.stages) + FINISH_STAGES + (not folded)
+        cycle, last, layer = 0, None, self.layer
         taken: list[int] = []
         while True:
             *_, take, valid, values = await ctx.tick().sample(
                 self.dut.sums.valid & self.dut.sums.ready, results.valid, results.payload
             )
             cycle += 1
+            if layer is not self.layer:
+                layer, last = self.layer, None
             if take:
                 taken.append(cycle)
             if valid:
-                assert last is None or (cycle - last) % 2 == 0, "Epilogue and writer rely on it"
+                if folded or self.layer.add:
+                    assert last is None or (cycle - last) % 2 == 0, "Epilogue and writer rely on it"
                 assert cycle == taken.pop(0) + latency
                 last = cycle
                 parts = values.to_bytes(self.configuration.requantizers, "little")
@@ -263,14 +274,16 @@ def test_other_pipelines(stages: tuple[int, ...]) -> None:
     RequantizerBench(configuration, stages=stages).run([case], 0.2)
 
 
+@pytest.mark.parametrize("add", [False, True])
 @pytest.mark.parametrize("size", [(8, 2, 1), (8, 8, 8)])
-def test_results_every_other_cycle(size: tuple[int, int, int]) -> None:
+def test_throughput(size: tuple[int, int, int], add: bool) -> None:
     lanes, pixels, requantizers = size
     configuration = EngineConfiguration(lanes=lanes, pixels=pixels, requantizers=requantizers)
-    batch = random_batch(configuration, random.Random(0), 500)
+    batch = random_batch(configuration, random.Random(0), 500 * requantizers)
     loading = 2 * len(batch.parameters)
-    cycles = RequantizerBench(configuration).run([(Layer(), batch)], 0)
-    assert cycles <= loading + 2 * len(batch.sums) // requantizers + FLUSH + 4
+    cycles = RequantizerBench(configuration).run([(Layer(add=add), batch)], 0)
+    between = 2 if add or requantizers == 1 else 1
+    assert cycles <= loading + between * len(batch.sums) // requantizers + FLUSH + 4
 
 
 @pytest.mark.parametrize("size", [(8, 2, 1), (3, 3, 1), (16, 8, 8)])

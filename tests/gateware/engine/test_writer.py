@@ -9,7 +9,7 @@ import pytest
 from streams import simulate
 
 from gateware.engine.epilogue import ADDITION_LATENCY
-from gateware.engine.writer import Writer
+from gateware.engine.writer import NOTICE_CYCLES, Writer
 from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.tape import LEVELS, Level
 
@@ -110,14 +110,22 @@ class WriterBench:
         self.cycle = 0
         #: By the cycle in which they must come.
         self.requests: dict[int, Request] = {}
+        self.results: dict[int, bytes] = {}
         self.sums: dict[int, bytes] = {}
 
-    async def tick(self, ctx) -> None:
-        """A cycle, in which the memory is asked for what it must be, and for nothing else."""
+    async def tick(self, ctx) -> bool:
+        """A cycle, in which the memory is asked for what it must be, and for nothing else; whether
+        the writer had finished in it."""
         dut, step = self.dut, self.configuration.requantizers
         sums = self.sums.pop(self.cycle, None) or self.rng.randbytes(step)
         ctx.set(dut.sums, int.from_bytes(sums, "little"))
-        *_, valid, request = await ctx.tick().sample(dut.memory.valid, dut.memory.p)
+        results = self.results.pop(self.cycle, None)
+        ctx.set(dut.notice, self.cycle + NOTICE_CYCLES in self.results)
+        ctx.set(dut.results.valid, results is not None)
+        ctx.set(dut.results.payload, int.from_bytes(results or self.rng.randbytes(step), "little"))
+        *_, valid, request, finished = await ctx.tick().sample(
+            dut.memory.valid, dut.memory.p, dut.finished
+        )
         wanted = self.requests.pop(self.cycle, None)
         assert valid == (wanted is not None), f"cycle {self.cycle}"
         if wanted is not None:
@@ -130,6 +138,7 @@ class WriterBench:
                 ]
                 assert stored == data, f"cycle {self.cycle}"
         self.cycle += 1
+        return bool(finished)
 
     async def pulse(self, ctx, signal) -> None:
         ctx.set(signal, 1)
@@ -155,12 +164,10 @@ class WriterBench:
         # As on the tape, behind the deltas.
         ctx.set(dut.layer, layer)
         await self.pulse(ctx, dut.start)
-        for _ in range(3 + rng.randrange(2)):
-            await self.tick(ctx)
         written: list[int] = []
-        expected = list(expected_results(self.configuration, layer, deltas))
-        for number, (address, outputs) in enumerate(expected):
-            assert not ctx.get(dut.finished)
+        cycle = self.cycle + rng.randrange(2) + 1 + NOTICE_CYCLES
+        last = cycle
+        for address, outputs in expected_results(self.configuration, layer, deltas):
             results, sums = self.random_bytes(), self.random_bytes()
             data = [
                 value if output else None
@@ -168,30 +175,22 @@ class WriterBench:
             ]
             if any(outputs):
                 if layer["add"]:
-                    self.requests[self.cycle] = address, False, []
-                    self.requests[self.cycle + ADDITION_LATENCY] = address, True, data
+                    self.requests[cycle] = address, False, []
+                    self.requests[cycle + ADDITION_LATENCY] = address, True, data
                 else:
-                    self.requests[self.cycle] = address, True, data
-            self.sums[self.cycle + ADDITION_LATENCY] = sums
+                    self.requests[cycle] = address, True, data
+            self.results[cycle] = results
+            self.sums[cycle + ADDITION_LATENCY] = sums
             written += [value for value in data if value is not None]
-            ctx.set(dut.results.payload, int.from_bytes(results, "little"))
-            last = self.cycle
-            await self.pulse(ctx, dut.results.valid)
-            if not layer["add"] and number == len(expected) - 1:
-                assert ctx.get(dut.finished)
-                break
-            ctx.set(dut.results.payload, rng.getrandbits(8 * step))
-            await self.tick(ctx)
-            for _ in range(2 * rng.randrange(4) if rng.random() < self.stall else 0):
-                await self.tick(ctx)
-        while self.requests:
-            assert not ctx.get(dut.finished)
-            await self.tick(ctx)
+            last = cycle
+            cycle += 2 if layer["add"] else 1
+            if rng.random() < self.stall:
+                cycle += (2 if layer["add"] else 1) * rng.randrange(4)
+        while self.cycle <= last or self.requests:
+            assert not await self.tick(ctx)
         while layer["add"] and self.cycle <= last + ADDITION_LATENCY:
             await self.tick(ctx)
-        assert ctx.get(dut.finished)
-        # The greatest is known a cycle later.
-        await self.tick(ctx)
+        assert await self.tick(ctx)
         if written and layer["last"]:
             values = [value ^ 0x80 for value in written]
             assert ctx.get(dut.best) == values.index(max(values))
