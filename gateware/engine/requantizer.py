@@ -46,10 +46,10 @@ class Requantizer(wiring.Component):
     :func:`model.fixed_point.multiply_by_quantized_multiplier`.
 
     The product is formed by 15 rows of conditional adders, least significant bit first, through
-    which each sum passes twice. What falls off to the right is below the product's 31st bit. The multiplier's top bit, always one, is added last, together with the
-    first rounding. A single requantiser has the rows once: their stages form a loop of an odd
-    length, so that a sum that enters in an even cycle returns in an odd one. Several have them
-    twice, one behind the other.
+    which each sum passes twice. What falls off to the right is below the product's 31st bit. The
+    multiplier's top bit, always one, is added last, together with the first rounding. A single
+    requantiser has the rows once: their stages form a loop of an odd length, so that a sum that
+    enters in an even cycle returns in an odd one. Several have them twice, one behind the other.
 
     Range: ``value + bias`` must fit ``accumulator_bits - 1`` bits, which the compiler sees to: the
     roundings work on up to twice of it.
