@@ -183,6 +183,7 @@ class _Layer:
                         last_tile=tile == tiles - 1,
                         last_line=line == lines - 1,
                         last_group=group == groups - 1,
+                        second_line=bool(self.control["pooled"] and line % 2),
                     )
                     if group < groups - 1:
                         level = Level.GROUP
@@ -193,7 +194,8 @@ class _Layer:
                     else:
                         break
                     self.fetch_step(level)
-                    self.write_step(level)
+                    pair = self.control["pooled"] and level is Level.LINE and line % 2
+                    self.write_step(Level.KERNEL_ROW if pair else level)
 
     # Fetch
 
@@ -310,6 +312,7 @@ class _Layer:
         last_tile: bool,
         last_line: bool,
         last_group: bool,
+        second_line: bool,
     ) -> None:
         control, at_once = self.control, self.configuration.requantizers
         group, channel_wise = self.configuration.channel_group, control["channel_wise"]
@@ -331,15 +334,25 @@ class _Layer:
                     ):
                         continue
                     assert self.write % at_once == 0, "results cross a word"
-                    total = int(accumulators[lane, first_pixel + slot])
+                    if control["pooled"]:
+                        total = self.greater(*map(int, accumulators[lane, 2 * slot : 2 * slot + 2]))
+                    else:
+                        total = int(accumulators[lane, first_pixel + slot])
                     result = self.requantize(total, parameters[lane])
-                    self.store(self.write + lane - first, result)
+                    self.store(self.write + lane - first, result, second_line)
 
     def write_step(self, level: int) -> None:
         self.write = (self.write + self.levels[level]["write"]) % (1 << _WRITE_BITS)
 
-    def store(self, address: int, value: int) -> None:
+    def greater(self, one: int, other: int) -> int:
+        """Of two sums that may have wrapped, but lie less than half the range apart."""
+        limit = 1 << (self.configuration.accumulator_bits - 1)
+        return other if (one - other) % (2 * limit) >= limit else one
+
+    def store(self, address: int, value: int, second_line: bool) -> None:
         assert address < len(self.memory), "a write outside the memory"
+        if second_line:
+            value = max(value, int(self.memory[address]))
         if self.control["add"]:
             value = self.add(value, int(self.memory[address]))
         self.memory[address] = value

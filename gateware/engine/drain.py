@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..interface.configuration import EngineConfiguration
-from .layer import LAYER
+from .layer import LAYER, combines
 
 #: Parameters of so many tiles are kept: those of the tiles of which sums may be under way, and of
 #: the one that is being loaded.
@@ -33,7 +33,8 @@ class Drain(wiring.Component):
     """``P`` shift chains of ``L`` sums, loaded at once, emptied one after the other.
 
     ``R`` lanes leave at a time, as many of as many slots as the layer drains: the first slots, or
-    the last ones in a channel-wise layer. Back-pressure: ``blocked`` is high while a window's last
+    the last ones in a channel-wise layer. In a pooled layer two chains are emptied together, and
+    the greater sum leaves. Back-pressure: ``blocked`` is high while a window's last
     step would bring its sums here too early. Latency: a cycle from the load to the first sum.
 
     Parameters
@@ -105,16 +106,21 @@ class Drain(wiring.Component):
                 m.d.sync += [
                     lanes.eq(0),
                     lanes_left.eq(self.layer.drain_lanes),
-                    slot.eq(slot + 1),
+                    slot.eq(Mux(self.layer.pooled, slot + 2, slot + 1)),
                     slots_left.eq(slots_left - 1),
                 ]
                 with m.If(slots_left == 0):
                     m.d.sync += valid.eq(0)
 
-        heads = [self._chain(m, pixel, loads, taken & (slot == pixel)) for pixel in range(pixels)]
+        heads = []
+        for pixel in range(pixels):
+            shifts = slot == pixel
+            if pixel % 2:
+                shifts |= self.layer.pooled & (slot == pixel - 1)
+            heads.append(self._chain(m, pixel, loads, taken & shifts))
         m.d.comb += [
             self.results.valid.eq(valid),
-            self.results.p.values.eq(Array(heads)[slot]),
+            self.results.p.values.eq(self._chosen(m, heads, slot)),
             self.results.p.lanes.eq(lanes),
             self.results.p.bank.eq(bank),
         ]
@@ -133,13 +139,30 @@ class Drain(wiring.Component):
         m.d.sync += free.eq(~under_way & ~self.issued & ~loads & (~valid | released))
         return m
 
+    def _chosen(self, m: Module, heads: list[Value], slot: Signal) -> Value:
+        """The sums of a slot; or of it and the next one the greater, lane by lane."""
+        if len(heads) == 1:
+            return heads[0]
+        bits = self.configuration.accumulator_bits
+        pair = slot[1:] if len(slot) > 1 else Const(0)
+        even, odd = Array(heads[::2])[pair], Array(heads[1::2])[pair]
+        values = []
+        for index in range(self.configuration.requantizers):
+            one, other = (value.word_select(index, bits) for value in (even, odd))
+            # They may wrap, but not their difference: with the bias they are in half the range.
+            difference = Signal(bits, name=f"difference{index}")
+            m.d.comb += difference.eq(one - other)
+            second = Mux(self.layer.pooled, difference[-1], slot[0])
+            values.append(Mux(second, other, one))
+        return Cat(values)
+
     def _released(
         self, m: Module, loads: Signal, taken: Signal, lanes_left: Signal, slots_left: Signal
     ) -> Value:
         """Few enough are left, by registers: they tell, a cycle late, how many times R are."""
         layer = self.layer
         most = self.configuration.lanes // self.configuration.requantizers - 1
-        fast = Const(0, 1) if self.configuration.result_cycles == 2 else ~layer.add
+        fast = Const(0, 1) if self.configuration.result_cycles == 2 else ~combines(layer)
         left = Signal(7 if self.configuration.result_cycles == 1 else 4)
         for count in range(len(left)):
             found = Const(0, 1)

@@ -109,7 +109,7 @@ class Engine(wiring.Component):
         connect(m, slots.request, memory.pixels.request)
         connect(m, memory.pixels.response, buffers.words)
         connect(m, writer.memory, memory.results.request)
-        m.d.comb += epilogue.addends.eq(memory.results.response)
+        m.d.comb += epilogue.others.eq(memory.results.response)
 
         # The tape's way
         connect(m, tape_reader.words, ring.words)
@@ -159,7 +159,10 @@ class Engine(wiring.Component):
         connect(m, drain.results, requantizer.sums)
         connect(m, requantizer.results, epilogue.requantized)
         connect(m, epilogue.results, writer.results)
-        m.d.comb += [writer.notice.eq(requantizer.results.valid), writer.sums.eq(epilogue.sums)]
+        m.d.comb += [
+            writer.notice.eq(requantizer.results.valid),
+            writer.combined.eq(epilogue.combined),
+        ]
 
         # The layer
         m.d.comb += sequencer.finished.eq(writer.finished)

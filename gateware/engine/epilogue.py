@@ -14,7 +14,7 @@ TABLE = struct_layout(tape.TABLE)
 #: Cycles from a result to its byte, or to the read of the byte to which it is added.
 EPILOGUE_LATENCY = 2
 #: Cycles from that read to the sum.
-ADDITION_LATENCY = RESULT_READ_LATENCY + 3
+COMBINATION_LATENCY = RESULT_READ_LATENCY + 3
 
 #: Pairs of cycles that a result waits for its first table entry.
 WAITING = (EPILOGUE_LATENCY + RESULT_READ_LATENCY) // 2
@@ -30,12 +30,12 @@ class TableWrite(data.Struct):
 
 class Epilogue(wiring.Component):
     """The result itself, or what a table says; or the sum of two tables' entries, one for the
-    result, one for the byte that lies where it will be written.
+    result, one for the byte that lies where it will be written; or the greater of these two.
 
     A result comes out of ``results`` EPILOGUE_LATENCY cycles after it came in. Where the layer
-    adds, that only asks for the other byte, which must stand at ``addends`` RESULT_READ_LATENCY
-    cycles later; the sum comes out of ``sums`` ADDITION_LATENCY cycles after ``results``.
-    Throughput: R results a cycle; every 2 cycles where the layer adds. No back-pressure.
+    combines, the other byte may stand at ``others`` RESULT_READ_LATENCY cycles later; then what
+    they become comes out of ``combined`` COMBINATION_LATENCY cycles after ``results``.
+    Throughput: R results a cycle; every 2 cycles where the layer combines. No back-pressure.
 
     Parameters
     ----------
@@ -47,10 +47,10 @@ class Epilogue(wiring.Component):
     table : :py:`In(stream.Signature(TableWrite, always_ready=True))`
         The tables' entries; for a layer that does not add, ``first`` alone.
     requantized : :py:`In(stream.Signature(8 * R, always_ready=True))`
-        Where the layer adds, an even number of cycles apart.
+        Where the layer combines, an even number of cycles apart.
     results : :py:`Out(stream.Signature(8 * R, always_ready=True))`
-    addends : :py:`In(8 * R)`
-    sums : :py:`Out(8 * R)`
+    others : :py:`In(8 * R)`
+    combined : :py:`Out(8 * R)`
     """
 
     def __init__(self, configuration: EngineConfiguration) -> None:
@@ -62,14 +62,14 @@ class Epilogue(wiring.Component):
                 "table": In(stream.Signature(TableWrite, always_ready=True)),
                 "requantized": In(stream.Signature(width, always_ready=True)),
                 "results": Out(stream.Signature(width, always_ready=True)),
-                "addends": In(width),
-                "sums": Out(width),
+                "others": In(width),
+                "combined": Out(width),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # Where the layer adds, results come in even cycles, seen from the first one; the memory
+        # Where the layer combines, results come in even cycles, seen from the first one; the memory
         # answers after an even number of them. So the tables' ports have the even cycles for the
         # second entries, and the odd ones for the first entries of results that waited for that.
         odd, even = Signal(), Signal()
@@ -88,7 +88,7 @@ class Epilogue(wiring.Component):
         for index in range(self.configuration.requantizers):
             now, recent, waited, addend = (
                 value.word_select(index, 8)
-                for value in (waiting[0], waiting[1], waiting[-1], self.addends)
+                for value in (waiting[0], waiting[1], waiting[-1], self.others)
             )
             m.submodules[f"table{index}"] = memory = Memory(
                 shape=tape.TABLE_BITS, depth=2 * tape.TABLE_WORDS, init=[]
@@ -105,6 +105,15 @@ class Epilogue(wiring.Component):
                 # Bytes are two's complement, indices begin at the least.
                 read.addr.eq(address ^ 0x80),
             ]
+            # The greater byte, as late as a sum.
+            greater = [
+                Signal(signed(8), reset_less=True, name=f"greater{index}_{age}") for age in range(2)
+            ]
+            m.d.sync += greater[1].eq(greater[0])
+            with m.If(waited.as_signed() > addend.as_signed()):
+                m.d.sync += greater[0].eq(waited)
+            with m.Else():
+                m.d.sync += greater[0].eq(addend)
             result = Signal(8, reset_less=True, name=f"result{index}")
             first = Signal(signed(tape.TABLE_BITS), reset_less=True, name=f"first{index}")
             total = Signal(signed(tape.TABLE_BITS), reset_less=True, name=f"total{index}")
@@ -115,7 +124,9 @@ class Epilogue(wiring.Component):
                 total.eq(first + read.data.as_signed()),
             ]
             scaled = total >> tape.ADDITION_SHIFT
-            with m.If(scaled < self.layer.minimum):
+            with m.If(self.layer.pooled):
+                m.d.sync += clamped.eq(greater[1])
+            with m.Elif(scaled < self.layer.minimum):
                 m.d.sync += clamped.eq(self.layer.minimum)
             with m.Elif(scaled > self.layer.maximum):
                 m.d.sync += clamped.eq(self.layer.maximum)
@@ -123,6 +134,6 @@ class Epilogue(wiring.Component):
                 m.d.sync += clamped.eq(scaled)
             m.d.comb += [
                 self.results.payload.word_select(index, 8).eq(result),
-                self.sums.word_select(index, 8).eq(clamped),
+                self.combined.word_select(index, 8).eq(clamped),
             ]
         return m

@@ -1,6 +1,6 @@
 """The current layer's descriptor, as the blocks of the engine see it."""
 
-from amaranth.hdl import signed, unsigned
+from amaranth.hdl import Value, signed, unsigned
 from amaranth.lib import data
 
 from ..interface import tape
@@ -27,6 +27,12 @@ LAYER = data.StructLayout(
 )
 
 DELTA = struct_layout(tape.DELTA)
+
+
+def combines(layer: data.View) -> Value:
+    """Whether results meet bytes that lie where they go, so that each is a read and a write: they
+    come every other cycle then."""
+    return layer.add | layer.pooled
 
 
 class DeltaWrite(data.Struct):

@@ -12,7 +12,7 @@ from ..interface.configuration import EngineConfiguration
 from ..primitives import Technology
 from ..primitives.adder import AdderMode, SelectAdder
 from .drain import PARAMETER_BANKS, sum_layout
-from .layer import LAYER, struct_layout
+from .layer import LAYER, combines, struct_layout
 
 #: Multiplier bits that a pass over the rows takes.
 ROWS = 15
@@ -56,7 +56,7 @@ class Requantizer(wiring.Component):
 
     Where the layer adds, the clamp is that of int8: its own comes behind the sum.
 
-    Throughput: R results every 2 cycles with R = 1 or where the layer adds, else in each cycle.
+    Throughput: R results every 2 cycles with R = 1 or where the layer combines, else in each cycle.
     Latency: 22 cycles. Back-pressure: none from the results' side.
 
     Parameters
@@ -73,7 +73,7 @@ class Requantizer(wiring.Component):
     parameters : :py:`In(stream.Signature(parameter_write, always_ready=True))`
     sums : :py:`In(stream.Signature(sum_layout))`
     results : :py:`Out(stream.Signature(8 * R, always_ready=True))`
-        From registers; where the layer adds, an even number of cycles apart.
+        From registers; where the layer combines, an even number of cycles apart.
 
     Raises
     ------
@@ -127,7 +127,7 @@ class Requantizer(wiring.Component):
             ]
             delay = loop - 1  # it stands there for two cycles
         else:
-            m.d.comb += self.sums.ready.eq(~(self.layer.add & phase))
+            m.d.comb += self.sums.ready.eq(~(combines(self.layer) & phase))
             m.d.sync += [
                 enters.eq(self.sums.valid & self.sums.ready),
                 values.eq(self.sums.p.values),

@@ -11,8 +11,8 @@ from ..interface import tape
 from ..interface.configuration import EngineConfiguration
 from ..interface.tape import Level
 from ..memory.scratchpad import ResultPortSignature
-from .epilogue import ADDITION_LATENCY, EPILOGUE_LATENCY
-from .layer import LAYER, DeltaWrite
+from .epilogue import COMBINATION_LATENCY, EPILOGUE_LATENCY
+from .layer import LAYER, DeltaWrite, combines
 
 #: Cycles from a result's notice to the result: the epilogue has it meanwhile.
 NOTICE_CYCLES = EPILOGUE_LATENCY
@@ -28,8 +28,10 @@ class Writer(wiring.Component):
     """The loop nest of results: for each tile, line, group, slot and ``R`` lanes an address.
 
     Results that belong to no channel, pixel or line of the output are passed over. Where the layer
-    adds, a result's address is read first, and written when the sum is there. Throughput: ``R``
-    results a cycle; every 2 cycles where the layer adds. Latency: none, or that of the addition.
+    adds, or in the second of two lines that are pooled, a result meets the byte that lies where it
+    goes: its address is read first, and written when the two are combined. Throughput: ``R``
+    results a cycle; every 2 cycles where the layer combines. Latency: none, or that of the
+    combination.
 
     Parameters
     ----------
@@ -44,15 +46,16 @@ class Writer(wiring.Component):
     notice : :py:`In(1)`
         A result comes in NOTICE_CYCLES, so that its address can be worked out.
     results : :py:`In(stream.Signature(8 * R, always_ready=True))`
-        In the order of the drain; where the layer adds, an even number of cycles apart.
-    sums : :py:`In(8 * R)`
-        What is written where the layer adds, ADDITION_LATENCY cycles after a result.
+        In the order of the drain; where the layer combines, an even number of cycles apart.
+    combined : :py:`In(8 * R)`
+        What is written where a result meets another byte, COMBINATION_LATENCY cycles after it.
     memory : :py:`Out(ResultPortSignature(R))`
         Only its request.
     finished : :py:`Out(1)`
         All results of the layer were written.
     best : :py:`Out(CLASS_BITS)`
-        Index of the greatest result written in the last layer, the first of equals.
+        Index of the greatest result written in the last layer, the first of equals; not of a
+        pooled one.
     """
 
     def __init__(self, configuration: EngineConfiguration) -> None:
@@ -66,7 +69,7 @@ class Writer(wiring.Component):
                 "start": In(1),
                 "notice": In(1),
                 "results": In(stream.Signature(8 * requantizers, always_ready=True)),
-                "sums": In(8 * requantizers),
+                "combined": In(8 * requantizers),
                 "memory": Out(request),
                 "finished": Out(1),
                 "best": Out(CLASS_BITS),
@@ -77,30 +80,36 @@ class Writer(wiring.Component):
         m = Module()
         # The loops advance with the notice; what they say is registered, and a cycle later the
         # delta to the next result is read. So no result waits for a comparison or a memory.
+        layer_combines = combines(self.layer)
         noticed, arrived = Signal(), Signal()
         level, mask, next_mask = (
             Signal(Level),
             *(Signal(self.configuration.requantizers, name=name) for name in ("mask", "next_mask")),
         )
-        loop_level, loop_mask, complete = self._loops(m)
+        # Whether the result is combined with what lies where it goes: in a pooled layer those of
+        # every second line are.
+        meets, next_meets = Signal(), Signal()
+        loop_level, loop_mask, second_line, complete = self._loops(m)
         m.d.sync += [
             noticed.eq(self.notice),
             arrived.eq(self.results.valid),
             level.eq(loop_level),
             next_mask.eq(loop_mask),
+            next_meets.eq(self.layer.add | second_line),
         ]
-        # Where the layer adds, address and mask stand for two cycles.
-        with m.If(~self.layer.add | ~self.results.valid):
-            m.d.sync += mask.eq(next_mask)
-        advance = Mux(self.layer.add, arrived, self.results.valid)
+        # Where the layer combines, address and mask stand for two cycles.
+        with m.If(~layer_combines | ~self.results.valid):
+            m.d.sync += [mask.eq(next_mask), meets.eq(next_meets)]
+        advance = Mux(layer_combines, arrived, self.results.valid)
         address = self._address(m, level, noticed, advance)
 
-        # Results come in even cycles, seen from the first one, so sums are written in odd ones.
+        # Results come in even cycles then, seen from the first one; what is combined is written in
+        # odd ones.
         odd = Signal()
         m.d.sync += odd.eq(self.results.valid | ~odd)
-        held = (address, mask & arrived.replicate(len(mask)))
+        held = (address, mask & (arrived & meets).replicate(len(mask)))
         pending = [arrived]
-        for pair in range(ADDITION_LATENCY // 2):
+        for pair in range(COMBINATION_LATENCY // 2):
             held_address = Signal.like(address, reset_less=True, name=f"address{pair}")
             held_mask = Signal.like(mask, name=f"mask{pair}")
             with m.If(odd):
@@ -108,31 +117,31 @@ class Writer(wiring.Component):
             held = held_address, held_mask
             pending.append(held_mask.any())
         # The first one may come in any cycle.
-        adds, sum_comes = Signal(), Signal()
+        later = Signal()
         m.d.comb += [
-            sum_comes.eq(odd & ~self.results.valid),
-            adds.eq(self.layer.add & sum_comes),
-            self.memory.valid.eq(Mux(adds, held[1].any(), self.results.valid & mask.any())),
-            self.memory.p.write.eq(~self.layer.add | sum_comes),
-            self.memory.p.address.eq(Mux(adds, held[0], address)),
-            self.memory.p.data.eq(Mux(self.layer.add, self.sums, self.results.payload)),
-            self.memory.p.mask.eq(Mux(adds, held[1], mask)),
+            later.eq(layer_combines & odd & ~self.results.valid),
+            self.memory.valid.eq(Mux(later, held[1].any(), self.results.valid & mask.any())),
+            self.memory.p.write.eq(~meets | later),
+            self.memory.p.address.eq(Mux(later, held[0], address)),
+            self.memory.p.data.eq(Mux(later, self.combined, self.results.payload)),
+            self.memory.p.mask.eq(Mux(later, held[1], mask)),
             self.finished.eq(
-                complete & ~(noticed | self.results.valid) & ~(self.layer.add & Cat(pending).any())
+                complete & ~(noticed | self.results.valid) & ~(layer_combines & Cat(pending).any())
             ),
         ]
         self._search(m)
         return m
 
-    def _loops(self, m: Module) -> tuple[Signal, Signal, Signal]:
-        """Count the loops down; say which advances, which results belong to the output, and whether
-        all were given notice of."""
+    def _loops(self, m: Module) -> tuple[Signal, Signal, Signal, Signal]:
+        """Count the loops down; say which advances, which results belong to the output, whether a
+        pooled layer is in the second line of a pair, and whether there was notice of all."""
         layer = self.layer
         level = Signal(Level)
         requantizers, group_lanes = (
             self.configuration.requantizers,
             self.configuration.channel_group,
         )
+        second_line = Signal()
         lanes = Signal.like(layer.drain_lanes)
         slot = Signal(range(self.configuration.pixels))
         group, line, tile = (Signal.like(n) for n in (layer.groups, layer.lines, layer.tiles))
@@ -157,11 +166,15 @@ class Writer(wiring.Component):
         with m.Elif(~last_group):
             m.d.comb += level.eq(Level.GROUP)
         with m.Elif(~last_line):
-            m.d.comb += level.eq(Level.LINE)
+            m.d.comb += level.eq(Mux(second_line, Level.KERNEL_ROW, Level.LINE))
         with m.Else():
             m.d.comb += level.eq(Level.TILE)
 
         complete = Signal()
+        with m.If(self.start | ~layer.pooled):
+            m.d.sync += second_line.eq(0)
+        with m.Elif(self.notice & last_lanes & last_slot & last_group):
+            m.d.sync += second_line.eq(~second_line)
         with m.If(self.start):
             m.d.sync += [
                 lanes.eq(0),
@@ -197,7 +210,7 @@ class Writer(wiring.Component):
                 lane_beyond.eq(last_tile & ((first | index) > layer.last_lanes)),
                 mask[index].eq(~beyond & ~lane_beyond),
             ]
-        return level, mask, complete
+        return level, mask, second_line, complete
 
     def _address(self, m: Module, level: Signal, read_delta: Signal, advance: Value) -> Signal:
         bits = (self.configuration.memory_bytes - 1).bit_length()

@@ -36,6 +36,11 @@ tile, with ``channels_inside``) slots beyond ``last_slots``.
 With ``add`` a result ``r`` becomes ``clamp((first[r] + second[a]) >> ADDITION_SHIFT)`` where ``a``
 is the byte that lay where the result is written, and the clamp before the tables is to int8 only.
 
+With ``pooled`` slots are pairs: of the sums of pixels ``2 k`` and ``2 k + 1``, which are less than
+half the accumulator's range apart, the greater leaves as slot ``k``. Lines are pairs too: a result
+of a tile's second, fourth, ... line becomes the greater of itself and the byte that lies where it
+is written. Neither tables nor ``add``, nor a channel-wise layer, go with it.
+
 **Address generation.** The pixel fetcher and the writer are loop nests with one address each.
 At every step the outermost loop level that advances selects a delta word, whose fields are added
 to the fetcher's ``row`` (word address of the window's row), ``x`` (byte offset within the row of
@@ -70,11 +75,11 @@ class Level(IntEnum):
 
     #: Once, before the first window (fetcher) or result (writer).
     START = 0
-    #: Fetcher: to the next row of the window.
+    #: Fetcher: to the next row of the window. Writer: to the next pair of lines, if ``pooled``.
     KERNEL_ROW = 1
     #: Fetcher and writer: to the next group of pixels in the line.
     GROUP = 2
-    #: Fetcher and writer: to the next line of windows.
+    #: Fetcher and writer: to the next line of windows; if ``pooled``, writer: to a pair's second.
     LINE = 3
     #: Fetcher and writer: to the next tile.
     TILE = 4
@@ -190,7 +195,8 @@ CONTROL_1 = Word(
         Field("taps", 13),  # steps of a window: ring entries of a tile
         Field("windows", 16),  # groups * lines
         Field("every_second", 1),
-        Field("spare", 2),
+        Field("pooled", 1),  # pairs of pixels and of lines become their greatest
+        Field("spare", 1),
     )
 )
 

@@ -32,8 +32,8 @@ from .nest import ceil_divide
 
 #: The run generator makes a run every so many cycles at most.
 RUN_CYCLES = 3
-#: Between results that leave together and the next ones, where they are added to others.
-ADDITION_CYCLES = 2
+#: Between results that leave together and the next ones, where they meet others.
+COMBINATION_CYCLES = 2
 #: From window to window where so many writes are too few to hide that the next window's sums, or
 #: greatest bytes, are under way.
 FEW_SUMS, FEW_MAXIMA = {1: 6, 2: 7, 3: 8}, {1: 4, 2: 5}
@@ -49,8 +49,8 @@ MULTIPLIER_LATENCY, POOL_LATENCY = 4, 2
 #: From there to the last result's being in memory, but for the results before it, which come as
 #: often as that.
 RESULT_LATENCY = {1: 28, 2: 25}
-#: More where it is added to what lies in its place.
-ADDITION_LATENCY = 7
+#: More where it meets what lies in its place.
+COMBINATION_LATENCY = 7
 #: Bytes that a pixel stream buffers, less those under way (:mod:`gateware.engine.pixel_buffers`).
 BUFFER_BYTES = 512
 
@@ -116,9 +116,12 @@ class Work:
 
     @property
     def _accesses(self) -> int:
-        """To the target's memory, of a tile: writes, and with an addition as many reads."""
-        adds = self.layer.epilogue.addition is not None
-        return self.loops.windows * self.vectors * (2 if adds else 1)
+        """To the target's memory, of a tile: writes, and with an addition as many reads; of every
+        second line in a pooled layer."""
+        accesses = self.loops.windows * self.vectors
+        if self.layer.epilogue.addition is not None:
+            return 2 * accesses
+        return accesses + accesses // 2 if self.layer.pooled else accesses
 
     @property
     def drain(self) -> int:
@@ -129,8 +132,12 @@ class Work:
     @property
     def result_cycles(self) -> int:
         """Between results that leave together and the next ones."""
-        adds = self.layer.epilogue.addition is not None
-        return ADDITION_CYCLES if adds else self.configuration.result_cycles
+        return COMBINATION_CYCLES if self.combines else self.configuration.result_cycles
+
+    @property
+    def combines(self) -> bool:
+        """Whether results meet bytes that lie where they go."""
+        return self.layer.pooled or self.layer.epilogue.addition is not None
 
     def _places(self, by_row: bool) -> npt.NDArray[np.int64]:
         """Picture row, or byte within it, of each kernel row of each window of the first tile."""
@@ -285,7 +292,6 @@ class _Engine:
         """A layer, from its descriptor to its last result."""
         self.ring.cycles = work.entry_cycles
         epilogue = work.layer.epilogue
-        adds = epilogue.addition is not None
         self._words(LEVELS + len(CONTROLS))
         self.time += START_LATENCY
         # The fetcher works ahead from here on, as far as its buffers reach.
@@ -307,8 +313,8 @@ class _Engine:
             drained = self.time + work.drain
         self.time += POOL_LATENCY if work.layer.mode is Mode.POOL else MULTIPLIER_LATENCY
         self.time += work.vectors * work.result_cycles + RESULT_LATENCY[work.result_cycles]
-        if adds:
-            self.time += ADDITION_LATENCY
+        if work.combines:
+            self.time += COMBINATION_LATENCY
 
     def _parameters(self) -> None:
         """Take a tile's parameters off the ring: as words, or an entry a cycle."""

@@ -119,7 +119,7 @@ class Direction:
     Attributes
     ----------
     inputs, outputs : int
-        Pixels of the source and of the target.
+        Pixels of the source, and results: before they are pooled.
     pitch, write : int
         Bytes from pixel to pixel of the source and of the target.
     kernel, stride, dilation : int
@@ -258,6 +258,8 @@ class Layer:
         convolution has several outputs a channel and this layer computes one of them.
     result : int
         The graph's tensor that ``target`` holds; an addition's lies in the memory of an addend.
+    pooled : bool
+        A convolution of which each result is the greatest of 2x2, none of them in two.
     arrangement : Arrangement
     """
 
@@ -273,15 +275,17 @@ class Layer:
     macs: int = 0
     output_step: int = 1
     result: int = -1
+    pooled: bool = False
     arrangement: Arrangement = Arrangement()
 
     def direction(self, axis: Axis) -> Direction:
         """The layer's sizes along ``axis``: elements, and bytes from one to the next."""
         source, target, kernel = self.source, self.target, self.kernel
+        pool = 2 if self.pooled else 1
         if axis is Axis.ROWS:
             return Direction(
                 inputs=source.height,
-                outputs=target.height,
+                outputs=pool * target.height,
                 pitch=source.row_pitch,
                 write=target.row_pitch,
                 kernel=kernel.height,
@@ -291,7 +295,7 @@ class Layer:
             )
         return Direction(
             inputs=source.width,
-            outputs=target.width,
+            outputs=pool * target.width,
             pitch=source.pixel_pitch,
             write=target.pixel_pitch,
             kernel=kernel.width,

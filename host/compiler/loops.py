@@ -44,7 +44,7 @@ class Loop:
     rows, x : int
         By how many picture rows, and bytes within a row, an iteration moves the window.
     write : int
-        By how many bytes it moves the result.
+        By how many bytes it moves the result; a pair of lines, in a pooled layer.
     """
 
     count: int
@@ -157,6 +157,9 @@ class Loops:
         # A flat picture is a single row, in which the next row is so many bytes away.
         across, along = (columns, rows) if flat else (rows, columns)
         row_x = rows.pitch if flat else 0
+        # Pooled pixels come in pairs.
+        pool = 2 if layer.pooled else 1
+        pixels -= pixels % pool
         groups = ceil_divide(along.outputs, pixels)
         tiles = ceil_divide(target.channels, lanes)
         step = along.stride * along.pitch
@@ -169,7 +172,7 @@ class Loops:
                 x=across.stride * across.pitch if flat else 0,
                 write=across.write,
             ),
-            group=Loop(groups, x=pixels * step, write=pixels * along.write),
+            group=Loop(groups, x=pixels * step, write=pixels // pool * along.write),
             kernel_row=Loop(
                 rows.kernel, rows=0 if flat else rows.dilation, x=rows.dilation * row_x
             ),
@@ -181,9 +184,9 @@ class Loops:
             run_bytes=run_bytes,
             run_steps=run_bytes,
             slot_step=step,
-            slots=min(pixels, along.outputs),
+            slots=min(pixels, along.outputs) // pool,
             lanes=min(lanes, round_up(target.channels, configuration.requantizers)),
-            last_slots=along.outputs - (groups - 1) * pixels,
+            last_slots=(along.outputs - (groups - 1) * pixels) // pool,
             last_lanes=target.channels - (tiles - 1) * lanes,
             last_results=MAX_RESULTS,
             slot_write=along.write,

@@ -103,7 +103,7 @@ class _Step:
     """An operator that becomes a layer, with the tables, or the ADD, fused behind it.
 
     ``operator`` is None for a layer that only copies. ``padding`` is that of the PAD that
-    was folded into it: rows above and columns to the left.
+    was folded into it: rows above and columns to the left. ``pooled``: a 2x2 MAX_POOL_2D is.
     """
 
     name: str
@@ -114,6 +114,7 @@ class _Step:
     table: Table | None = None
     padding: tuple[int, int] | None = None
     sum: _Sum | None = None
+    pooled: bool = False
 
     @property
     def reads(self) -> tuple[int, ...]:
@@ -135,12 +136,17 @@ def lower(graph: Graph, configuration: EngineConfiguration) -> Lowered:
     CompileError
         If the engine has no way to run a layer; the text names it and the reason.
     """
-    plain = _Lowering(graph, configuration).run()
-    # Padding that the host writes with the picture saves the fetcher's starting within a word.
-    padded = _Lowering(graph, configuration, stores_padding=True).run()
-    if not any(padded.margin):
-        return plain
-    return min(plain, padded, key=lambda lowered: cycles(lowered.layers, configuration))
+    found = []
+    for pools in (False, True):
+        plain = _Lowering(graph, configuration, pools=pools).run()
+        if pools and not any(layer.pooled for layer in plain.layers):
+            break
+        found.append(plain)
+        # Padding that the host writes with the picture saves the fetcher's starting within a word.
+        padded = _Lowering(graph, configuration, pools=pools, stores_padding=True).run()
+        if any(padded.margin):
+            found.append(padded)
+    return min(found, key=lambda lowered: cycles(lowered.layers, configuration))
 
 
 def picture_shape(graph: Graph, tensor: int) -> Shape:
@@ -165,10 +171,15 @@ def picture_shape(graph: Graph, tensor: int) -> Shape:
 
 class _Lowering:
     def __init__(
-        self, graph: Graph, configuration: EngineConfiguration, stores_padding: bool = False
+        self,
+        graph: Graph,
+        configuration: EngineConfiguration,
+        pools: bool = False,
+        stores_padding: bool = False,
     ) -> None:
         self.graph = graph
         self.configuration = configuration
+        self.pools = pools
         self.stores_padding = stores_padding
         self.margin = (0, 0)
         self.tensors = len(graph.tensors)
@@ -251,11 +262,39 @@ class _Lowering:
             if source in self.padded:
                 source, padding = self.padded[source]
                 kinds = (OperatorKind.PAD.value, *kinds)
+            elif operator.kind is OperatorKind.MAX_POOL_2D and self._pool_behind(operator):
+                return
             self.steps.append(
                 _Step(operator.name, operator, kinds, source, target, padding=padding)
             )
         else:
             self._plan_table(operator)
+
+    def _pool_behind(self, operator: Operator) -> bool:
+        """Let the convolution that makes a 2x2 pool's input pool it, if it can."""
+        source = operator.inputs[0]
+        made = next((i for i, step in enumerate(self.steps) if step.target == source), None)
+        if not self.pools or made is None or self.configuration.pixels == 1:
+            return False
+        step, window = self.steps[made], reference.window(self.graph, operator)
+        sizes = (window.kernel_h, window.kernel_w, window.stride_h, window.stride_w)
+        # The engine counts a pooled layer's results anew in every second line, so the last layer,
+        # of which it finds the greatest result, is none.
+        behind = self.graph.operators[self.graph.operators.index(operator) + 1 :]
+        if (
+            step.kind is not OperatorKind.CONV_2D
+            or step.table is not None
+            or step.pooled
+            or sizes != (2, 2, 2, 2)
+            or _hangs_over(window)
+            or self._clamp(operator) != (-128, 127)
+            or not self._only_use(source)
+            or not any(each.kind in _ENGINE for each in behind)
+        ):
+            return False
+        kinds = (*step.kinds, operator.kind.value)
+        self.steps[made] = replace(step, kinds=kinds, target=operator.outputs[0], pooled=True)
+        return True
 
     def _padding(self, operator: Operator) -> npt.NDArray[np.int64]:
         """A PAD's rows, columns and channels before and behind: shape (3, 2)."""
@@ -310,7 +349,7 @@ class _Lowering:
         kinds = (operator.kind.value,)
         made = next((i for i, step in enumerate(self.steps) if step.target == source), None)
         adds = made is not None and self.steps[made].kind is OperatorKind.ADD
-        if made is None or adds or not self._only_use(source):
+        if made is None or adds or self.steps[made].pooled or not self._only_use(source):
             self.steps.append(_Step(operator.name, operator, kinds, source, target, table))
             return
         step = self.steps[made]
@@ -354,7 +393,9 @@ class _Lowering:
         for made, source in enumerate(step.reads):
             value, other = self._value(source), step.reads[1 - made]
             found = next((i for i, each in enumerate(self.steps) if each.target == value), None)
-            if found is None or self.steps[found].sum or not self._may_take(step, source, later):
+            if found is None or self.steps[found].sum or self.steps[found].pooled:
+                continue
+            if not self._may_take(step, source, later):
                 continue
             before, since = self.steps[:found], self.steps[found:]
             # The two layers of a MEAN may be a sum themselves.
@@ -425,6 +466,7 @@ class _Lowering:
         if operator is None or picture_shape(self.graph, step.source) != shape:
             return
         kernel, width = self._kernel(step, operator), self.storage[self._root(step.target)].width
+        width *= 2 if step.pooled else 1
         reach = (width - 1) * kernel.stride_w + (kernel.width - 1) * kernel.dilation_w + 1
         self.margin = kernel.left, max(0, reach - kernel.left - stored.width)
         shape = (stored.height, stored.width + sum(self.margin), stored.channels)
@@ -607,6 +649,7 @@ class _Lowering:
             pad_value=rule.input_zero_point,
             epilogue=replace(epilogue, table=step.table),
             macs=self.graph.macs(operator),
+            pooled=step.pooled,
         )
         return _in_long_rows(layer, self.configuration)
 

@@ -86,6 +86,9 @@ def cycles(layers: Sequence[Layer], configuration: EngineConfiguration) -> float
 
 def _convolutions(layer: Layer, configuration: EngineConfiguration) -> Iterator[Parts]:
     """Ways for a convolution, the plainest first."""
+    if layer.pooled:
+        yield (layer,)
+        return
     for each in (layer, *_neighbours_in_lanes(layer, configuration)):
         yield (each,)
         if _is_flat(each, configuration):

@@ -133,9 +133,20 @@ class _LayerWriter:
         last = loops.lanes - at_once
         # From a slot's first results to its last.
         end = last // group * loops.group_write + last % group * loops.lane_write
-        nest = (Level.TILE, Level.LINE, Level.GROUP, Level.SLOT)
-        counts = [*(loop.count for loop in loops.nest[:3]), loops.slots]
-        strides = [*(loop.write for loop in loops.nest[:3]), loops.slot_write]
+        lines = {Level.LINE: (loops.line.count, loops.line.write)}
+        if self.layer.pooled:
+            # Both lines of a pair go to the same place.
+            lines = {
+                Level.KERNEL_ROW: (loops.line.count // 2, loops.line.write),
+                Level.LINE: (2, 0),
+            }
+        nest = {
+            Level.TILE: (loops.tile.count, loops.tile.write),
+            **lines,
+            Level.GROUP: (loops.group.count, loops.group.write),
+            Level.SLOT: (loops.slots, loops.slot_write),
+        }
+        counts, strides = zip(*nest.values())
         writes = {
             Level.START: self.addresses.target + self.layer.target.offset,
             Level.LANE: at_once * loops.lane_write,
@@ -178,6 +189,7 @@ class _LayerWriter:
                 taps=loops.taps - 1,
                 windows=loops.windows - 1,
                 every_second=channel_wise and loops.slots > 1 and along.stride == 2,
+                pooled=layer.pooled,
             ),
             CONTROL_2.pack(
                 pad_value=layer.pad_value & 0xFF,

@@ -29,7 +29,9 @@ class DrainBench:
         self.dut = Drain(self.configuration)
         self.expected: list[Sums] = []
         self.found: list[Sums] = []
-        self.adds = 0
+        self.combines = 0
+        #: What each lane's sums have in common.
+        self.offsets: list[int] = []
 
     def random_layer(self, pool: bool = False) -> Layer:
         configuration, rng = self.configuration, self.rng
@@ -38,12 +40,14 @@ class DrainBench:
         if pool:
             # Only the last slot has maxima, and a lane for each channel.
             lanes, slots = configuration.channel_group, 1
+        pooled = slots > 1 and not channel_wise and rng.random() < 0.5
         return {
             "drain_lanes": rng.randrange(lanes // configuration.requantizers),
-            "drain_slots": rng.randrange(slots),
+            "drain_slots": rng.randrange(slots // 2 if pooled else slots),
             "channel_wise": int(channel_wise),
             "pool": int(pool),
-            "add": int(rng.random() < 0.3),
+            "add": int(not pooled and rng.random() < 0.3),
+            "pooled": int(pooled),
         }
 
     def sums_of(self, layer: Layer, sums: list[list[int]], bank: int) -> list[Sums]:
@@ -51,6 +55,13 @@ class DrainBench:
         configuration, step = self.configuration, self.configuration.requantizers
         slots = layer["drain_slots"] + 1
         first = configuration.pixels - slots if layer["channel_wise"] else 0
+        if layer.get("pooled"):
+            sums = [list(map(max, *sums[2 * slot : 2 * slot + 2])) for slot in range(slots)]
+        bits = configuration.accumulator_bits
+        sums = [
+            [(value + offset) % (1 << bits) for value, offset in zip(slot, self.offsets)]
+            for slot in sums
+        ]
         return [
             (sums[slot][step * lanes : step * (lanes + 1)], lanes, bank)
             for slot in range(first, first + slots)
@@ -69,10 +80,23 @@ class DrainBench:
         await ctx.tick()
         ctx.set(dut.issued, 0)
         await ctx.tick().repeat((POOL_LATENCY if layer["pool"] else MAC_LATENCY) - 1)
-        sums = [[rng.getrandbits(bits) for _ in range(lanes)] for _ in range(pixels)]
+        # With their bias sums are in half the range, so without it they may wrap.
+        limit = 1 << bits - 2
+        sums = [[rng.randrange(-limit, limit) for _ in range(lanes)] for _ in range(pixels)]
+        if rng.random() < 0.3:
+            sums[1:] = [[rng.choice([value, value - 1, value + 1]) for value in sums[0]]] * (
+                pixels - 1
+            )
+        self.offsets = [0 if layer["pool"] else rng.getrandbits(bits) for _ in range(lanes)]
         maxima = [rng.randrange(256) for _ in range(pixels)]
         bank = rng.randrange(PARAMETER_BANKS)
-        ctx.set(dut.sums, sums)
+        ctx.set(
+            dut.sums,
+            [
+                [(value + offset) % (1 << bits) for value, offset in zip(slot, self.offsets)]
+                for slot in sums
+            ],
+        )
         ctx.set(dut.maxima, maxima)
         ctx.set(dut.bank, bank)
         load = dut.load_maxima if layer["pool"] else dut.load
@@ -90,7 +114,7 @@ class DrainBench:
 
     async def take(self, ctx) -> None:
         """One: after a cycle in which a sum stood there, every other one. Several: in each cycle,
-        or every other one where the layer adds."""
+        or every other one where the layer combines."""
         results = self.dut.results
         folded = self.configuration.result_cycles == 2
         phase, ready = 0, False
@@ -101,13 +125,13 @@ class DrainBench:
                 values = [int(value) for value in payload.values]
                 self.found.append((values, int(payload.lanes), int(payload.bank)))
             phase ^= 1
-            ready = (valid and phase == 1) if folded else not (self.adds and phase)
+            ready = (valid and phase == 1) if folded else not (self.combines and phase)
 
     def run(self, layers: list[Layer], windows: int, stall: float) -> int:
         async def main(ctx) -> None:
             for layer in layers:
                 ctx.set(self.dut.layer, layer)
-                self.adds = layer["add"]
+                self.combines = layer["add"] or layer.get("pooled", 0)
                 for _ in range(windows):
                     await self.window(ctx, layer, stall)
                 # A layer begins when all results of the one before are out.

@@ -10,14 +10,15 @@ from amaranth.hdl import Module
 from amaranth.lib.wiring import connect
 from streams import pulse, simulate
 
-from gateware.engine.epilogue import ADDITION_LATENCY, EPILOGUE_LATENCY, Epilogue
+from gateware.engine.epilogue import COMBINATION_LATENCY, EPILOGUE_LATENCY, Epilogue
 from gateware.engine.writer import Writer
 from gateware.interface.configuration import EngineConfiguration
-from gateware.interface.tape import ADDITION_SHIFT, LEVELS, TABLE_BITS
+from gateware.interface.tape import ADDITION_SHIFT, LEVELS, TABLE_BITS, Level
 from gateware.memory.scratchpad import RESULT_READ_LATENCY, Scratchpad
 from gateware.primitives import Technology
 
 Size = tuple[int, int, int]  # L, P, R
+KINDS = ("add", "pool", "table", "plain")
 
 SIZES = [(8, 2, 1), (1, 1, 1), (3, 3, 1), (4, 5, 1), (8, 8, 8), (16, 8, 8), (4, 4, 4)]
 
@@ -32,6 +33,7 @@ class Layer:
 
     table: bool
     add: bool
+    pooled: bool
     first: list[int]
     second: list[int]
     minimum: int
@@ -41,20 +43,27 @@ class Layer:
         return {
             "table": int(self.table),
             "add": int(self.add),
+            "pooled": int(self.pooled),
             "minimum": self.minimum,
             "maximum": self.maximum,
         }
 
+    @property
+    def combines(self) -> bool:
+        return self.add or self.pooled
+
     def byte(self, result: int, addend: int) -> int:
         """What becomes of a byte; ``addend``: the one in memory."""
         result, addend = signed(result), signed(addend)
+        if self.pooled:
+            return max(result, addend) % 256
         if self.add:
             total = self.first[result + 128] + self.second[addend + 128] >> ADDITION_SHIFT
             return min(max(total, self.minimum), self.maximum) % 256
         return (self.first[result + 128] if self.table else result) % 256
 
-    def bytes(self, results: bytes, addends: bytes) -> bytes:
-        return bytes(self.byte(*pair) for pair in zip(results, addends))
+    def bytes(self, results: bytes, others: bytes) -> bytes:
+        return bytes(self.byte(*pair) for pair in zip(results, others))
 
 
 def random_layer(rng: random.Random, kind: str) -> Layer:
@@ -69,7 +78,7 @@ def random_layer(rng: random.Random, kind: str) -> Layer:
     minimum, maximum = -128, 127
     if rng.random() < 0.5:
         minimum, maximum = sorted(rng.choices([-128, -127, -3, 0, 5, 126, 127], k=2))
-    return Layer(kind == "table", kind == "add", first, second, minimum, maximum)
+    return Layer(kind == "table", kind == "add", kind == "pool", first, second, minimum, maximum)
 
 
 async def load(ctx, dut: Epilogue, layer: Layer) -> None:
@@ -81,9 +90,9 @@ async def load(ctx, dut: Epilogue, layer: Layer) -> None:
             await pulse(ctx, dut.table.valid)
 
 
-def gap(rng: random.Random, stall: float, add: bool) -> int:
+def gap(rng: random.Random, stall: float, combines: bool) -> int:
     """Cycles from a result to the next."""
-    step = 2 if add else 1
+    step = 2 if combines else 1
     return step + (step * rng.randrange(5) if rng.random() < stall else 0)
 
 
@@ -96,15 +105,15 @@ def test_bytes_and_sums(size: Size, stall: float) -> None:
     cycle = 0
     # By the cycle in which they come; what a layer that adds gives as results, does not matter.
     results: dict[int, bytes | None] = {}
-    addends: dict[int, bytes] = {}
+    others: dict[int, bytes] = {}
     sums: dict[int, bytes] = {}
 
     async def tick(ctx) -> None:
         nonlocal cycle
-        other = addends.pop(cycle, None) or rng.randbytes(step)
-        ctx.set(dut.addends, int.from_bytes(other, "little"))
+        other = others.pop(cycle, None) or rng.randbytes(step)
+        ctx.set(dut.others, int.from_bytes(other, "little"))
         *_, valid, found, total = await ctx.tick().sample(
-            dut.results.valid, dut.results.payload, dut.sums
+            dut.results.valid, dut.results.payload, dut.combined
         )
         assert valid == (cycle in results), f"cycle {cycle}"
         wanted = results.pop(cycle, None)
@@ -115,26 +124,28 @@ def test_bytes_and_sums(size: Size, stall: float) -> None:
 
     async def main(ctx) -> None:
         nonlocal cycle
-        for kind in ["add", "table", "plain", *rng.choices(["add", "table", "plain"], k=7)]:
+        for kind in [*KINDS, *rng.choices(KINDS, k=7)]:
             layer = random_layer(rng, kind)
             ctx.set(dut.layer, layer.fields())
-            if kind != "plain":
+            if kind in ("add", "table"):
                 await load(ctx, dut, layer)
             for _ in range(300 // step):
                 result, addend = rng.randbytes(step), rng.randbytes(step)
                 asked = cycle + EPILOGUE_LATENCY
-                results[asked] = None if layer.add else layer.bytes(result, addend)
-                addends[asked + RESULT_READ_LATENCY] = addend
-                if layer.add:
-                    sums[asked + ADDITION_LATENCY] = layer.bytes(result, addend)
+                # In a pooled layer's first lines the result itself is what counts.
+                wanted = result if layer.pooled else layer.bytes(result, addend)
+                results[asked] = None if layer.add else wanted
+                others[asked + RESULT_READ_LATENCY] = addend
+                if layer.combines:
+                    sums[asked + COMBINATION_LATENCY] = layer.bytes(result, addend)
                 ctx.set(dut.requantized.payload, int.from_bytes(result, "little"))
                 ctx.set(dut.requantized.valid, 1)
                 await tick(ctx)
                 ctx.set(dut.requantized.valid, 0)
                 ctx.set(dut.requantized.payload, rng.getrandbits(8 * step))
-                for _ in range(gap(rng, stall, layer.add) - 1):
+                for _ in range(gap(rng, stall, layer.combines) - 1):
                     await tick(ctx)
-            while results or sums or addends:
+            while results or sums or others:
                 await tick(ctx)
             # The next layer may begin in any cycle.
             for _ in range(rng.randrange(2)):
@@ -167,9 +178,9 @@ class PictureBench:
         connect(m, self.epilogue.results, self.writer.results)
         connect(m, self.writer.memory, self.memory.results.request)
         m.d.comb += [
-            self.epilogue.addends.eq(self.memory.results.response),
+            self.epilogue.others.eq(self.memory.results.response),
             self.writer.notice.eq(self.epilogue.requantized.valid),
-            self.writer.sums.eq(self.epilogue.sums),
+            self.writer.combined.eq(self.epilogue.combined),
         ]
         self.reading = False
 
@@ -210,14 +221,19 @@ class PictureBench:
         layer = random_layer(rng, kind)
         window = lanes // step * pixels
         windows = len(picture) // step // window
+        # A pooled layer comes twice to each place.
+        lines = 2 if layer.pooled else 1
         start = step * rng.randrange(len(picture) // step - windows * window + 1)
         last_lane = rng.choice([lanes - 1, rng.randrange(lanes)])
         for index in range(LEVELS):
-            delta = {"write": start if index == 0 else step}
+            delta = {"write": start if index == Level.START else step}
+            if index == Level.LINE:
+                delta = {"write": -(windows * window - 1) * step % (1 << 20)}
             ctx.set(self.writer.deltas.payload, {"index": index, "delta": delta})
             await pulse(ctx, self.writer.deltas.valid)
         fields = layer.fields() | {
             "groups": windows - 1,
+            "lines": lines - 1,
             "drain_lanes": lanes // step - 1,
             "drain_slots": pixels - 1,
             "last_lanes": last_lane,
@@ -227,24 +243,30 @@ class PictureBench:
         }
         for block in (self.epilogue, self.writer):
             ctx.set(block.layer, fields)
-        await load(ctx, self.epilogue, layer)
+        if kind in ("add", "table"):
+            await load(ctx, self.epilogue, layer)
         await pulse(ctx, self.writer.start)
         await ctx.tick().repeat(4 + rng.randrange(2))
         self.reading = True
         written = []
         requantized = self.epilogue.requantized
-        for number in range(windows * window):
+        for count in range(lines * windows * window):
+            line, number = divmod(count, windows * window)
             results = rng.randbytes(step)
             ctx.set(requantized.payload, int.from_bytes(results, "little"))
             await pulse(ctx, requantized.valid)
             ctx.set(requantized.payload, rng.getrandbits(8 * step))
-            for _ in range(gap(rng, self.stall, layer.add) - 1):
+            for _ in range(gap(rng, self.stall, layer.combines) - 1):
                 await ctx.tick()
-            assert number == windows * window - 1 or not ctx.get(self.writer.finished)
+            last = count == lines * windows * window - 1
+            assert last or not ctx.get(self.writer.finished)
             for index, result in enumerate(results):
                 if number % (lanes // step) * step + index <= last_lane:
                     address = start + number * step + index
-                    picture[address] = layer.byte(result, picture[address])
+                    first_line = layer.pooled and line == 0
+                    picture[address] = (
+                        result if first_line else layer.byte(result, picture[address])
+                    )
                     written.append(signed(picture[address]))
         while not ctx.get(self.writer.finished):
             await ctx.tick()
@@ -274,7 +296,15 @@ def test_additions_on_a_picture(size: Size, banks: int, stall: float) -> None:
     bench.run(["add"])
 
 
+@pytest.mark.parametrize(("banks", "stall"), [(1, 0), (3, 0.4), (4, 0)])
+@pytest.mark.parametrize("size", SIZES)
+def test_a_pooled_picture(size: Size, banks: int, stall: float) -> None:
+    """Every byte becomes the greater of two results."""
+    bench = PictureBench(size, banks, seed=sum(size) + banks, stall=stall)
+    bench.run(["pool"])
+
+
 @pytest.mark.parametrize("size", [(8, 2, 1), (16, 8, 8)])
 def test_layers_of_all_kinds_follow_each_other(size: Size) -> None:
     bench = PictureBench(size, 2, seed=0, stall=0.2)
-    bench.run(["add", "plain", "add", "add", "table", "add", "plain", "table"])
+    bench.run(["add", "plain", "add", "pool", "add", "table", "pool", "plain", "pool", "table"])

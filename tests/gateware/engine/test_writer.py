@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from streams import simulate
 
-from gateware.engine.epilogue import ADDITION_LATENCY
+from gateware.engine.epilogue import COMBINATION_LATENCY
 from gateware.engine.writer import NOTICE_CYCLES, Writer
 from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.tape import LEVELS, Level
@@ -43,8 +43,9 @@ def is_output(
 
 def expected_results(
     configuration: EngineConfiguration, layer: Layer, deltas: list[int]
-) -> Iterator[tuple[int, list[bool]]]:
-    """Address of every R results, in the drain's order; which of them belong to the output."""
+) -> Iterator[tuple[int, list[bool], bool]]:
+    """Address of every R results, in the drain's order; which of them belong to the output; and
+    whether they meet what lies there."""
     step, channels = configuration.requantizers, configuration.channel_group
     address = deltas[Level.START]
     for tile in range(layer["tiles"] + 1):
@@ -63,20 +64,23 @@ def expected_results(
                                 is_output(configuration, layer, (tile, line, group, slot, lane))
                                 for lane in range(first, first + step)
                             ],
+                            bool(layer["add"] or (layer["pooled"] and line % 2)),
                         )
                 if group < layer["groups"]:
                     address += deltas[Level.GROUP]
                 elif line < layer["lines"]:
-                    address += deltas[Level.LINE]
+                    pair = layer["pooled"] and line % 2
+                    address += deltas[Level.KERNEL_ROW if pair else Level.LINE]
                 elif tile < layer["tiles"]:
                     address += deltas[Level.TILE]
 
 
 def random_layer(configuration: EngineConfiguration, rng: random.Random) -> Layer:
     lanes, pixels = configuration.lanes, configuration.pixels
+    combination = rng.choice(["none", "add", "pooled"])
     return {
         "tiles": rng.randrange(3),
-        "lines": rng.randrange(4),
+        "lines": rng.choice([1, 3]) if combination == "pooled" else rng.randrange(4),
         "groups": rng.randrange(4),
         "drain_lanes": rng.randrange(lanes // configuration.requantizers),
         "drain_slots": rng.randrange(pixels),
@@ -85,7 +89,8 @@ def random_layer(configuration: EngineConfiguration, rng: random.Random) -> Laye
         "last_results": rng.choice([31, rng.randrange(configuration.most_results)]),
         "channel_wise": rng.randrange(2),
         "channels_inside": rng.randrange(2),
-        "add": rng.randrange(2),
+        "add": int(combination == "add"),
+        "pooled": int(combination == "pooled"),
         "last": 1,
     }
 
@@ -118,7 +123,7 @@ class WriterBench:
         the writer had finished in it."""
         dut, step = self.dut, self.configuration.requantizers
         sums = self.sums.pop(self.cycle, None) or self.rng.randbytes(step)
-        ctx.set(dut.sums, int.from_bytes(sums, "little"))
+        ctx.set(dut.combined, int.from_bytes(sums, "little"))
         results = self.results.pop(self.cycle, None)
         ctx.set(dut.notice, self.cycle + NOTICE_CYCLES in self.results)
         ctx.set(dut.results.valid, results is not None)
@@ -167,31 +172,33 @@ class WriterBench:
         written: list[int] = []
         cycle = self.cycle + rng.randrange(2) + 1 + NOTICE_CYCLES
         last = cycle
-        for address, outputs in expected_results(self.configuration, layer, deltas):
+        combines = layer["add"] or layer["pooled"]
+        for address, outputs, meets in expected_results(self.configuration, layer, deltas):
             results, sums = self.random_bytes(), self.random_bytes()
             data = [
                 value if output else None
-                for value, output in zip(sums if layer["add"] else results, outputs)
+                for value, output in zip(sums if meets else results, outputs)
             ]
             if any(outputs):
-                if layer["add"]:
+                if meets:
                     self.requests[cycle] = address, False, []
-                    self.requests[cycle + ADDITION_LATENCY] = address, True, data
+                    self.requests[cycle + COMBINATION_LATENCY] = address, True, data
                 else:
                     self.requests[cycle] = address, True, data
             self.results[cycle] = results
-            self.sums[cycle + ADDITION_LATENCY] = sums
+            self.sums[cycle + COMBINATION_LATENCY] = sums
             written += [value for value in data if value is not None]
             last = cycle
-            cycle += 2 if layer["add"] else 1
+            cycle += 2 if combines else 1
             if rng.random() < self.stall:
-                cycle += (2 if layer["add"] else 1) * rng.randrange(4)
+                cycle += (2 if combines else 1) * rng.randrange(4)
         while self.cycle <= last or self.requests:
             assert not await self.tick(ctx)
-        while layer["add"] and self.cycle <= last + ADDITION_LATENCY:
+        while combines and self.cycle <= last + COMBINATION_LATENCY:
             await self.tick(ctx)
         assert await self.tick(ctx)
-        if written and layer["last"]:
+        # Pairs of lines are written in another order than they come.
+        if written and layer["last"] and not layer["pooled"]:
             values = [value ^ 0x80 for value in written]
             assert ctx.get(dut.best) == values.index(max(values))
 
@@ -242,7 +249,7 @@ def test_best_is_of_the_last_layer(size: Size, add: int) -> None:
         lanes, _, requantizers = size
         layer = random_layer(bench.configuration, bench.rng)
         layer |= {"drain_lanes": lanes // requantizers - 1, "last_lanes": lanes - 1, "tiles": 2}
-        layer["add"] = add
+        layer |= {"add": add, "pooled": 0}
         await bench.layer(ctx, layer)
         best = ctx.get(bench.dut.best)
         for _ in range(3):
