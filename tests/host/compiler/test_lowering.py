@@ -11,7 +11,7 @@ from host.compiler import lowering
 from host.compiler.channels import fit_sums
 from host.compiler.schedule import ways
 from model.builder import GraphBuilder
-from model.graph import Padding
+from model.graph import Activation, Padding
 
 ICE40 = configuration((8, 2))
 RNG = np.random.default_rng(0)
@@ -223,3 +223,71 @@ def test_rearranging_changes_no_byte(size, monkeypatch):
         net.max_pool_2d((2, 2), padding=Padding.SAME)
         net.average_pool_2d((2, 2), (1, 2), padding=Padding.SAME)
         check(net.build(), configuration(size), rng)
+
+
+def pooled(net, **options):
+    convolve(net, 5, (3, 3), **{"padding": Padding.SAME, **options})
+    net.max_pool_2d((2, 2))
+
+
+def test_pool_happens_in_the_convolution_before_it():
+    net = builder((9, 12, 3))
+    pooled(net)
+    pooled(net, padding=Padding.VALID, activation=Activation.RELU6)
+    convolve(net, 4, (1, 1))
+    assert kinds(net)[0] == ["CONV_2D+MAX_POOL_2D", "CONV_2D+MAX_POOL_2D", "CONV_2D"]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_pooling_changes_no_byte(size, monkeypatch):
+    """Odd sizes, strides, dilation, extreme zero points; also where it is not the fastest way."""
+    engine = configuration(size)
+    monkeypatch.setattr(
+        lowering, "cycles", lambda layers, _: -sum(layer.pooled for layer in layers)
+    )
+    found = 0
+    for seed in range(12):
+        rng = np.random.default_rng([seed, *size])
+        shape = (*(int(n) for n in rng.integers(5, 15, 2)), int(rng.integers(1, 6)))
+        net = builder(shape, int(rng.choice([-128, -1, 0, 127])))
+        for _ in range(2):
+            if min(net.shape[:2]) < 5:
+                break
+            kernel = tuple(int(n) for n in rng.integers(1, 4, 2))
+            options = {"stride": tuple(int(n) for n in rng.integers(1, 3, 2))}
+            if rng.random() < 0.3:
+                options = {"dilation": (2, 1)}
+            if rng.random() < 0.2:
+                net.pad(1, 0, 2, 1)
+            convolve(net, int(rng.integers(1, 20)), kernel, padding=Padding.SAME, **options)
+            net.max_pool_2d((2, 2))
+        convolve(net, 4, (1, 1))
+        compiled = check(net.build(), engine, rng)
+        found += sum("CONV_2D+MAX_POOL_2D" in layer.op for layer in compiled.layers)
+    assert found >= 12 or engine.pixels == 1
+
+
+@pytest.mark.parametrize(
+    "case", ["overlap", "over the edge", "table", "clamp", "read twice", "last"]
+)
+def test_pool_is_a_layer_of_its_own(case):
+    net = builder((7, 8, 3))
+    convolve(net, 5, (3, 3))
+    first = net.last
+    if case == "table":
+        net.hard_swish(0.4, 1)
+    if case == "overlap":
+        net.max_pool_2d((2, 2), (1, 1))
+    elif case == "over the edge":
+        net.max_pool_2d((2, 2), padding=Padding.SAME)
+    elif case == "clamp":
+        net.max_pool_2d((2, 2), activation=Activation.RELU6)
+    else:
+        net.max_pool_2d((2, 2))
+    if case == "read twice":
+        net.max_pool_2d((2, 2))
+        net.last = first
+        net.max_pool_2d((5, 6))
+    if case != "last":
+        convolve(net, 4, (1, 1))
+    assert not any("CONV_2D+MAX_POOL_2D" in name for name in kinds(net)[0])
