@@ -105,15 +105,10 @@ class Epilogue(wiring.Component):
                 # Bytes are two's complement, indices begin at the least.
                 read.addr.eq(address ^ 0x80),
             ]
-            # The greater byte, as late as a sum.
-            greater = [
-                Signal(signed(8), reset_less=True, name=f"greater{index}_{age}") for age in range(2)
-            ]
-            m.d.sync += greater[1].eq(greater[0])
-            with m.If(waited.as_signed() > addend.as_signed()):
-                m.d.sync += greater[0].eq(waited)
-            with m.Else():
-                m.d.sync += greater[0].eq(addend)
+            # The greater byte stands for two cycles: until it may be written.
+            greater = Signal(signed(8), reset_less=True, name=f"greater{index}")
+            with m.If(even):
+                m.d.sync += greater.eq(Mux(waited.as_signed() > addend.as_signed(), waited, addend))
             result = Signal(8, reset_less=True, name=f"result{index}")
             first = Signal(signed(tape.TABLE_BITS), reset_less=True, name=f"first{index}")
             total = Signal(signed(tape.TABLE_BITS), reset_less=True, name=f"total{index}")
@@ -125,7 +120,7 @@ class Epilogue(wiring.Component):
             ]
             scaled = total >> tape.ADDITION_SHIFT
             with m.If(self.layer.pooled):
-                m.d.sync += clamped.eq(greater[1])
+                m.d.sync += clamped.eq(greater)
             with m.Elif(scaled < self.layer.minimum):
                 m.d.sync += clamped.eq(self.layer.minimum)
             with m.Elif(scaled > self.layer.maximum):

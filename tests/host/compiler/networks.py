@@ -181,6 +181,19 @@ class RandomNetwork:
         stride = self._stride() if self.rng.random() < 0.5 else None
         self.builder.max_pool_2d(size, stride, padding, self.activation())
 
+    def pooled(self) -> None:
+        """What becomes one layer, where it can; most often of a convolution that keeps the size."""
+        if min(self.shape[:2]) < 2 or len(self.shape) < 3:
+            return
+        if self.rng.random() < 0.7:
+            weights = (int(self.rng.integers(1, 20)), 3, int(self.rng.integers(1, 4)))
+            layer = self._layer((*weights, self.shape[2]), False)
+            self.builder.conv_2d(**layer, padding=Padding.SAME)
+        else:
+            self.conv()
+        if min(self.shape[:2]) >= 2:
+            self.builder.max_pool_2d((2, 2))
+
     def table(self) -> None:
         choice = str(self.rng.choice(TABLES))
         if choice in ("logistic", "tanh"):
@@ -201,6 +214,7 @@ TABLES = ("logistic", "tanh", "relu", "relu6", "leaky_relu", "hard_swish", "quan
 LAYERS = ("conv", "conv", "pointwise", "pool", "table")
 CHANNEL_WISE = ("pointwise", "depthwise", "depthwise", "average", "mean", "pad")
 EVERY = (*LAYERS, *CHANNEL_WISE, "branch", "pad")
+EVERY_AND_POOLED = (*EVERY, "pooled", "pooled")
 
 
 def random_network(rng: np.random.Generator, layers: Sequence[str] = LAYERS) -> Graph:
