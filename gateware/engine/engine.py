@@ -178,8 +178,7 @@ class Engine(wiring.Component):
         connect(m, sequencer.table, epilogue.table)
 
         self._run(m, idle, sequencer)
-        with m.If(~idle):
-            m.d.sync += self.control.best.eq(writer.best)
+        m.d.comb += self.control.best.eq(writer.best)
         return m
 
     def _run(self, m: Module, idle: Signal, sequencer: Sequencer) -> None:

@@ -20,6 +20,8 @@ PARAMETER = struct_layout(tape.PARAMETER)
 #: Cycles from a sum's last pass through the rows to its result: two roundings, a shift in three
 #: steps, zero point and clamp.
 FINISH_STAGES = 7
+#: Of them, from the first rounding on, those up to the last that takes a part of the shift.
+SHIFT_STAGES = 3
 #: After the zero point was added twice: enough for any int8 zero point and a saturated result.
 SATURATED_BITS = 11
 
@@ -125,17 +127,19 @@ class Requantizer(wiring.Component):
                 enters.eq(self.sums.valid & primed),
                 values.eq(self.sums.p.values),
             ]
-            delay = loop - 1  # it stands there for two cycles
+            # It stands for two cycles, there and in each register.
+            moves, delay = phase, (loop - 1) // 2
         else:
             m.d.comb += self.sums.ready.eq(~(combines(self.layer) & phase))
             m.d.sync += [
                 enters.eq(self.sums.valid & self.sums.ready),
                 values.eq(self.sums.p.values),
             ]
-            delay = loop
-        for cycle in range(delay):
-            register = Signal(len(place), reset_less=True, name=f"place{cycle}")
-            m.d.sync += register.eq(later)
+            moves, delay = Const(1), loop
+        for index in range(delay):
+            register = Signal(len(place), reset_less=True, name=f"place{index}")
+            with m.If(moves):
+                m.d.sync += register.eq(later)
             later = register
 
         # Cycles since a sum entered: through both passes and the rest.
@@ -206,17 +210,17 @@ class _Row(Elaboratable):
         x = Signal(signed(bits), reset_less=True, name="x0")
         partial = Signal(signed(bits), reset_less=True, name="partial0")
         if self.folded:
-            end, product, shift = self._pass(m, "row", x, partial, first)
+            end, product = self._pass(m, "row", x, partial, first)
             m.d.sync += [x.eq(Mux(self.enters, biased, end)), partial.eq(product)]
             with m.If(self.enters):
                 m.d.sync += partial.eq(0)
         else:
             entered = Signal(signed(bits), reset_less=True)
             m.d.sync += entered.eq(biased)
-            end, product, _ = self._pass(m, "first", entered, Const(0, signed(bits)), first)
+            end, product = self._pass(m, "first", entered, Const(0, signed(bits)), first)
             m.d.sync += [x.eq(end), partial.eq(product)]
-            end, product, shift = self._pass(m, "second", x, partial, second)
-        self._finish(m, self._round(m, end, product, shift))
+            end, product = self._pass(m, "second", x, partial, second)
+        self._finish(m, self._round(m, end, product, self._shifts(m, second)))
         return m
 
     def _parameters(self, m: Module) -> tuple[Value, Value]:
@@ -247,12 +251,11 @@ class _Row(Elaboratable):
 
     def _pass(
         self, m: Module, name: str, x: Signal, partial: Value, parameter: Value
-    ) -> tuple[Signal, Signal, Signal]:
-        """All stages, from ``x`` and ``partial`` in registers: both behind them, and the shift."""
+    ) -> tuple[Signal, Signal]:
+        """All stages, from ``x`` and ``partial`` in registers: both behind them."""
         bits = self.bits
         multiplier = Signal(ROWS, reset_less=True, name=f"{name}_multiplier0")
-        shift = Signal(5, reset_less=True, name=f"{name}_shift0")
-        m.d.sync += [multiplier.eq(parameter[:ROWS]), shift.eq(parameter[ROWS:])]
+        m.d.sync += multiplier.eq(parameter[:ROWS])
         for stage, rows in enumerate(self.stages):
             product = self._rows(m, f"{name}{stage}", x, partial, multiplier[:rows])
             if stage == len(self.stages) - 1:
@@ -262,15 +265,25 @@ class _Row(Elaboratable):
             rest = Signal(
                 len(multiplier) - rows, reset_less=True, name=f"{name}_multiplier{stage + 1}"
             )
-            next_shift = Signal(5, reset_less=True, name=f"{name}_shift{stage + 1}")
-            m.d.sync += [
-                next_x.eq(x),
-                partial.eq(product),
-                rest.eq(multiplier[rows:]),
-                next_shift.eq(shift),
-            ]
-            x, multiplier, shift = next_x, rest, next_shift
-        return x, product, shift
+            m.d.sync += [next_x.eq(x), partial.eq(product), rest.eq(multiplier[rows:])]
+            x, multiplier = next_x, rest
+        return x, product
+
+    def _shifts(self, m: Module, parameter: Value) -> list[Signal]:
+        """A sum's shift in each cycle from its second pass's first stage on, until it is needed no
+        more."""
+        shifts: list[Signal] = []
+        cycles = len(self.stages) + SHIFT_STAGES
+        # Where sums come every other cycle, each register is theirs for two.
+        stay = 2 if self.folded else 1
+        source: Value = parameter[ROWS:]
+        for index in range(-(-cycles // stay)):
+            register = Signal(5, reset_less=True, name=f"shift{index}")
+            with m.If(~self.phase if self.folded else Const(1)):
+                m.d.sync += register.eq(source)
+            source = register
+            shifts += [register] * stay
+        return shifts
 
     def _rows(self, m: Module, name: str, x: Signal, partial: Signal, multiplier) -> Signal:
         """``floor((partial + x * multiplier) / 2**len(multiplier))``, one bit of it a row."""
@@ -286,33 +299,28 @@ class _Row(Elaboratable):
             partial = adder.output[1:]
         return partial
 
-    def _round(self, m: Module, x: Signal, product: Value, shift: Signal) -> Signal:
+    def _round(self, m: Module, x: Signal, product: Value, shifts: list[Signal]) -> Signal:
         """Both roundings: twice the quotient of the second, not yet rounded, saturated."""
-        bits = len(x)
+        bits, loop = len(x), len(self.stages)
         # Doubling high multiply: add the top bit's part and a half, drop the last bit.
         total = Signal(signed(bits + 1))
         high = Signal(signed(bits), reset_less=True)
         # Half away from zero: below zero, a tie goes down, so the number is less by one.
-        lower, high_shift = Signal(reset_less=True), Signal(5, reset_less=True)
+        lower = Signal(reset_less=True)
         m.d.comb += total.eq(product.as_signed() + x + 1)
         m.d.sync += [
             high.eq(total >> 1),
-            lower.eq(x[-1] & (shift != 0)),
-            high_shift.eq(shift),
+            lower.eq(x[-1] & (shifts[loop - 1] != 0)),
         ]
         doubled = Signal(signed(bits + 1), reset_less=True)
-        doubled_shift = Signal(5, reset_less=True)
+        doubled_shift, coarse_shift = shifts[loop + 1], shifts[loop + 2]
         lowered = Signal(signed(bits))
         m.d.comb += lowered.eq(high - lower)
-        m.d.sync += [doubled.eq(Cat(Const(0, 1), lowered)), doubled_shift.eq(high_shift)]
+        m.d.sync += doubled.eq(Cat(Const(0, 1), lowered))
         coarse = Signal(signed(bits + 1), reset_less=True)
-        coarse_shift = Signal(3, reset_less=True)
         by_16 = Signal(signed(bits + 1))
         m.d.comb += by_16.eq(Mux(doubled_shift[4], doubled >> 16, doubled))
-        m.d.sync += [
-            coarse.eq(Mux(doubled_shift[3], by_16 >> 8, by_16)),
-            coarse_shift.eq(doubled_shift),
-        ]
+        m.d.sync += coarse.eq(Mux(doubled_shift[3], by_16 >> 8, by_16))
         fine = Signal(signed(bits + 1), reset_less=True)
         by_4, by_2 = Signal(signed(bits + 1)), Signal(signed(bits + 1))
         m.d.comb += [

@@ -260,12 +260,15 @@ class Writer(wiring.Component):
         ]
         index = Signal(CLASS_BITS)
         greatest = Signal(signed(8), reset_less=True)
+        # It outlasts the run.
+        best = Signal.like(self.best, reset_less=True)
+        m.d.comb += self.best.eq(best)
         with m.If(self.start):
             m.d.sync += index.eq(0)
         with m.Elif(found):
             m.d.sync += index.eq(index + counted)
             with m.If((index == 0) | (value > greatest)):
-                m.d.sync += [greatest.eq(value), self.best.eq(index + offset)]
+                m.d.sync += [greatest.eq(value), best.eq(index + offset)]
 
     @staticmethod
     def _greater(m: Module, one: Candidate, other: Candidate) -> Candidate:
