@@ -15,12 +15,13 @@ from model import datasets, reference
 from model.augmentation import Augmentation
 from model.datasets import Dataset
 from model.graph import Graph, Padding
+from model.history import History
 from model.layers import Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU, Sigmoid
 from model.network import Network
 from model.quantization import quantize
 from model.training import Progress, Settings, accuracy, fit
 
-__all__ = ["Recipe", "Report", "recipe", "train"]
+__all__ = ["Recipe", "Report", "Trained", "recipe", "train"]
 
 _CALIBRATION_PICTURES = 1000
 
@@ -41,6 +42,29 @@ class Report(TypedDict):
     float_accuracy: float
     int8_accuracy: float
     seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """All that a training leaves behind, to be looked at.
+
+    Attributes
+    ----------
+    dataset : Dataset
+    network : Network
+        In floating point, as trained.
+    graph : Graph
+        In int8.
+    history : History
+    scores : ndarray of int8, shape (n, classes)
+        The graph's answers to the test part.
+    """
+
+    dataset: Dataset
+    network: Network
+    graph: Graph
+    history: History
+    scores: np.ndarray
 
 
 def _paper(classes: int) -> Recipe:
@@ -109,6 +133,7 @@ def train(
     seed: int = 0,
     epochs: int | None = None,
     progress: Callable[[Progress], None] | None = None,
+    inspect: Callable[[Trained], None] | None = None,
 ) -> tuple[Graph, Report]:
     """Train a network on a data set and quantise it.
 
@@ -122,6 +147,8 @@ def train(
         Instead of the recipe's.
     progress : callable, optional
         Called after every step; see `model.progress.progress_bar`.
+    inspect : callable, optional
+        Called in the end with all that came out.
 
     Returns
     -------
@@ -142,7 +169,7 @@ def train(
     # One thread: the products are too small for more to help, and its sums have a fixed order.
     with threadpool_limits(limits=1):
         network = Network(chosen.layers, dataset.shape, rng)
-        fit(network, dataset, settings, rng, progress)
+        history = fit(network, dataset, settings, rng, progress)
         calibration = rng.permutation(len(dataset.x_train))[:_CALIBRATION_PICTURES]
         graph = quantize(network, dataset.x_train[calibration], dataset.name, dataset.labels)
         answers = reference.predict(graph, datasets.to_int8(dataset.x_test))
@@ -154,4 +181,6 @@ def train(
         int8_accuracy=accuracy(answers, dataset.y_test),
         seconds=perf_counter() - start,
     )
+    if inspect is not None:
+        inspect(Trained(dataset, network, graph, history, answers.reshape(len(answers), -1)))
     return graph, report

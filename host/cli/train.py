@@ -13,8 +13,8 @@ import argparse
 from pathlib import Path
 
 from ..errors import EyespotError
-from . import paper
-from .common import Outcome, check_writable, positive
+from . import class_report, paper
+from .common import Outcome, check_writable, loading, positive, say
 
 HELP = "train a network and write it as an int8 .tflite file"
 
@@ -37,20 +37,33 @@ def run(arguments: argparse.Namespace) -> Outcome:
         return paper.run(arguments)
     _refuse(arguments, arguments.dataset, "rule", "shapes")
     check_writable(arguments.output)
-    from model import recipes, tflite
+    from model import datasets, recipes, tflite
+    from model.evaluation import confusion_matrix
     from model.progress import progress_bar
 
+    with loading() as show_loading:
+        dataset = datasets.load(arguments.dataset, show_loading)
+    for note in dataset.notes:
+        say(f"note: {note}")
+    trained: list[recipes.Trained] = []
     with progress_bar(f"Training on {arguments.dataset}") as show:
         graph, report = recipes.train(
-            arguments.dataset, seed=arguments.seed or 0, epochs=arguments.epochs, progress=show
+            dataset,
+            seed=arguments.seed or 0,
+            epochs=arguments.epochs,
+            progress=show,
+            inspect=trained.append,
         )
     tflite.save(graph, arguments.output)
+    matrix = confusion_matrix(trained[0].scores, dataset.y_test, len(dataset.labels))
+    classes = class_report.as_data(dataset, matrix)
     text = (
+        f"{class_report.as_text(classes)}\n\n"
         f"{arguments.output}: {report['parameters']} parameters, {report['macs']} MACs\n"
         f"test accuracy {report['float_accuracy']:.2%} in float, {report['int8_accuracy']:.2%} "
         f"in int8; {report['seconds']:.1f} s"
     )
-    return Outcome({"output": str(arguments.output), **report}, text)
+    return Outcome({"output": str(arguments.output), **report, **classes}, text)
 
 
 def _refuse(arguments: argparse.Namespace, dataset: str, *options: str) -> None:
