@@ -5,6 +5,7 @@ Matplotlib is imported on the first plot only, for it takes a second.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ __all__ = [
     "figure",
     "heat_map",
     "image_grid",
+    "plain",
     "save",
 ]
 
@@ -69,10 +71,18 @@ def save(made: Figure, path: Path) -> Path:
         If it cannot be written.
     """
     try:
-        made.savefig(path)
+        # A class name in a script that the font lacks is drawn as boxes, and no reason to warn.
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph")
+            made.savefig(path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
     return path
+
+
+def plain(text: str) -> str:
+    """Text as it is, also if Matplotlib would take what is between dollar signs for a formula."""
+    return text.replace("$", r"\$")
 
 
 def heat_map(

@@ -25,6 +25,9 @@ __all__ = ["Recipe", "Report", "Trained", "recipe", "train"]
 
 _CALIBRATION_PICTURES = 1000
 
+_LEAST_STEPS = 1000
+_MOST_EPOCHS = 250
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -58,6 +61,8 @@ class Trained:
     history : History
     scores : ndarray of int8, shape (n, classes)
         The graph's answers to the test part.
+    float_weights : tuple of ndarray
+        What was quantised, one for each operator with weights.
     """
 
     dataset: Dataset
@@ -65,6 +70,7 @@ class Trained:
     graph: Graph
     history: History
     scores: np.ndarray
+    float_weights: tuple[np.ndarray, ...]
 
 
 def _paper(classes: int) -> Recipe:
@@ -127,6 +133,12 @@ def recipe(dataset: Dataset) -> Recipe:
     return _three_convolutions(classes)
 
 
+def _enough_epochs(settings: Settings, pictures: int) -> int:
+    """The recipe's epochs, or more where pictures are so few that there would be few steps."""
+    steps_per_epoch = -(-pictures // settings.batch)
+    return max(settings.epochs, min(_MOST_EPOCHS, -(-_LEAST_STEPS // steps_per_epoch)))
+
+
 def train(
     dataset: str | Path | Dataset,
     *,
@@ -165,7 +177,9 @@ def train(
         dataset = datasets.load(dataset)
     rng = np.random.default_rng(seed)
     chosen = recipe(dataset)
-    settings = chosen.settings if epochs is None else replace(chosen.settings, epochs=epochs)
+    if epochs is None:
+        epochs = _enough_epochs(chosen.settings, len(dataset.x_train))
+    settings = replace(chosen.settings, epochs=epochs)
     # One thread: the products are too small for more to help, and its sums have a fixed order.
     with threadpool_limits(limits=1):
         network = Network(chosen.layers, dataset.shape, rng)
@@ -182,5 +196,8 @@ def train(
         seconds=perf_counter() - start,
     )
     if inspect is not None:
-        inspect(Trained(dataset, network, graph, history, answers.reshape(len(answers), -1)))
+        learned = [layer.parameters for layer in network.layers if "weights" in layer.parameters]
+        float_weights = tuple(parameters["weights"] for parameters in learned)
+        scores = answers.reshape(len(answers), -1)
+        inspect(Trained(dataset, network, graph, history, scores, float_weights))
     return graph, report

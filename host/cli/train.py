@@ -11,10 +11,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import EyespotError
 from . import class_report, paper
-from .common import Outcome, check_writable, loading, positive, say
+from .common import Outcome, check_writable, loading, make_folder, positive, say
+
+if TYPE_CHECKING:
+    from model.recipes import Trained
 
 HELP = "train a network and write it as an int8 .tflite file"
 
@@ -28,15 +32,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--epochs", type=positive, metavar="N", help="times that every picture is seen"
     )
+    parser.add_argument(
+        "--plots", type=Path, metavar="DIR", help="folder for plots of the training and its outcome"
+    )
     paper.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
     if arguments.dataset == "paper":
-        _refuse(arguments, "paper", "seed")
+        _refuse(arguments, "paper", "seed", "plots")
         return paper.run(arguments)
     _refuse(arguments, arguments.dataset, "rule", "shapes")
     check_writable(arguments.output)
+    if arguments.plots is not None:
+        make_folder(arguments.plots)
     from model import datasets, recipes, tflite
     from model.evaluation import confusion_matrix
     from model.progress import progress_bar
@@ -57,13 +66,23 @@ def run(arguments: argparse.Namespace) -> Outcome:
     tflite.save(graph, arguments.output)
     matrix = confusion_matrix(trained[0].scores, dataset.y_test, len(dataset.labels))
     classes = class_report.as_data(dataset, matrix)
+    plots = _draw(trained[0], arguments.plots) if arguments.plots is not None else []
     text = (
         f"{class_report.as_text(classes)}\n\n"
         f"{arguments.output}: {report['parameters']} parameters, {report['macs']} MACs\n"
         f"test accuracy {report['float_accuracy']:.2%} in float, {report['int8_accuracy']:.2%} "
         f"in int8; {report['seconds']:.1f} s"
     )
-    return Outcome({"output": str(arguments.output), **report, **classes}, text)
+    if plots:
+        text += f"\n{len(plots)} plots in {arguments.plots}"
+    data = {"output": str(arguments.output), **report, **classes, "plots": plots}
+    return Outcome(data, text)
+
+
+def _draw(trained: Trained, folder: Path) -> list[str]:
+    from ..training_plots import draw_training
+
+    return [path.name for path in draw_training(trained, folder)]
 
 
 def _refuse(arguments: argparse.Namespace, dataset: str, *options: str) -> None:
