@@ -30,6 +30,7 @@ _MOST_TILES = 32
 #: Classes up to which a confusion matrix has its numbers written into it.
 _MOST_NUMBERS = 16
 _MOST_TICKS = 40
+_LONGEST_NAME = 18
 #: Epochs up to which each has a dot.
 _FEW_EPOCHS = 40
 #: Bins of a histogram at least and at most.
@@ -240,7 +241,7 @@ def _confusion(trained: Trained, path: Path) -> Path:
                 text = f"{number:,}"
                 axes.text(column, row, text, color=ink, fontsize=9, ha="center", va="center")
     every = max(1, -(-count // _MOST_TICKS))
-    names = [plain(label if len(label) <= 18 else label[:17] + "…") for label in labels]
+    names = [_shortened(label) for label in labels]
     turned = 0 if max(map(len, names)) <= 3 else 90
     size = 9 if count <= 20 else 7
     axes.set_xticks(range(0, count, every), names[::every], rotation=turned, fontsize=size)
@@ -277,7 +278,7 @@ def _feature_maps(trained: Trained, path: Path) -> Path:
         axes.set_axis_off()
     colours = [BLUE if k == dataset.y_test[0] else FADED for k in best]
     rows[-1].barh(range(len(best)), scores[best] / 256, color=colours)
-    rows[-1].set_yticks(range(len(best)), [plain(dataset.labels[k]) for k in best], fontsize=8)
+    rows[-1].set_yticks(range(len(best)), [_shortened(dataset.labels[k]) for k in best], fontsize=8)
     rows[-1].invert_yaxis()
     rows[-1].set_xlim(0, 1)
     rows[-1].set_xlabel("answer (softmax), its class in blue", fontsize=9)
@@ -293,6 +294,10 @@ def _height(drawn: Image.Image, values: npt.NDArray[np.int8]) -> float:
     """Inches for a layer's maps; a vector is but a strip."""
     most = _MAPS_HEIGHT if values.ndim > 2 else _STRIP_HEIGHT
     return min(most, _MAPS_WIDTH * drawn.height / drawn.width)
+
+
+def _shortened(label: str) -> str:
+    return plain(label if len(label) <= _LONGEST_NAME else label[: _LONGEST_NAME - 1] + "…")
 
 
 def _size(shape: tuple[int, ...]) -> str:
