@@ -23,6 +23,7 @@ __all__ = [
     "check_writable",
     "loading",
     "make_folder",
+    "natural",
     "open_board",
     "positive",
     "progress",
@@ -59,6 +60,13 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
     return value
+
+
+def natural(text: str) -> int:
+    """An argument that is a whole number from 0."""
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0, not {text!r}")
+    return int(text)
 
 
 def add_port_arguments(parser: argparse.ArgumentParser) -> None:

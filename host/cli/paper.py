@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import OutputError
 from .common import Outcome, make_folder, table
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Outcome:
     folder: Path = arguments.output
+    if folder.suffix == ".tflite":
+        raise OutputError(f"{folder}: the paper's experiment writes a folder, and no model")
     make_folder(folder)
     from model import paper
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import EyespotError
 from . import class_report, paper
-from .common import Outcome, check_writable, loading, make_folder, positive, say
+from .common import Outcome, check_writable, loading, make_folder, natural, positive, say
 
 if TYPE_CHECKING:
     from model.recipes import Trained
@@ -28,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", metavar="F.tflite", type=Path, required=True, help="file to write"
     )
-    parser.add_argument("--seed", type=int, help="same seed, same network (default: 0)")
+    parser.add_argument(
+        "--seed", type=natural, metavar="N", help="same seed, same network (default: 0)"
+    )
     parser.add_argument(
         "--epochs", type=positive, metavar="N", help="times that every picture is seen"
     )

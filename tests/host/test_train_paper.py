@@ -68,6 +68,8 @@ def test_text(host, tmp_path):
 def test_what_makes_no_sense_is_refused(host, tmp_path):
     (tmp_path / "file").write_text("text")
     assert "it is no folder" in host("train", "paper", "-o", tmp_path / "file", fails=1)
+    words = ("train", "paper", "-o", tmp_path / "new.tflite")
+    assert "writes a folder, and no model" in host(*words, fails=1)
     words = ("train", "paper", "-o", tmp_path / "new")
     assert "--seed means nothing to `host train paper`" in host(*words, "--seed", 1, fails=1)
     assert "invalid choice: 'magic'" in host(*words, "--rule", "magic", fails=2)

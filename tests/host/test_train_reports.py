@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from host import cli
 from host.cli.class_report import as_data, as_text
+from host.cli.common import loading
+from model import datasets
 from model.datasets import Dataset
 
 
@@ -48,6 +52,16 @@ def test_text_and_notes(host, folder, tmp_path, capsys):
     assert lines[2].split() == ["dark", "4", "1", "100.0%", ".", "1"]
     assert "counted 0.58 to 3.50 times" in out
     assert "mean over the classes: 100.00% right" in out
+
+
+def test_reading_many_pictures_is_shown_on_a_terminal(folder, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "100")
+    with loading() as show:
+        assert capsys.readouterr().err == ""
+        datasets.load(folder, show)
+    out, err = capsys.readouterr()
+    assert out == "" and "Reading pictures" in err and "35/35" in err
 
 
 def test_many_classes_are_told_by_their_mistakes():
@@ -115,3 +129,10 @@ def test_bad_folders(host, folder, tmp_path):
     assert "bad.jpg: this is no picture" in host("train", folder, *words, fails=1)
     message = host("train", folder / "dark", *words, fails=1)
     assert "no subfolders; a subfolder for each of two classes or more is needed" in message
+
+
+@pytest.mark.parametrize("seed", ["-1", "x", "1.5", ""])
+def test_bad_seeds(host, seed, tmp_path):
+    words = ("-o", tmp_path / "m.tflite", f"--seed={seed}")
+    assert "must be a whole number from 0" in host("train", "patterns", *words, fails=2)
+    assert "must be a whole number from 0" in host("demo", f"--seed={seed}", fails=2)
