@@ -15,16 +15,17 @@ from model.errors import ModelError
 from model.graph import Activation, OperatorKind, Padding
 from model.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sigmoid
 from model.network import Network
-from model.optimizer import AdamW, cosine
+from model.optimizer import AdamW
 from model.progress import progress_bar
 from model.quantization import Range, quantize
+from model.schedule import Schedule
 from model.training import Progress, Settings, accuracy, fit
 
 
 def test_patterns_are_learned_perfectly_and_repeatably():
-    graph, report = recipes.train("patterns", seed=3)
-    again, _ = recipes.train("patterns", seed=3)
-    other, _ = recipes.train("patterns", seed=4, epochs=1)
+    graph, report, *_ = recipes.train("patterns", seed=3)
+    again, *_ = recipes.train("patterns", seed=3)
+    other, *_ = recipes.train("patterns", seed=4, epochs=1)
     assert report["int8_accuracy"] == 1.0
     assert (report["parameters"], report["macs"]) == (82, 156)
     assert tflite.encode(graph) == tflite.encode(again)
@@ -40,7 +41,7 @@ def test_patterns_are_learned_perfectly_and_repeatably():
 
 
 def test_digits_are_learned():
-    _, report = recipes.train("digits", epochs=15)
+    _, report, *_ = recipes.train("digits", epochs=15)
     assert report["int8_accuracy"] > 0.94
     assert report["macs"] <= 60_000
 
@@ -136,17 +137,26 @@ def test_accuracy_takes_the_first_of_equals():
 
 
 def test_cosine_rises_then_falls_to_nothing():
-    rates = [cosine(step, 100, warm_up=10) for step in range(101)]
+    rates = [Schedule.COSINE.share(step, 100, warm_up=10) for step in range(101)]
     assert rates[0] < rates[9] < rates[10] == 1.0
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[100] == 0.0
+
+
+def test_steps_and_constant():
+    rates = [Schedule.STEPS.share(step, 100, warm_up=10) for step in range(100)]
+    assert rates[:10] == sorted(rates[:10]) and rates[0] > 0
+    assert rates[10:50] == [1.0] * 40
+    assert rates[50:75] == [0.1] * 25
+    assert rates[75:] == [0.01] * 25
+    assert {Schedule.CONSTANT.share(step, 100, warm_up=10) for step in range(100)} == {1.0}
 
 
 def test_adam_finds_the_bottom_of_a_bowl():
     value = np.array([3.0, -2.0])
     optimizer = AdamW([value])
     for step in range(500):
-        optimizer.step([2 * value], 0.1 * cosine(step, 500))
+        optimizer.step([2 * value], 0.1 * Schedule.COSINE.share(step, 500))
     assert np.abs(value).max() < 1e-3
 
 
@@ -167,7 +177,7 @@ def test_every_size_of_picture_has_a_network(shape):
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (20, *shape)).astype(np.uint8)
     y = np.arange(20) % 3
-    graph, _ = recipes.train(Dataset("random", x, y, x, y, ("a", "b", "c")), epochs=1)
+    graph, *_ = recipes.train(Dataset("random", x, y, x, y, ("a", "b", "c")), epochs=1)
     assert graph.input.shape == (1, *shape)
     assert graph.labels == ("a", "b", "c")
     assert tflite.decode(tflite.encode(graph), "random").total_macs == graph.total_macs
