@@ -28,7 +28,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from model import fixed_point, reference
-from model.graph import Graph, Operator
+from model.graph import Activation, AddOptions, Graph, Operator
 from model.layers import AveragePool2D, Flatten, Layer, MaxPool2D, Residual, Sigmoid, Weighted
 from model.layers.layer import sum_by_channel
 from model.network import Network
@@ -119,6 +119,11 @@ def _scale(graph: Graph, tensor: int) -> np.float32:
     return quantization.scale[0]
 
 
+def _centred(stored: np.ndarray, zero_point: int) -> np.ndarray:
+    """q - z of bytes."""
+    return stored.astype(np.float32) - np.float32(zero_point)
+
+
 def _zero_point(graph: Graph, tensor: int) -> int:
     quantization = graph.tensors[tensor].quantization
     assert quantization is not None
@@ -138,16 +143,10 @@ class _Stage(Layer):
         super().__init__()
         self.layer = layer
         self.children = (layer,)
-        self._inside = np.empty(0, bool)
 
     @abstractmethod
     def take(self, graph: Graph, operator: Operator) -> None:
         """Compute as `operator` does, which is this layer in `graph`, from now on."""
-
-    def _centred(self, stored: np.ndarray, low: int, high: int, zero_point: int) -> np.ndarray:
-        """q - z of bytes in low .. high, and where the gradient passes: strictly between them."""
-        self._inside = (stored > low) & (stored < high)
-        return stored.astype(np.float32) - np.float32(zero_point)
 
 
 class _WeightedStage(_Stage):
@@ -185,8 +184,9 @@ class _WeightedStage(_Stage):
         products = self.layer.linear(x.astype(self._weights.dtype, copy=False), self._weights)
         accumulator = fixed_point.wrap_int32(products.astype(np.int64) + self._bias)
         rule = self._rule
-        stored = rule.apply(accumulator)
-        return self._centred(stored, rule.minimum, rule.maximum, rule.output_zero_point)
+        scaled = rule.scale(accumulator)
+        self._inside = (scaled >= rule.minimum) & (scaled <= rule.maximum)
+        return _centred(rule.clamp(scaled), rule.output_zero_point)
 
     def backward(self, dy: np.ndarray, input_gradient: bool = True) -> np.ndarray | None:
         passed = dy * self._inside
@@ -201,7 +201,7 @@ class _WeightedStage(_Stage):
 
 
 class _TableStage(_Stage):
-    """A function of one byte."""
+    """A function of one byte: a ReLU that no layer took as its clamp, or a sigmoid."""
 
     def take(self, graph: Graph, operator: Operator) -> None:
         self._table = reference.table(graph, operator)
@@ -211,16 +211,14 @@ class _TableStage(_Stage):
 
     def forward(self, x: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         stored = self._table[x.astype(np.intp) + (self._input_zero_point + 128)]
-        low = -129 if isinstance(self.layer, Sigmoid) else self._zero_point
-        self._y = self._centred(stored, low, 128 if low < -128 else 127, self._zero_point)
+        self._y = _centred(stored, self._zero_point)
         return self._y
 
     def backward(self, dy: np.ndarray, input_gradient: bool = True) -> np.ndarray | None:
-        passed = dy * self._inside
         if isinstance(self.layer, Sigmoid):
             y = self._y * self._scale
-            passed *= y * (1 - y)
-        return passed
+            return dy * (y * (1 - y))
+        return dy * (self._y > 0)
 
 
 class _AverageStage(_Stage):
@@ -257,7 +255,8 @@ class _AdditionStage(_Stage):
             self._sums = reference.addition(graph, operator)
         self._input_zero_points = [_zero_point(graph, index) for index in operator.inputs]
         self._zero_point = _zero_point(graph, operator.outputs[0])
-        self._low = int(self._sums.min())
+        assert isinstance(operator.options, AddOptions)
+        self._has_relu = operator.options.activation is Activation.RELU
 
     def forward(self, x: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         assert self._sums is not None
@@ -266,10 +265,12 @@ class _AdditionStage(_Stage):
             way.astype(np.intp) + (zero_point + 128)
             for way, zero_point in zip(ways, self._input_zero_points)
         )
-        return self._centred(self._sums[first, second], self._low, 127, self._zero_point)
+        self._y = _centred(self._sums[first, second], self._zero_point)
+        return self._y
 
     def backward(self, dy: np.ndarray, input_gradient: bool = True) -> np.ndarray | None:
-        return self._ways.backward(dy * self._inside, input_gradient)
+        passed = dy * (self._y > 0) if self._has_relu else dy
+        return self._ways.backward(passed, input_gradient)
 
 
 def _run(

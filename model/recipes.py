@@ -120,7 +120,7 @@ def _digits(classes: int, count: int) -> Recipe:
     # A small data set is gone through more often.
     epochs = 15 if count >= 20_000 else 40
     settings = Settings(epochs, batch=128, rate=6e-3, decay=1e-2, augmentation=moved)
-    return Recipe(layers, settings, replace(settings, epochs=2, rate=3e-4))
+    return Recipe(layers, settings, replace(settings, epochs=2, rate=1e-4))
 
 
 def _three_convolutions(classes: int) -> Recipe:

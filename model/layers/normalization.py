@@ -43,8 +43,8 @@ class BatchNorm(Layer):
     def __init__(self) -> None:
         super().__init__()
         self._trained = False
-        self._z = np.empty(0, np.float32)
-        self._inverse = np.empty(0, np.float32)
+        self._z: np.ndarray = np.empty(0, np.float32)
+        self._inverse: np.ndarray = np.empty(0, np.float32)
 
     def build(self, shape: Shape, rng: np.random.Generator) -> Shape:
         channels = shape[-1]
@@ -57,15 +57,14 @@ class BatchNorm(Layer):
 
     def forward(self, x: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         self._trained = rng is not None
-        if not self._trained:
-            mean, variance = self.state["mean"], self.state["variance"]
-        else:
+        mean, variance = self.state["mean"], self.state["variance"]
+        if self._trained:
             count = x.size // x.shape[-1]
             mean = sum_by_channel(x) / count
             centred = by_pixel(x) - repeated(mean, x)
             variance = sum_by_channel((centred * centred).reshape(x.shape)) / count
-            for name, value in (("mean", mean), ("variance", variance)):
-                self.state[name] += (1 - self._MOMENTUM) * (value - self.state[name])
+            for running, value in zip(self.state.values(), (mean, variance)):
+                running += (1 - self._MOMENTUM) * (value - running)
         self._inverse = 1 / np.sqrt(variance + self.EPSILON)
         z = by_pixel(x) - repeated(mean, x)
         z *= repeated(self._inverse, x)
