@@ -74,13 +74,13 @@ class Layer(ABC):
             yield from child.walk()
 
     def _buffer(self, use: str, shape: Shape, dtype: np.dtype) -> np.ndarray:
-        """An array of any content: for the same use again the same memory, if it fits.
+        """For the same use again the same array, as it was left, if it fits; else one of zeros.
 
         Fresh memory costs: the system clears each page of it, and the cache does not hold it.
         """
         buffer = self._buffers.get(use)
         if buffer is None or buffer.shape != shape or buffer.dtype != dtype:
-            buffer = self._buffers[use] = np.empty(shape, dtype)
+            buffer = self._buffers[use] = np.zeros(shape, dtype)
         return buffer
 
     def _learn(self, **parameters: np.ndarray) -> None:

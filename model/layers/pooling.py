@@ -62,15 +62,18 @@ class MaxPool2D(_Pool):
 
     def backward(self, dy: np.ndarray, input_gradient: bool = True) -> np.ndarray | None:
         dx = self._buffer("dx", self._padded_shape, dy.dtype)
-        dx.fill(0)
+        # Where windows overlap, shares add up; where they do not, each pixel gets one or none.
+        overlap = self.stride[0] < self.kernel[0] or self.stride[1] < self.kernel[1]
+        if overlap:
+            dx.fill(0)
         first, *challengers = self._taps()
         remaining, share = (self._buffer(use, dy.shape, dy.dtype) for use in ("remaining", "share"))
         remaining[...] = dy
         for tap, won in zip(reversed(challengers), self._won[::-1]):
             np.multiply(remaining, won, out=share)
-            dx[self._tap(*tap)] += share
             remaining -= share
-        dx[self._tap(*first)] += remaining
+            dx[self._tap(*tap)] = dx[self._tap(*tap)] + share if overlap else share
+        dx[self._tap(*first)] = dx[self._tap(*first)] + remaining if overlap else remaining
         return self._unpad(dx)
 
 
