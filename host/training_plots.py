@@ -11,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from model import datasets, reference
+from model.datasets import Dataset
 from model.evaluation import confusion_matrix
 from model.graph import Operator, OperatorKind, Tensor
 from model.recipes import Trained
@@ -45,8 +46,16 @@ _WINDOWED = (OperatorKind.CONV_2D, OperatorKind.DEPTHWISE_CONV_2D)
 _WEIGHTED = (*_WINDOWED, OperatorKind.FULLY_CONNECTED)
 
 
-def draw_training(trained: Trained, folder: Path) -> list[Path]:
+def draw_training(dataset: Dataset, trained: Trained, folder: Path) -> list[Path]:
     """Write all pictures of a training into a folder.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        What was learned.
+    trained : Trained
+    folder : Path
+        Is there, and can be written.
 
     Returns
     -------
@@ -60,17 +69,17 @@ def draw_training(trained: Trained, folder: Path) -> list[Path]:
         If one cannot be written.
     """
     return [
-        _curves(trained, folder / "curves.png"),
+        _curves(dataset, trained, folder / "curves.png"),
         *_all_filters(trained, folder),
-        _feature_maps(trained, folder / "feature_maps.png"),
-        _confusion(trained, folder / "confusion.png"),
+        _feature_maps(dataset, trained, folder / "feature_maps.png"),
+        _confusion(dataset, trained, folder / "confusion.png"),
         _weights(trained, folder / "weights.png"),
     ]
 
 
-def _curves(trained: Trained, path: Path) -> Path:
+def _curves(dataset: Dataset, trained: Trained, path: Path) -> Path:
     epochs = trained.history.epochs
-    made = figure(11, 3.8, f"Training on {plain(trained.dataset.name)}")
+    made = figure(11, 3.8, f"Training on {plain(dataset.name)}")
     loss, accuracy, rate = made.subplots(1, 3)
     numbers = np.arange(1, len(epochs) + 1)
     dots = "o" if len(epochs) <= _FEW_EPOCHS else ""
@@ -85,7 +94,7 @@ def _curves(trained: Trained, path: Path) -> Path:
         accuracy.plot(
             numbers, 100 * np.array(values), color=colour, marker=dots, markersize=3, label=name
         )
-    int8 = 100 * float((trained.scores.argmax(axis=1) == trained.dataset.y_test).mean())
+    int8 = 100 * float((trained.scores.argmax(axis=1) == dataset.y_test).mean())
     accuracy.axhline(int8, color=GREEN, linestyle="--", label=f"test, in int8: {int8:.2f} %")
     # The first tenth goes so fast that the rest would be a line at the top.
     later = [100 * min(each.accuracy, each.test_accuracy) for each in epochs[len(epochs) // 10 :]]
@@ -112,7 +121,9 @@ def _curves(trained: Trained, path: Path) -> Path:
 def _weighted(trained: Trained) -> Iterator[tuple[Operator, FloatArray, Tensor]]:
     """Operators with weights: each with those of the float network, in the file's layout."""
     operators = [each for each in trained.graph.operators if each.kind in _WEIGHTED]
-    for operator, weights in zip(operators, trained.float_weights, strict=True):
+    layers = [each.parameters for each in trained.network.walk() if "weights" in each.parameters]
+    for operator, parameters in zip(operators, layers, strict=True):
+        weights = parameters["weights"]
         stored = trained.graph.tensors[operator.inputs[1]]
         if operator.kind is OperatorKind.CONV_2D:
             weights = weights.transpose(3, 0, 1, 2)
@@ -223,8 +234,7 @@ def _weights(trained: Trained, path: Path) -> Path:
 # Answers.
 
 
-def _confusion(trained: Trained, path: Path) -> Path:
-    dataset = trained.dataset
+def _confusion(dataset: Dataset, trained: Trained, path: Path) -> Path:
     labels = dataset.labels
     count = len(labels)
     matrix = confusion_matrix(trained.scores, dataset.y_test, count)
@@ -252,9 +262,9 @@ def _confusion(trained: Trained, path: Path) -> Path:
     return save(made, path)
 
 
-def _feature_maps(trained: Trained, path: Path) -> Path:
+def _feature_maps(dataset: Dataset, trained: Trained, path: Path) -> Path:
     """Follow the first test picture through the int8 network."""
-    graph, dataset = trained.graph, trained.dataset
+    graph = trained.graph
     picture = dataset.x_test[0]
     tensors = reference.run(graph, datasets.to_int8(picture[np.newaxis]), keep="all")
     skipped = (OperatorKind.RESHAPE, OperatorKind.SOFTMAX)

@@ -89,9 +89,11 @@ class Dataset:
         None where the classes are of about the same size, and need no weights.
         """
         counts = self.class_counts
-        if counts.max() < _UNBALANCED * counts.min():
+        present = counts[counts > 0]
+        if present.max() < _UNBALANCED * present.min():
             return None
-        return (counts.sum() / (len(counts) * counts)).astype(np.float32)
+        # A class without pictures, as a part that is held out may leave it, never asks.
+        return (counts.sum() / (len(present) * np.maximum(counts, 1))).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     say("1. Training a network on 8x8 pictures of handwritten digits")
     dataset = datasets.load("digits")
     with progress_bar("   training") as show_training:
-        graph, trained = recipes.train(
+        graph, trained, *_ = recipes.train(
             dataset, seed=arguments.seed, epochs=_EPOCHS, progress=show_training
         )
     say(
