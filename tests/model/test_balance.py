@@ -29,7 +29,14 @@ def test_all_classes_weigh_the_same():
     assert weights * dataset.class_counts == pytest.approx([100 / 3] * 3)
 
 
-@pytest.mark.parametrize("counts", [[10, 10], [100, 149], [2, 2, 2]])
+def test_a_class_without_pictures_does_no_harm():
+    weights = _dataset([10, 0, 30]).class_weights
+    assert weights is not None
+    assert weights[[0, 2]] == pytest.approx([2, 2 / 3])
+    assert np.isfinite(weights).all()
+
+
+@pytest.mark.parametrize("counts", [[10, 10], [100, 149], [2, 2, 2], [5, 0, 5]])
 def test_classes_of_about_one_size_need_no_weights(counts):
     assert _dataset(counts).class_weights is None
 
