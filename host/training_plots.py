@@ -89,7 +89,7 @@ def _curves(dataset: Dataset, trained: Trained, path: Path) -> Path:
     loss.set_yscale("log")
     for name, values, colour in (
         ("training, as augmented", [each.accuracy for each in epochs], ORANGE),
-        ("test, in float", [each.test_accuracy for each in epochs], BLUE),
+        ("test", [each.test_accuracy for each in epochs], BLUE),
     ):
         accuracy.plot(
             numbers, 100 * np.array(values), color=colour, marker=dots, markersize=3, label=name

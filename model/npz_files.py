@@ -101,11 +101,13 @@ def check_labels(name: str, labels: np.ndarray) -> tuple[str, ...]:
 
 def usable_labels(name: str, labels: tuple[str, ...]) -> tuple[str, ...]:
     """The same `labels`, or a DataError."""
+    seen: set[str] = set()
     for label in labels:
         if not label or label.strip() != label or label.splitlines() != [label]:
             raise DataError(f"{name}: the class name {label!r} is no line of plain text")
-        if labels.count(label) > 1:
+        if label in seen:
             raise DataError(f"{name}: two classes are named {label!r}")
+        seen.add(label)
     return labels
 
 
