@@ -276,7 +276,7 @@ def _load_npz(path: Path) -> Dataset:
         ((x, y),) = checked
         train, test = _divide(y, labels, name)
         files = tuple(f"picture {index}" for index in range(len(x)))
-        notes = _duplicates(x, y, labels, train, test, files)
+        notes = _duplicates(x, y, labels, train, test, files, name)
         return Dataset(path.stem, x[train], y[train], x[test], y[test], labels, notes)
     (x_train, y_train), (x_test, y_test) = checked
     if x_train.shape[1:] != x_test.shape[1:]:
@@ -291,6 +291,7 @@ def _load_npz(path: Path) -> Dataset:
         np.arange(len(x_train)),
         np.arange(len(x_train), len(x_train) + len(x_test)),
         tuple(f"x_{part}[{i}]" for part, n in _parts(x_train, x_test) for i in range(n)),
+        name,
     )
     return Dataset(path.stem, x_train, y_train, x_test, y_test, labels, notes)
 
@@ -303,7 +304,7 @@ def _load_folder(path: Path, progress: Callable[[int, int], None] | None) -> Dat
     found = read_folder(path, progress)
     x, y, labels = found.x, found.y, found.labels
     train, test = _divide(y, labels, str(path))
-    notes = _duplicates(x, y, labels, train, test, found.files)
+    notes = _duplicates(x, y, labels, train, test, found.files, str(path))
     if found.left_out:
         count = len(found.left_out)
         files = f"{count} file{'s are' if count > 1 else ' is'}"
@@ -323,13 +324,16 @@ def _duplicates(
     train: np.ndarray,
     test: np.ndarray,
     names: tuple[str, ...],
+    source: str,
 ) -> tuple[str, ...]:
     """Notes on pictures that are there more than once, bit for bit, where it does harm.
 
     In both parts: what was learned by heart is then taken for understood. In two classes: one of
-    them is wrong.
+    them is wrong. Where all are the same, it is an error that names the `source`.
     """
     keys = [blake2b(picture, digest_size=16).digest() for picture in np.ascontiguousarray(x)]
+    if len(set(keys)) == 1:
+        raise DataError(f"{source}: all pictures are the same; there is nothing to learn")
     learned = {keys[index]: index for index in train.tolist()}
     both = [(index, learned[keys[index]]) for index in test.tolist() if keys[index] in learned]
     notes: list[str] = []

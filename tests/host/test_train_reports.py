@@ -95,6 +95,7 @@ BAD = {
     "label empty": ({"x": X, "y": Y, "labels": ["a", ""]}, "'' is no line of plain text"),
     "label lines": ({"x": X, "y": Y, "labels": ["a", "b\nc"]}, "is no line of plain text"),
     "label numbers": ({"x": X, "y": Y, "labels": [1, 2]}, "labels are int64; strings"),
+    "all the same": ({"x": X * 0, "y": Y}, "all pictures are the same; there is nothing to learn"),
     "one class": ({"x": X, "y": Y * 0}, "one class only"),
     "empty class": ({"x": X, "y": Y * 2}, "class 1 has 0 pictures; at least 2 are needed"),
     "lonely": ({"x": X, "y": np.eye(20, dtype=int)[0]}, "class 1 has 1 picture; at least 2"),
