@@ -23,8 +23,16 @@ _RAMP = " .:-=+*#%@"
 _DIGITS = tuple("0123456789")
 
 
-def read_picture(source: str | os.PathLike[str] | Image.Image | npt.NDArray[Any]) -> Image.Image:
+def read_picture(
+    source: str | os.PathLike[str] | Image.Image | npt.NDArray[Any], side: int | None = None
+) -> Image.Image:
     """A picture as one sees it: turned as the camera says, on white where it is transparent.
+
+    Parameters
+    ----------
+    source : path, Pillow image, or ndarray of uint8
+    side : int, optional
+        Pixels a side that matter; see :func:`model.pictures.open_picture`.
 
     Raises
     ------
@@ -39,7 +47,7 @@ def read_picture(source: str | os.PathLike[str] | Image.Image | npt.NDArray[Any]
     if isinstance(source, Image.Image):
         return as_seen(source)
     try:
-        return open_picture(Path(source))
+        return open_picture(Path(source), side)
     except DataError as error:
         raise PictureError(str(error)) from error
 
@@ -72,7 +80,7 @@ def to_input(
     """
     height, width, channels = _picture_shape(card)
     mode = "L" if channels == 1 else "RGB"
-    pixels = resized(read_picture(source), mode, width, height)
+    pixels = resized(read_picture(source, max(width, height)), mode, width, height)
     if invert is None:
         invert = channels == 1 and card.labels == _DIGITS and _has_bright_border(pixels)
     if invert:

@@ -99,7 +99,7 @@ def _entries(path: Path) -> list[Path]:
 
 
 def _pixels(path: Path) -> np.ndarray:
-    picture = open_picture(path)
+    picture = open_picture(path, SIDE)
     try:
         return resized(picture, "RGB", SIDE, SIDE)
     except (OSError, ValueError) as error:

@@ -18,9 +18,18 @@ SUFFIXES: Final = frozenset(
 )
 """Files taken for pictures."""
 
+_MARGIN: Final = 4
 
-def open_picture(path: Path) -> Image.Image:
+
+def open_picture(path: Path, side: int | None = None) -> Image.Image:
     """A file's picture, `as_seen`.
+
+    Parameters
+    ----------
+    path : Path
+    side : int, optional
+        Pixels a side that it will be shrunk to: a photo is then decoded at a fraction of its size,
+        which is several times as fast, but never at less than four times that side.
 
     Raises
     ------
@@ -32,6 +41,8 @@ def open_picture(path: Path) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path) as picture:
+                if side is not None:
+                    picture.draft(None, (_MARGIN * side, _MARGIN * side))
                 picture.load()
                 return as_seen(picture)
     except UnidentifiedImageError:

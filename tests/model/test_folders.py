@@ -104,16 +104,32 @@ def test_cmyk(folder):
     assert np.abs(x.astype(int) - BLUE).max() <= 4
 
 
-def test_classifying_sees_what_training_saw(folder, tmp_path):
+def _landscape(width: int, height: int) -> Image.Image:
+    """Something like a photo: no two places alike, and smooth."""
+    coarse = np.random.default_rng(3).integers(0, 256, (6, 8, 3)).astype(np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize("side", [20, 130, 257, 1000, 3000])
+def test_a_photo_is_decoded_small_and_looks_the_same(folder, side):
+    photo = _landscape(side, 3 * side // 4)
+    x = _only(folder, photo, "9.jpg", quality=98, subsampling=0)
+    exact = np.asarray(photo.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+    assert np.abs(x.astype(int) - exact).mean() < 2
+
+
+@pytest.mark.parametrize(("name", "size"), [("9.png", (61, 90)), ("9.jpg", (1201, 900))])
+def test_classifying_sees_what_training_saw(folder, name, size):
     """The same file gives the same input on both ways."""
-    rng = np.random.default_rng(3)
-    pixels = rng.integers(0, 256, (90, 61, 4)).astype(np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 8
-    x = _only(folder, Image.fromarray(pixels), exif=exif)
+    picture = _landscape(*size)
+    if name.endswith("png"):
+        picture.putalpha(Image.linear_gradient("L").resize(size))
+    x = _only(folder, picture, name, exif=exif)
     tensor = TensorCard((SIDE, SIDE, 3), 1 / 255, -128, None)  # type: ignore[arg-type]
     card = ModelCard("model", tensor, tensor, labels=("apple", "pear"))
-    assert np.array_equal(to_input(folder / "apple" / "9.png", card), datasets.to_int8(x))
+    assert np.array_equal(to_input(folder / "apple" / name, card), datasets.to_int8(x))
 
 
 def test_progress_and_order(folder):
