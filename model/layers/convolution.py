@@ -25,11 +25,12 @@ class Conv2D(Windowed, Weighted):
     db[o] = sum over p, q, n of dy[p, q, n, o]
     dx[p s + i, q t + j, n, c] += sum over o of dy[p, q, n, o] w[i, j, c, o], for each p, q, i, j
 
-    All three are matrix products, once the pixels under each window are laid out as a row (im2col).
-    Laying out whole windows would copy each pixel once for every tap. So only the taps of one
-    kernel row are laid out beside each other, for all rows of the picture: what the window's next
-    row needs lies in the same array, one picture row further on. There is one product for each
-    kernel row then, and their sum is the convolution.
+    The first two are matrix products, once the pixels under each window are laid out as a row
+    (im2col). Laying out whole windows would copy each pixel once for every tap. So only the taps of
+    one kernel row are laid out beside each other, for all rows of the picture: what the window's
+    next row needs lies in the same array, one picture row further on. There is one product for
+    each kernel row then, and their sum is the convolution. The third is one small product for each
+    tap, added into a shifted slice.
 
     Sources: Goodfellow et al., "Deep Learning" (2016), equations 9.6 and 9.11 to 9.13; Chellapilla
     et al., "High Performance Convolutional Neural Networks for Document Processing" (2006), im2col;
@@ -100,19 +101,12 @@ class Conv2D(Windowed, Weighted):
 
     def input_gradient(self, dy: np.ndarray, weights: np.ndarray) -> np.ndarray:
         rows = dy.reshape(-1, self.filters)
-        height, _, count, channels = self._padded_shape
-        laid_out = (self._pixels[1], count, self.kernel[1], channels)
-        columns = self._buffer("columns' gradient", (height, *laid_out), dy.dtype)
-        columns.fill(0)
-        shape = (len(rows), self.kernel[1] * channels)
-        product = self._buffer("product", shape, dy.dtype)
-        for i in range(self.kernel[0]):
-            np.matmul(rows, weights[i].reshape(-1, self.filters).T, out=product)
-            columns[self._tap(i, 0)[0]] += product.reshape(self._pixels[0], *laid_out)
         dx = self._buffer("dx", self._padded_shape, dy.dtype)
         dx.fill(0)
-        for j in range(self.kernel[1]):
-            dx[:, self._tap(0, j)[1]] += columns[:, :, :, j]
+        product = self._buffer("product", (*dy.shape[:3], weights.shape[2]), dy.dtype)
+        for i, j in self._taps():
+            np.matmul(rows, weights[i, j].T, out=product.reshape(len(rows), -1))
+            dx[self._tap(i, j)] += product
         return self._unpad(dx)
 
     def _lay_out_rows(self, padded: np.ndarray) -> None:
