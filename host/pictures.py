@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
+
+from model.errors import DataError
+from model.pictures import as_seen, open_picture, resized
 
 from .errors import PictureError
 from .metadata import ModelCard
@@ -20,8 +23,16 @@ _RAMP = " .:-=+*#%@"
 _DIGITS = tuple("0123456789")
 
 
-def read_picture(source: str | os.PathLike[str] | Image.Image | npt.NDArray[Any]) -> Image.Image:
+def read_picture(
+    source: str | os.PathLike[str] | Image.Image | npt.NDArray[Any], side: int | None = None
+) -> Image.Image:
     """A picture as one sees it: turned as the camera says, on white where it is transparent.
+
+    Parameters
+    ----------
+    source : path, Pillow image, or ndarray of uint8
+    side : int, optional
+        Pixels a side that matter; see :func:`model.pictures.open_picture`.
 
     Raises
     ------
@@ -34,37 +45,11 @@ def read_picture(source: str | os.PathLike[str] | Image.Image | npt.NDArray[Any]
         grey = source.ndim == 3 and source.shape[2] == 1
         return Image.fromarray(source[:, :, 0] if grey else source)
     if isinstance(source, Image.Image):
-        picture = source
-    else:
-        picture = _open(Path(source))
-    if picture.mode.startswith(("I", "F")):
-        # 16 bits: keep the upper half, as everything else does with it.
-        pixels = np.asarray(picture, np.float64)
-        scale = 255 / 65535 if pixels.max(initial=0) > 255 else 1
-        picture = Image.fromarray(np.clip(pixels * scale, 0, 255).round().astype(np.uint8))
-    if "A" in picture.getbands() or "transparency" in picture.info:
-        above = picture.convert("RGBA")
-        white = Image.new("RGBA", above.size, "white")
-        picture = Image.alpha_composite(white, above).convert("RGB")
-    return picture
-
-
-def _open(path: Path) -> Image.Image:
+        return as_seen(source)
     try:
-        with Image.open(path) as picture:
-            picture.load()
-            return ImageOps.exif_transpose(picture) or picture
-    except UnidentifiedImageError:
-        raise PictureError(f"{path}: this is no picture") from None
-    except FileNotFoundError:
-        raise PictureError(f"{path}: there is no such file") from None
-    except Image.DecompressionBombError:
-        raise PictureError(f"{path}: the picture is too large") from None
-    except OSError as error:
-        reason = error.strerror or "the picture is damaged"
-        raise PictureError(f"{path}: {reason}") from error
-    except (ValueError, SyntaxError, EOFError, MemoryError) as error:
-        raise PictureError(f"{path}: the picture is damaged") from error
+        return open_picture(Path(source), side)
+    except DataError as error:
+        raise PictureError(str(error)) from error
 
 
 def to_input(
@@ -95,11 +80,7 @@ def to_input(
     """
     height, width, channels = _picture_shape(card)
     mode = "L" if channels == 1 else "RGB"
-    picture = read_picture(source).convert(mode)
-    if picture.size != (width, height):
-        # With antialiasing: where it shrinks, every pixel is an average of all that it covers.
-        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-    pixels = np.asarray(picture, np.uint8)
+    pixels = resized(read_picture(source, max(width, height)), mode, width, height)
     if invert is None:
         invert = channels == 1 and card.labels == _DIGITS and _has_bright_border(pixels)
     if invert:

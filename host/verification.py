@@ -84,16 +84,29 @@ class Verification:
 
 
 def load_samples(
-    data: str, graph: Graph, count: int | None = None
+    data: str,
+    graph: Graph,
+    count: int | None = None,
+    progress: datasets.Loading | None = None,
 ) -> tuple[Int8Array, npt.NDArray[np.int64] | None]:
     """Inputs for a network, and their classes where they are known.
+
+    Parameters
+    ----------
+    data : str
+        As :func:`model.datasets.samples` takes it.
+    graph : Graph
+    count : int, optional
+        How many; all without it.
+    progress : callable, optional
+        Told of what takes long.
 
     Raises
     ------
     DataError
         If there is no such data, or it does not fit the network.
     """
-    samples = datasets.samples(data)
+    samples = datasets.samples(data, progress)
     x, y = samples.x, samples.y
     shape = graph.input.shape[1:]
     if x[0].size != math.prod(shape):

@@ -1,4 +1,4 @@
-"""Pictures that the data set does not have: shifted, turned and scaled a little, at random."""
+"""Pictures that the data set does not have: moved and turned a little, and noisy, at random."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ class Augmentation:
         Degrees to either side.
     scale : float
         Larger or smaller by up to this share.
+    noise : float
+        Standard deviation, in grey levels of 0 .. 255, of what is added to each pixel: normal.
     """
 
     shift: float = 0.0
     turn: float = 0.0
     scale: float = 0.0
+    noise: float = 0.0
 
     def apply(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Moved copies of pictures.
+        """Changed copies of pictures.
 
         Parameters
         ----------
@@ -38,10 +41,18 @@ class Augmentation:
         Returns
         -------
         ndarray of uint8
-            Same shape; interpolated between the four nearest pixels, the outside repeats the edge.
+            Same shape. What moved is interpolated between the four nearest pixels; the outside
+            repeats the edge.
         """
-        if not (self.shift or self.turn or self.scale):
-            return x
+        if self.shift or self.turn or self.scale:
+            x = self._move(x, rng)
+        if self.noise:
+            noisy = x + self.noise * rng.standard_normal(x.shape, np.float32)
+            x = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+        return x
+
+    def _move(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Shift, turn and scale."""
         count, height, width, _ = x.shape
         angle = np.radians(rng.uniform(-self.turn, self.turn, count))
         zoom = 1 + rng.uniform(-self.scale, self.scale, count)

@@ -76,6 +76,11 @@ class GraphBuilder:
         """Shape of `last`, without the batch dimension."""
         return self._tensors[self.last].shape[1:]
 
+    @property
+    def scale(self) -> float:
+        """Scale of `last`, as the file holds it."""
+        return self._quantization(self.last)[0]
+
     def _add(self, tensor: Tensor) -> int:
         self._tensors.append(tensor)
         return len(self._tensors) - 1

@@ -1,27 +1,33 @@
 """Data sets: pictures, their classes, and a fixed split into training and test.
 
-Built in, and readable offline: ``patterns`` (made by `model.patterns`), ``digits`` and ``mnist``
-(carried along in ``model/data``, with source and licence). From outside: a folder with one
-subfolder of pictures for each class, or an ``.npz`` file.
+Built in, and readable offline: ``patterns`` (made by `model.patterns`), ``digits`` and ``mnist-5k``
+(carried along in ``model/data``, with source and licence). Fetched once: ``mnist`` (`model.mnist`).
+From outside: a folder with one subfolder of pictures for each class (`model.folders`), or an
+``.npz`` file (`model.npz_files`).
 """
 
 from __future__ import annotations
 
 import gzip
-import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
-from model import patterns
+from model import mnist, patterns
 from model.errors import DataError
+from model.folders import read_folder
+from model.npz_files import check_classes, check_labels, check_pixels, pictures, read_npz
 
-__all__ = ["NAMES", "Dataset", "Samples", "load", "samples", "to_int8"]
+__all__ = ["NAMES", "Dataset", "Loading", "Samples", "load", "samples", "to_int8"]
 
-NAMES: Final = ("patterns", "digits", "mnist")
+NAMES: Final = ("patterns", "digits", "mnist-5k", "mnist")
+
+Loading = Callable[[str, int, int], None]
+"""Is told what is being done, how much of it is done, and how much there is to do."""
 
 _DATA: Final = Path(__file__).parent / "data"
 
@@ -31,14 +37,9 @@ _TEST_SHARE: Final = 0.2
 _PATTERNS_TRAIN: Final = 4000
 _PATTERNS_TEST: Final = 400
 
-_PICTURE_SIDE: Final = 32
-"""Pictures of a folder are brought to this height and width."""
-_PICTURE_SUFFIXES: Final = frozenset(
-    {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-)
-_GREY_MODES: Final = frozenset({"1", "L", "LA", "I", "I;16", "F"})
-
-_MAX_NPZ_BYTES: Final = 4 << 30
+_UNBALANCED: Final = 1.5
+"""Times as many pictures in the largest class as in the smallest, from which classes are weighted:
+what people collect is often beyond, the data sets carried along are not."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +54,8 @@ class Dataset:
         In 0 .. number of labels - 1.
     labels : tuple of str
         Class names.
+    notes : tuple of str
+        What one should know about it before trusting an accuracy, a line each.
     """
 
     name: str
@@ -61,11 +64,37 @@ class Dataset:
     x_test: np.ndarray
     y_test: np.ndarray
     labels: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Height, width and channels of a picture."""
         return self.x_train.shape[1:]
+
+    @property
+    def class_counts(self) -> np.ndarray:
+        """Training pictures of each class."""
+        return np.bincount(self.y_train, minlength=len(self.labels))
+
+    @property
+    def test_counts(self) -> np.ndarray:
+        """Test pictures of each class."""
+        return np.bincount(self.y_test, minlength=len(self.labels))
+
+    @property
+    def class_weights(self) -> np.ndarray | None:
+        """How much a training picture of each class should count in the loss.
+
+        n / (K n[k]) for n pictures in K classes, so that all classes count the same and the mean
+        over the pictures is 1 (G. King, L. Zeng, "Logistic Regression in Rare Events Data", 2001).
+        None where the classes are of about the same size, and need no weights.
+        """
+        counts = self.class_counts
+        present = counts[counts > 0]
+        if present.max() < _UNBALANCED * present.min():
+            return None
+        # A class without pictures, as a part that is held out may leave it, never asks.
+        return (counts.sum() / (len(present) * np.maximum(counts, 1))).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +118,7 @@ def to_int8(x: np.ndarray) -> np.ndarray:
     return (x ^ np.uint8(0x80)).view(np.int8)
 
 
-def load(name_or_path: str | Path) -> Dataset:
+def load(name_or_path: str | Path, progress: Loading | None = None) -> Dataset:
     """A data set by its name, or from a folder or file.
 
     Parameters
@@ -99,6 +128,8 @@ def load(name_or_path: str | Path) -> Dataset:
         ``x_train``, ``y_train``, ``x_test``, ``y_test``, or with ``x`` and ``y``, of which a fifth
         becomes the test part. Pixels are uint8, or int8 (pixel - 128). An array ``labels`` of
         strings may name the classes.
+    progress : callable, optional
+        Told of what takes long: ``mnist``'s download, and reading a folder's pictures.
 
     Raises
     ------
@@ -110,11 +141,13 @@ def load(name_or_path: str | Path) -> Dataset:
         return _load_patterns()
     if name == "digits":
         return _load_digits()
+    if name == "mnist-5k":
+        return _load_mnist_5k()
     if name == "mnist":
-        return _load_mnist()
+        return Dataset("mnist", *mnist.load(_doing("Downloading MNIST", progress)), _numbers(10))
     path = Path(name_or_path)
     if path.is_dir():
-        return _load_folder(path)
+        return _load_folder(path, _doing("Reading pictures", progress))
     if path.suffix == ".npz":
         return _load_npz(path)
     raise DataError(
@@ -122,7 +155,13 @@ def load(name_or_path: str | Path) -> Dataset:
     )
 
 
-def samples(name_or_path: str | Path) -> Samples:
+def _doing(what: str, progress: Loading | None) -> Callable[[int, int], None] | None:
+    if progress is None:
+        return None
+    return lambda done, total: progress(what, done, total)
+
+
+def samples(name_or_path: str | Path, progress: Loading | None = None) -> Samples:
     """What to try a network on: a data set's test part, or all of an ``.npz``'s ``x`` and ``y``.
 
     Raises
@@ -132,15 +171,15 @@ def samples(name_or_path: str | Path) -> Samples:
     """
     path = Path(name_or_path)
     if str(name_or_path) not in NAMES and path.suffix == ".npz" and not path.is_dir():
-        arrays = _read_npz(path)
+        arrays = read_npz(path)
         if "x" in arrays:
             x = arrays["x"]
-            _check_pixels(str(path), x)
+            check_pixels(str(path), x)
             y = arrays.get("y")
             if y is not None:
-                y = _check_classes(str(path), y, len(x))
+                y = check_classes(str(path), y, len(x))
             return Samples(x if x.dtype == np.int8 else to_int8(x), y)
-    dataset = load(name_or_path)
+    dataset = load(name_or_path, progress)
     return Samples(to_int8(dataset.x_test), dataset.y_test)
 
 
@@ -161,10 +200,10 @@ def _load_digits() -> Dataset:
     return _split("digits", pixels.reshape(-1, 8, 8, 1), table[:, -1], _numbers(10))
 
 
-def _load_mnist() -> Dataset:
-    arrays = _read_npz(_DATA / "mnist_5k.npz")
+def _load_mnist_5k() -> Dataset:
+    arrays = read_npz(_DATA / "mnist_5k.npz")
     x = arrays["x"][..., np.newaxis]
-    return _split("mnist", x, arrays["y"].astype(np.int64), _numbers(10))
+    return _split("mnist-5k", x, arrays["y"].astype(np.int64), _numbers(10))
 
 
 def _numbers(count: int) -> tuple[str, ...]:
@@ -178,71 +217,38 @@ def _split(
     labels: tuple[str, ...],
     source: str | None = None,
 ) -> Dataset:
+    """A data set of pictures that came without a split: see `_divide`."""
+    train, test = _divide(y, labels, source or name)
+    return Dataset(name, x[train], y[train], x[test], y[test], labels)
+
+
+def _divide(y: np.ndarray, labels: tuple[str, ...], source: str) -> tuple[np.ndarray, np.ndarray]:
     """Put a fifth of each class into the test part, and mix both parts; always the same.
 
-    An error names the `source`, or else the data set.
+    Returns
+    -------
+    train, test : ndarray of int
+        Positions in `y`.
     """
     rng = np.random.default_rng(_SPLIT_SEED)
     in_test = np.zeros(len(y), bool)
     for label in range(len(labels)):
         members = np.flatnonzero(y == label)
         if len(members) < 2:
+            found = f"{len(members)} picture{'s' if len(members) != 1 else ''}"
             raise DataError(
-                f"{source or name}: class {labels[label]} has {len(members)} pictures; "
-                "at least 2 are needed"
+                f"{source}: class {labels[label]} has {found}; at least 2 are needed, one to learn "
+                "from and one to test with"
             )
         count = max(1, round(len(members) * _TEST_SHARE))
         in_test[rng.permutation(members)[:count]] = True
     train = rng.permutation(np.flatnonzero(~in_test))
     test = rng.permutation(np.flatnonzero(in_test))
-    return Dataset(name, x[train], y[train], x[test], y[test], labels)
-
-
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > _MAX_NPZ_BYTES:
-            raise DataError(f"{path}: {size} bytes; {_MAX_NPZ_BYTES} are possible")
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, ValueError, EOFError, KeyError, MemoryError) as error:
-        raise DataError(f"{path}: is no readable .npz file") from error
-
-
-def _check_pixels(name: str, x: np.ndarray) -> None:
-    if x.dtype not in (np.uint8, np.int8):
-        raise DataError(f"{name}: pixels are {x.dtype}; uint8 (0 to 255) or int8 is needed")
-    if x.ndim < 2 or x.size == 0:
-        raise DataError(f"{name}: an array of shape {x.shape} holds no pictures")
-
-
-def _check_classes(name: str, y: np.ndarray, count: int) -> np.ndarray:
-    if y.shape != (count,):
-        raise DataError(f"{name}: {count} pictures but classes of shape {y.shape}")
-    if not np.issubdtype(y.dtype, np.integer):
-        raise DataError(f"{name}: classes are {y.dtype}; integers from 0 are needed")
-    if y.min() < 0:
-        raise DataError(f"{name}: class {y.min()} is below 0")
-    return y.astype(np.int64)
-
-
-def _pictures(name: str, x: np.ndarray) -> np.ndarray:
-    """Pixels as uint8 of shape (n, height, width, channels)."""
-    _check_pixels(name, x)
-    if x.dtype == np.int8:
-        x = x.view(np.uint8) ^ np.uint8(0x80)
-    if x.ndim == 3:
-        x = x[..., np.newaxis]
-    if x.ndim != 4:
-        raise DataError(f"{name}: pictures of shape {x.shape[1:]}; height, width, channels needed")
-    return x
+    return train, test
 
 
 def _load_npz(path: Path) -> Dataset:
-    arrays = _read_npz(path)
+    arrays = read_npz(path)
     name = str(path)
     if {"x_train", "y_train", "x_test", "y_test"} <= arrays.keys():
         parts = [(arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in ("train", "test")]
@@ -252,58 +258,102 @@ def _load_npz(path: Path) -> Dataset:
         raise DataError(f"{name}: neither x and y nor x_train, y_train, x_test and y_test in it")
     checked = []
     for x, y in parts:
-        pictures = _pictures(name, x)
-        checked.append((pictures, _check_classes(name, y, len(pictures))))
+        checked_x = pictures(name, x)
+        checked.append((checked_x, check_classes(name, y, len(checked_x))))
+    count = sum(len(y) for _, y in checked)
     classes = 1 + max(int(y.max()) for _, y in checked)
-    labels = tuple(map(str, arrays.get("labels", np.array(_numbers(classes))).ravel()))
+    if "labels" in arrays:
+        labels = check_labels(name, arrays["labels"].ravel())
+    elif classes <= count:
+        labels = _numbers(classes)
+    else:
+        raise DataError(f"{name}: class {classes - 1} is out of range: there are {count} pictures")
     if classes > len(labels):
         raise DataError(f"{name}: class {classes - 1} has no label; there are {len(labels)}")
     if len(labels) < 2:
         raise DataError(f"{name}: one class only; there is nothing to tell apart")
     if len(checked) == 1:
-        return _split(path.stem, *checked[0], labels, source=name)
+        ((x, y),) = checked
+        train, test = _divide(y, labels, name)
+        files = tuple(f"picture {index}" for index in range(len(x)))
+        notes = _duplicates(x, y, labels, train, test, files, name)
+        return Dataset(path.stem, x[train], y[train], x[test], y[test], labels, notes)
     (x_train, y_train), (x_test, y_test) = checked
     if x_train.shape[1:] != x_test.shape[1:]:
         raise DataError(f"{name}: training and test pictures differ in size")
     missing = set(range(len(labels))) - set(y_train.tolist())
     if missing:
         raise DataError(f"{name}: no training picture of class {labels[min(missing)]}")
-    return Dataset(path.stem, x_train, y_train, x_test, y_test, labels)
+    notes = _duplicates(
+        np.concatenate([x_train, x_test]),
+        np.concatenate([y_train, y_test]),
+        labels,
+        np.arange(len(x_train)),
+        np.arange(len(x_train), len(x_train) + len(x_test)),
+        tuple(f"x_{part}[{i}]" for part, n in _parts(x_train, x_test) for i in range(n)),
+        name,
+    )
+    return Dataset(path.stem, x_train, y_train, x_test, y_test, labels, notes)
 
 
-def _open_picture(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-            return picture.copy()
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
-        raise DataError(f"{path}: is no readable picture") from error
-    except Image.DecompressionBombError as error:
-        raise DataError(f"{path}: is too large a picture") from error
+def _parts(x_train: np.ndarray, x_test: np.ndarray) -> tuple[tuple[str, int], ...]:
+    return ("train", len(x_train)), ("test", len(x_test))
 
 
-def _load_folder(path: Path) -> Dataset:
-    folders = sorted(entry for entry in path.iterdir() if entry.is_dir())
-    folders = [folder for folder in folders if not folder.name.startswith(".")]
-    if len(folders) < 2:
-        raise DataError(f"{path}: {len(folders)} subfolders; one for each of two classes or more")
-    pictures, y = [], []
-    for label, folder in enumerate(folders):
-        files = sorted(
-            entry for entry in folder.iterdir() if entry.suffix.lower() in _PICTURE_SUFFIXES
+def _load_folder(path: Path, progress: Callable[[int, int], None] | None) -> Dataset:
+    found = read_folder(path, progress)
+    x, y, labels = found.x, found.y, found.labels
+    train, test = _divide(y, labels, str(path))
+    notes = _duplicates(x, y, labels, train, test, found.files, str(path))
+    if found.left_out:
+        count = len(found.left_out)
+        files = f"{count} file{'s are' if count > 1 else ' is'}"
+        notes += (f"{files} left out, no picture by the name: {found.left_out[0]}{_more(count)}",)
+    name = path.resolve().name
+    return Dataset(name, x[train], y[train], x[test], y[test], labels, notes)
+
+
+def _more(count: int) -> str:
+    return " and others" if count > 1 else ""
+
+
+def _duplicates(
+    x: np.ndarray,
+    y: np.ndarray,
+    labels: tuple[str, ...],
+    train: np.ndarray,
+    test: np.ndarray,
+    names: tuple[str, ...],
+    source: str,
+) -> tuple[str, ...]:
+    """Notes on pictures that are there more than once, bit for bit, where it does harm.
+
+    In both parts: what was learned by heart is then taken for understood. In two classes: one of
+    them is wrong. Where all are the same, it is an error that names the `source`.
+    """
+    keys = [blake2b(picture, digest_size=16).digest() for picture in np.ascontiguousarray(x)]
+    if len(set(keys)) == 1:
+        raise DataError(f"{source}: all pictures are the same; there is nothing to learn")
+    learned = {keys[index]: index for index in train.tolist()}
+    both = [(index, learned[keys[index]]) for index in test.tolist() if keys[index] in learned]
+    notes: list[str] = []
+    if both:
+        here, there = both[0]
+        notes.append(
+            f"{len(both)} of {len(test)} test pictures are in the training part too, which "
+            f"flatters the accuracy: {names[here]} is {names[there]}{_more(len(both))}"
         )
-        if not files:
-            raise DataError(f"{folder}: no pictures in it")
-        for file in files:
-            pictures.append(_open_picture(file))
-            y.append(label)
-    mode = "L" if all(picture.mode in _GREY_MODES for picture in pictures) else "RGB"
-    side = (_PICTURE_SIDE, _PICTURE_SIDE)
-    x = np.stack(
-        [
-            np.asarray(picture.convert(mode).resize(side, Image.Resampling.BILINEAR))
-            for picture in pictures
-        ]
-    ).reshape(len(pictures), *side, len(mode))
-    labels = tuple(folder.name for folder in folders)
-    return _split(path.resolve().name, x, np.array(y, np.int64), labels, source=str(path))
+    classes: dict[bytes, int] = {}
+    torn = [
+        (index, first)
+        for index, key in enumerate(keys)
+        if y[first := classes.setdefault(key, index)] != y[index]
+    ]
+    if torn:
+        here, there = torn[0]
+        notes.append(
+            f"{len(torn)} picture{'s are' if len(torn) > 1 else ' is'} in two classes: "
+            f"{names[there]} ({labels[y[there]]}) is {names[here]} ({labels[y[here]]})"
+            f"{_more(len(torn))}"
+        )
+    return tuple(notes)

@@ -4,7 +4,7 @@ A command line catches :class:`EyespotError`, prints it, and exits non-zero. Mis
 programmer stay ``TypeError`` and ``ValueError``.
 """
 
-__all__ = ["DataError", "EyespotError", "ModelError"]
+__all__ = ["DataError", "EyespotError", "ModelError", "TrainingError"]
 
 
 class EyespotError(Exception):
@@ -17,3 +17,7 @@ class ModelError(EyespotError):
 
 class DataError(EyespotError):
     """A data set that cannot be used: the text names the data set and the reason."""
+
+
+class TrainingError(EyespotError):
+    """Training that cannot go on: the text says where it stands, and what may help."""

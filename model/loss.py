@@ -16,17 +16,22 @@ def softmax(z: np.ndarray) -> np.ndarray:
     return e / e.sum(axis=-1, keepdims=True)
 
 
-def softmax_cross_entropy(z: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
+def softmax_cross_entropy(
+    z: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[float, np.ndarray]:
     """Loss of logits against the true classes, and its gradient.
 
     Summed over the batch, loss = -log p[label]; its gradient by z is simply p - 1[label]: softmax
-    and logarithm undo each other (Goodfellow et al., "Deep Learning", 6.2.2.3).
+    and logarithm undo each other (Goodfellow et al., "Deep Learning", 6.2.2.3). With class weights
+    both are multiplied by weights[label].
 
     Parameters
     ----------
     z : ndarray of float, shape (n, classes)
     labels : ndarray of int, shape (n,)
         In 0 .. classes - 1.
+    weights : ndarray of float, shape (classes,), optional
+        How much a picture of each class counts; 1 without it.
 
     Returns
     -------
@@ -36,6 +41,10 @@ def softmax_cross_entropy(z: np.ndarray, labels: np.ndarray) -> tuple[float, np.
     """
     p = softmax(z)
     rows = np.arange(len(labels))
-    loss = -np.log(np.maximum(p[rows, labels], np.finfo(p.dtype).tiny)).sum()
+    losses = -np.log(np.maximum(p[rows, labels], np.finfo(p.dtype).tiny))
     p[rows, labels] -= 1
-    return float(loss), p
+    if weights is not None:
+        chosen = weights[labels].astype(p.dtype)
+        losses *= chosen
+        p *= chosen[:, np.newaxis]
+    return float(losses.sum()), p

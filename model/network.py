@@ -1,4 +1,4 @@
-"""A chain of layers."""
+"""A chain of layers; where it branches, a layer that is made of layers does (`Residual`)."""
 
 from __future__ import annotations
 
@@ -42,19 +42,36 @@ class Network:
             shape = layer.build(shape, rng)
         (self.classes,) = shape
 
+    @classmethod
+    def of_built(cls, layers: Sequence[Layer], shape: tuple[int, ...], classes: int) -> Network:
+        """A network of layers that have their parameters already."""
+        network = cls.__new__(cls)
+        network.layers, network.shape, network.classes = tuple(layers), shape, classes
+        return network
+
+    def walk(self) -> Iterator[Layer]:
+        """Yield every layer, in order, and after each those that it is made of."""
+        for layer in self.layers:
+            yield from layer.walk()
+
     @property
     def parameters(self) -> list[np.ndarray]:
         """Everything that training changes, in the order of the layers."""
-        return [value for layer in self.layers for value in layer.parameters.values()]
+        return [value for layer in self.walk() for value in layer.parameters.values()]
 
     @property
     def gradients(self) -> list[np.ndarray]:
         """Gradients of the loss, in the order of `parameters`."""
-        return [value for layer in self.layers for value in layer.gradients.values()]
+        return [value for layer in self.walk() for value in layer.gradients.values()]
+
+    @property
+    def state(self) -> list[np.ndarray]:
+        """What training keeps without a gradient, in the order of the layers."""
+        return [value for layer in self.walk() for value in layer.state.values()]
 
     def clear_gradients(self) -> None:
-        """Set all gradients to zero."""
-        for layer in self.layers:
+        """Set all gradients to zero: the beginning of a step."""
+        for layer in self.walk():
             layer.clear_gradients()
 
     def activations(self, x: np.ndarray) -> Iterator[np.ndarray]:
@@ -63,10 +80,10 @@ class Network:
             x = layer.forward(x)
             yield x
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        """Logits (N, classes) of pictures `x` of shape (H, W, N, C)."""
+    def forward(self, x: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        """Logits (N, classes) of pictures `x` of shape (H, W, N, C); with `rng`, in training."""
         for layer in self.layers:
-            x = layer.forward(x)
+            x = layer.forward(x, rng)
         return x
 
     def backward(self, dz: np.ndarray) -> None:

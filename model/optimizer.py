@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["AdamW", "cosine"]
+__all__ = ["AdamW"]
 
 
 class AdamW:
@@ -25,6 +25,13 @@ class AdamW:
     parameters : sequence of ndarray
         Changed in place by `step`.
     decay : float
+
+    Attributes
+    ----------
+    moments : list of ndarray
+        m of every parameter, then v of every parameter.
+    steps : int
+        t, the steps done.
     """
 
     _BETA_1 = 0.9
@@ -34,18 +41,17 @@ class AdamW:
     def __init__(self, parameters: Sequence[np.ndarray], decay: float = 0.0) -> None:
         self._parameters = parameters
         self._decay = decay
-        self._mean = [np.zeros_like(value) for value in parameters]
-        self._square = [np.zeros_like(value) for value in parameters]
-        self._steps = 0
+        self.moments = [np.zeros_like(value) for value in (*parameters, *parameters)]
+        self.steps = 0
 
     def step(self, gradients: Sequence[np.ndarray], rate: float) -> None:
         """Move every parameter against its gradient, by the learning rate `rate`."""
-        self._steps += 1
-        mean_correction = 1 - self._BETA_1**self._steps
-        square_correction = 1 - self._BETA_2**self._steps
-        for value, gradient, mean, square in zip(
-            self._parameters, gradients, self._mean, self._square
-        ):
+        self.steps += 1
+        mean_correction = 1 - self._BETA_1**self.steps
+        square_correction = 1 - self._BETA_2**self.steps
+        count = len(self._parameters)
+        means, squares = self.moments[:count], self.moments[count:]
+        for value, gradient, mean, square in zip(self._parameters, gradients, means, squares):
             mean += (1 - self._BETA_1) * (gradient - mean)
             square += (1 - self._BETA_2) * (gradient * gradient - square)
             update = mean / mean_correction
@@ -53,14 +59,3 @@ class AdamW:
             if value.ndim > 1:
                 update += self._decay * value
             value -= rate * update
-
-
-def cosine(step: int, steps: int, warm_up: int = 0) -> float:
-    """Share of the full learning rate at `step` of `steps`: a linear rise, then half a cosine to 0.
-
-    Source: Loshchilov, Hutter, "SGDR" (2017), equation 5, without restarts.
-    """
-    if step < warm_up:
-        return (step + 1) / (warm_up + 1)
-    phase = (step - warm_up) / max(1, steps - warm_up)
-    return float(0.5 * (1 + np.cos(np.pi * min(1.0, phase))))

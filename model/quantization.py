@@ -6,23 +6,41 @@ output channel of a convolution and one for all of a dense layer. A bias is int3
 the products that it joins. ReLU becomes the clamp of the layer before it; softmax is appended, so
 that the file is a complete classifier.
 
+In three steps: `model.folding` takes out what only training needs; `calibrate` looks how large the
+activations get; `export` rounds.
+
 Sources: TensorFlow Lite 8-bit quantization specification; Jacob et al., "Quantization and Training
 of Neural Networks for Efficient Integer-Arithmetic-Only Inference" (2018), sections 2 and 3.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 
 from model.builder import GraphBuilder
 from model.errors import ModelError
+from model.folding import fold
 from model.graph import Activation, Graph
-from model.layers import Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU, Sigmoid
+from model.layers import (
+    AveragePool2D,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Flatten,
+    Layer,
+    MaxPool2D,
+    ReLU,
+    Residual,
+    Sigmoid,
+    Weighted,
+)
 from model.network import Network, to_float
 
-__all__ = ["Range", "calibrate", "quantize"]
+__all__ = ["Range", "Ranges", "calibrate", "export", "fused", "quantize"]
 
 _CHUNK = 64
 
@@ -45,7 +63,11 @@ class Range:
         return scale, zero_point
 
 
-def calibrate(network: Network, x: np.ndarray) -> list[Range]:
+Ranges = dict[Layer, Range]
+"""By layer: the range of its output."""
+
+
+def calibrate(network: Network, x: np.ndarray) -> Ranges:
     """Range of every layer's output over pictures.
 
     Parameters
@@ -54,20 +76,37 @@ def calibrate(network: Network, x: np.ndarray) -> list[Range]:
     x : ndarray of uint8, shape (n, height, width, channels)
         Typical pictures, some hundreds or more.
 
-    Returns
-    -------
-    list of Range
-        One for each of ``network.layers``.
+    Raises
+    ------
+    ModelError
+        If an activation was not finite.
     """
-    low = np.full(len(network.layers), np.inf)
-    high = np.full(len(network.layers), -np.inf)
+    ranges: Ranges = {}
+
+    def observe(layers: Sequence[Layer], x: np.ndarray) -> np.ndarray:
+        for layer in layers:
+            if isinstance(layer, Residual):
+                x = observe(layer.body, x) + observe(layer.shortcut, x)
+            else:
+                x = layer.forward(x)
+            seen = ranges.get(layer, Range(np.inf, -np.inf))
+            low, high = float(x.min()), float(x.max())
+            if not (np.isfinite(low) and np.isfinite(high)):
+                raise ModelError("training did not converge: an activation is not finite")
+            ranges[layer] = Range(min(seen.low, low), max(seen.high, high))
+        return x
+
     for start in range(0, len(x), _CHUNK):
-        for index, y in enumerate(network.activations(to_float(x[start : start + _CHUNK]))):
-            low[index] = min(low[index], y.min())
-            high[index] = max(high[index], y.max())
-    if not (np.isfinite(low).all() and np.isfinite(high).all()):
-        raise ModelError("training did not converge: an activation is not finite")
-    return [Range(float(a), float(b)) for a, b in zip(low, high)]
+        observe(network.layers, to_float(x[start : start + _CHUNK]))
+    return ranges
+
+
+class _Output(TypedDict):
+    """Quantisation of a layer's output, and its clamp."""
+
+    scale: float
+    zero_point: int
+    activation: Activation
 
 
 def _symmetric(weights: np.ndarray, axes: tuple[int, ...] | None) -> tuple[np.ndarray, np.ndarray]:
@@ -87,7 +126,7 @@ def _int32_bias(bias: np.ndarray, scale_in: float, weight_scale: np.ndarray) -> 
 
 
 def quantize(network: Network, x: np.ndarray, name: str, labels: tuple[str, ...] = ()) -> Graph:
-    """The int8 graph of a trained network.
+    """The int8 graph of a trained network: `fold`, `calibrate`, `export`.
 
     Parameters
     ----------
@@ -99,92 +138,135 @@ def quantize(network: Network, x: np.ndarray, name: str, labels: tuple[str, ...]
     labels : tuple of str
         Class names.
 
+    Raises
+    ------
+    ModelError
+        If an activation was not finite, or a layer has no int8 form.
+    """
+    folded = fold(network)
+    graph, _ = export(folded, calibrate(folded, x), name, labels)
+    return graph
+
+
+def fused(layers: Sequence[Layer]) -> Iterator[tuple[Layer, ReLU | None]]:
+    """Yield each layer that becomes one of the graph, with the ReLU that becomes its clamp, if any.
+
+    A max pool may lie between a layer and its ReLU, for they commute.
+    """
+    taken: set[Layer] = set()
+    for index, layer in enumerate(layers):
+        if layer in taken:
+            continue
+        relu = None
+        if isinstance(layer, Weighted | Residual):
+            behind = layers[index + 1 : index + 3]
+            if behind and isinstance(behind[0], MaxPool2D):
+                behind = behind[1:]
+            if behind and isinstance(behind[0], ReLU):
+                relu = behind[0]
+                taken.add(relu)
+        yield layer, relu
+
+
+def export(
+    network: Network, ranges: Ranges, name: str, labels: tuple[str, ...] = ()
+) -> tuple[Graph, dict[Layer, int]]:
+    """Round a folded network to int8.
+
+    Parameters
+    ----------
+    network : Network
+    ranges : dict of Layer to Range
+        From `calibrate`.
+    name : str
+        Name of the graph.
+    labels : tuple of str
+        Class names.
+
     Returns
     -------
-    Graph
+    graph : Graph
         Its input is pixels less 128: scale 1/255, zero point -128. Its output is softmax.
+    tensors : dict of Layer to int
+        Number of the tensor that holds a layer's output.
 
     Raises
     ------
     ModelError
-        If an activation was not finite.
+        If a layer has no int8 form.
     """
-    ranges = calibrate(network, x)
     builder = GraphBuilder(name, network.shape)
-    scale_in = 1 / 255
-    skip: set[int] = set()
-    for index, layer in enumerate(network.layers):
-        if index in skip:
-            continue
-        match layer:
-            case Conv2D() | Dense():
-                relu = _fusible_relu(network.layers, index)
-                seen = ranges[index]
-                if relu is not None:
-                    skip.add(relu)
-                    seen = Range(0.0, seen.high)
-                scale, zero_point = seen.affine()
-                activation = Activation.NONE if relu is None else Activation.RELU
-                _weighted(builder, layer, scale_in, scale, zero_point, activation)
-                scale_in = scale
-            case MaxPool2D():
-                builder.max_pool_2d(layer.kernel, layer.stride, layer.padding)
-            case Sigmoid():
-                builder.logistic()
-                scale_in = 1 / 256
-            case ReLU():
-                scale, zero_point = ranges[index].affine()
-                builder.relu(scale, zero_point)
-                scale_in = scale
-            case Flatten():
-                builder.reshape((int(np.prod(builder.shape)),))
-            case _:
-                raise ModelError(f"{type(layer).__name__} has no int8 form")
+    tensors: dict[Layer, int] = {}
+
+    def append(layers: Sequence[Layer]) -> None:
+        for layer, relu in fused(layers):
+            activation = Activation.NONE if relu is None else Activation.RELU
+            seen = ranges[layer] if relu is None else Range(0.0, ranges[relu].high)
+            scale, zero_point = seen.affine()
+            match layer:
+                case Weighted():
+                    _weighted(builder, layer, scale, zero_point, activation)
+                case Residual():
+                    source = builder.last
+                    append(layer.shortcut)
+                    other, builder.last = builder.last, source
+                    append(layer.body)
+                    builder.add(other, scale=scale, zero_point=zero_point, activation=activation)
+                case MaxPool2D():
+                    builder.max_pool_2d(layer.kernel, layer.stride, layer.padding)
+                case AveragePool2D():
+                    builder.average_pool_2d(layer.kernel, layer.stride, layer.padding)
+                case Sigmoid():
+                    builder.logistic()
+                case ReLU():
+                    builder.relu(scale, zero_point)
+                case Flatten():
+                    builder.reshape((int(np.prod(builder.shape)),))
+                case _:
+                    raise ModelError(f"{type(layer).__name__} has no int8 form")
+            tensors[layer] = builder.last
+
+    append(network.layers)
     builder.softmax()
-    return builder.build(labels)
-
-
-def _fusible_relu(layers: tuple[Layer, ...], index: int) -> int | None:
-    """The ReLU behind layer `index`, if any; a max pool may lie between, for they commute."""
-    following = index + 1
-    if isinstance(layers[index], Conv2D) and following < len(layers):
-        following += isinstance(layers[following], MaxPool2D)
-    if following < len(layers) and isinstance(layers[following], ReLU):
-        return following
-    return None
+    return builder.build(labels), tensors
 
 
 def _weighted(
     builder: GraphBuilder,
-    layer: Conv2D | Dense,
-    scale_in: float,
+    layer: Weighted,
     scale: float,
     zero_point: int,
     activation: Activation,
 ) -> None:
-    """Append a convolution or dense layer with its weights and bias quantised."""
-    weights, bias = layer.parameters["weights"], layer.parameters["bias"]
-    # The input's scale as the file holds it
-    scale_in = float(np.float32(scale_in))
-    if isinstance(layer, Conv2D):
-        stored, weight_scale = _symmetric(weights, axes=(0, 1, 2))
-        builder.conv_2d(
-            stored.transpose(3, 0, 1, 2),
-            weight_scale,
-            _int32_bias(bias, scale_in, weight_scale),
-            stride=layer.stride,
-            padding=layer.padding,
-            activation=activation,
-            scale=scale,
-            zero_point=zero_point,
-        )
-    else:
-        stored, weight_scale = _symmetric(weights, axes=None)
-        builder.fully_connected(
-            stored.T,
-            weight_scale,
-            _int32_bias(bias, scale_in, weight_scale),
-            activation=activation,
-            scale=scale,
-            zero_point=zero_point,
-        )
+    """Append a layer with its weights and bias quantised; `scale` is the output's."""
+    weights, bias = layer.parameters["weights"], layer.parameters.get("bias")
+    # One scale for each output channel, which is the last axis; a dense layer has one for all.
+    axes = None if isinstance(layer, Dense) else tuple(range(weights.ndim - 1))
+    stored, weight_scale = _symmetric(weights, axes)
+    if bias is None:
+        bias = np.zeros(weights.shape[-1], np.float32)
+    stored_bias = _int32_bias(bias, builder.scale, weight_scale)
+    output: _Output = {"scale": scale, "zero_point": zero_point, "activation": activation}
+    match layer:
+        case Conv2D():
+            builder.conv_2d(
+                stored.transpose(3, 0, 1, 2),
+                weight_scale,
+                stored_bias,
+                stride=layer.stride,
+                padding=layer.padding,
+                **output,
+            )
+        case DepthwiseConv2D():
+            builder.depthwise_conv_2d(
+                stored[np.newaxis],
+                weight_scale,
+                stored_bias,
+                stride=layer.stride,
+                padding=layer.padding,
+                **output,
+            )
+        case Dense():
+            builder.fully_connected(stored.T, weight_scale, stored_bias, **output)
+        case _:
+            raise ModelError(f"{type(layer).__name__} has no int8 form")

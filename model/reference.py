@@ -72,10 +72,18 @@ class Requantization:
 
     def apply(self, accumulator: np.ndarray) -> np.ndarray:
         """Requantise `accumulator`, shape (..., output channels), of int32 values, to int8."""
+        return self.clamp(self.scale(accumulator))
+
+    def scale(self, accumulator: np.ndarray) -> np.ndarray:
+        """The first part of `apply`: scaled, with the output's zero point, not yet clamped."""
         scaled = fixed_point.multiply_by_quantized_multiplier(
             accumulator, self.multiplier, self.shift
         )
         scaled += self.output_zero_point
+        return scaled
+
+    def clamp(self, scaled: np.ndarray) -> np.ndarray:
+        """The second part of `apply`."""
         return np.clip(scaled, self.minimum, self.maximum).astype(np.int8)
 
 

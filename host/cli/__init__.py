@@ -115,8 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"host: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("host: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(": ".join(["host: interrupted", *map(str, interrupt.args)]), file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has seen enough.

@@ -6,7 +6,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,9 @@ __all__ = [
     "add_invert_arguments",
     "add_port_arguments",
     "check_writable",
+    "loading",
     "make_folder",
+    "natural",
     "open_board",
     "positive",
     "progress",
@@ -58,6 +60,13 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
     return value
+
+
+def natural(text: str) -> int:
+    """An argument that is a whole number from 0."""
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0, not {text!r}")
+    return int(text)
 
 
 def add_port_arguments(parser: argparse.ArgumentParser) -> None:
@@ -127,6 +136,20 @@ def progress(title: str, unit: str = "") -> Iterator[Callable[[int, int], None]]
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def loading() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for what `model.datasets` tells: drawn when, and if, there is something to tell."""
+    with ExitStack() as bars:
+        shown: dict[str, Callable[[int, int], None]] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in shown:
+                shown[what] = bars.enter_context(progress(what))
+            shown[what](done, total)
+
+        yield show
 
 
 def check_writable(path: Path) -> None:

@@ -11,7 +11,7 @@ import sys
 import time
 from typing import Any
 
-from .common import Outcome, positive, progress, say
+from .common import Outcome, natural, positive, progress, say
 
 HELP = "the whole story on a simulated board"
 
@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--count", type=positive, metavar="N", help="test pictures (default: as many as are quick)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the training (default: 0)")
+    parser.add_argument(
+        "--seed", type=natural, metavar="N", default=0, help="of the training (default: 0)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
@@ -43,7 +45,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     say("1. Training a network on 8x8 pictures of handwritten digits")
     dataset = datasets.load("digits")
     with progress_bar("   training") as show_training:
-        graph, trained = recipes.train(
+        graph, trained, *_ = recipes.train(
             dataset, seed=arguments.seed, epochs=_EPOCHS, progress=show_training
         )
     say(

@@ -19,6 +19,7 @@ from .common import (
     Outcome,
     add_port_arguments,
     check_writable,
+    loading,
     open_board,
     positive,
     progress,
@@ -58,7 +59,8 @@ def run(arguments: argparse.Namespace) -> Outcome:
     from ..verification import load_samples, verify
 
     graph = load_model(arguments.model)
-    x, y = load_samples(arguments.data, graph, arguments.count)
+    with loading() as show:
+        x, y = load_samples(arguments.data, graph, arguments.count, show)
     if arguments.save is not None:
         check_writable(arguments.save)
     started = time.monotonic()

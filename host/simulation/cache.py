@@ -1,37 +1,14 @@
-"""Where things that can be made again are kept, and how they get there whole."""
+"""Where simulators and simulated boards are kept, and by what name."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import sys
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from model.cache import cache_directory, state_directory, write_atomically
+
 __all__ = ["cache_directory", "hash_files", "state_directory", "write_atomically"]
-
-
-def _directory(variable: str, unix: str, mac: str) -> Path:
-    if chosen := os.environ.get(variable):
-        base = Path(chosen)
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / mac
-    else:
-        base = Path.home() / unix
-    return base / "eyespot"
-
-
-def cache_directory() -> Path:
-    """Compiled simulators: ``XDG_CACHE_HOME`` or what the system has in its place."""
-    return _directory("XDG_CACHE_HOME", ".cache", "Library/Caches")
-
-
-def state_directory() -> Path:
-    """Memories of simulated boards: ``XDG_STATE_HOME`` or what the system has in its place."""
-    return _directory("XDG_STATE_HOME", ".local/state", "Library/Application Support")
 
 
 def hash_files(paths: Iterable[Path], *more: str) -> str:
@@ -42,16 +19,3 @@ def hash_files(paths: Iterable[Path], *more: str) -> str:
     for path in sorted(paths):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:24]
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that others see all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

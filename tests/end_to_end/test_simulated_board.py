@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from zoo_data import carried_data
 
 from host import cli
 from host.board import Board
@@ -73,7 +74,8 @@ def test_inputs_of_every_length_get_their_answer_at_once(size):
     ("model", "count", "accuracy"), [("patterns", 200, 1.0), ("digits", 359, 0.97)]
 )
 def test_verify(host, model, count, accuracy):
-    report = host("verify", model, "--port", "sim", "--data", model, "--count", count)
+    words = ("--data", carried_data(model), "--count", count)
+    report = host("verify", model, "--port", "sim", *words)
     assert report["mismatches"] == 0
     assert report["count"] == count
     assert report["accuracy"] >= accuracy
@@ -82,7 +84,7 @@ def test_verify(host, model, count, accuracy):
 
 @compiled
 def test_verify_mnist(host):
-    report = host("verify", "mnist", "--port", "sim", "--data", "mnist", "--count", 20)
+    report = host("verify", "mnist", "--port", "sim", "--data", "mnist-5k", "--count", 20)
     assert report["mismatches"] == 0
     assert report["utilisation"] >= 0.6
 
@@ -91,7 +93,8 @@ def test_verify_mnist(host):
 @pytest.mark.parametrize("model", ["patterns", "digits", "mnist"])
 @pytest.mark.parametrize("port", ["sim", "sim://ulx3s-85f"])
 def test_every_layer(host, model, port):
-    report = host("verify", model, "--port", port, "--data", model, "--count", 3, "--layers")
+    words = ("--data", carried_data(model), "--count", 3, "--layers")
+    report = host("verify", model, "--port", port, *words)
     assert report["mismatches"] == 0
     for layer in report["layers"]:
         assert layer["mismatches"] == 0
@@ -101,7 +104,7 @@ def test_every_layer(host, model, port):
 @compiled
 def test_trace(host, tmp_path):
     picture = tmp_path / "digit.png"
-    Image.fromarray(datasets.load("mnist").x_test[3][:, :, 0]).save(picture)
+    Image.fromarray(datasets.load("mnist-5k").x_test[3][:, :, 0]).save(picture)
     report = host("trace", "mnist", picture, "--port", "sim", "-o", tmp_path / "trace")
     assert report["first_difference"] is None
     assert report["layers"][0]["shape"] == [28, 28, 8]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import oracle
 from test_zoo import RECORDED, RECORDED_COUNT
+from zoo_data import carried_data
 
 from model import datasets, tflite, zoo
 
@@ -16,7 +17,7 @@ def main() -> None:
     recorded = {}
     for name in zoo.NAMES:
         graph = tflite.load(zoo.path(name))
-        tensors = oracle.run(graph, datasets.samples(name).x[:RECORDED_COUNT])
+        tensors = oracle.run(graph, datasets.samples(carried_data(name)).x[:RECORDED_COUNT])
         recorded[f"{name}_logits"] = tensors[graph.operators[-1].inputs[0]]
         recorded[f"{name}_output"] = tensors[graph.outputs[0]]
     np.savez_compressed(RECORDED, **recorded)

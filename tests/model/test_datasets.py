@@ -15,7 +15,7 @@ from model.errors import DataError
     [
         ("patterns", (4, 4, 1), 4000, 400, 4),
         ("digits", (8, 8, 1), 1438, 359, 10),
-        ("mnist", (28, 28, 1), 4000, 1000, 10),
+        ("mnist-5k", (28, 28, 1), 4000, 1000, 10),
     ],
 )
 def test_built_in(name, shape, train, test, classes):
@@ -36,7 +36,7 @@ def test_built_in(name, shape, train, test, classes):
     assert len(np.unique(dataset.y_test[:100])) == classes
 
 
-@pytest.mark.parametrize("name", ["digits", "mnist"])
+@pytest.mark.parametrize("name", ["digits", "mnist-5k"])
 def test_training_and_test_part_share_no_picture(name):
     dataset = datasets.load(name)
     train = {picture.tobytes() for picture in dataset.x_train}
@@ -159,7 +159,7 @@ def test_folder_of_pictures(modes, channels, tmp_path):
 
 
 def test_folder_without_classes_is_refused(tmp_path):
-    with pytest.raises(DataError, match="0 subfolders"):
+    with pytest.raises(DataError, match="no subfolders"):
         datasets.load(tmp_path)
 
 
@@ -170,11 +170,11 @@ def test_folder_with_an_empty_class_is_refused(tmp_path):
 
 
 def test_folder_with_one_picture_of_a_class_is_refused(tmp_path):
-    with pytest.raises(DataError, match="class apple has 1 pictures"):
+    with pytest.raises(DataError, match="class apple has 1 picture;"):
         datasets.load(_folder(tmp_path, count=1))
 
 
 def test_corrupt_picture_is_named(tmp_path):
     (_folder(tmp_path) / "pear" / "bad.png").write_text("not a picture")
-    with pytest.raises(DataError, match=r"bad\.png: is no readable picture"):
+    with pytest.raises(DataError, match=r"bad\.png: this is no picture"):
         datasets.load(tmp_path)

@@ -6,7 +6,20 @@ import numpy as np
 import pytest
 
 from model.graph import Padding
-from model.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sigmoid
+from model.layers import (
+    AveragePool2D,
+    BatchNorm,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Dropout,
+    Flatten,
+    GlobalAveragePool,
+    MaxPool2D,
+    ReLU,
+    Residual,
+    Sigmoid,
+)
 from model.loss import softmax, softmax_cross_entropy
 from model.network import Network
 
@@ -19,6 +32,18 @@ PICTURE_LAYERS = {
     "conv valid stride 3": lambda: Conv2D(2, 2, stride=3, padding=Padding.VALID),
     "conv 1x1": lambda: Conv2D(4, 1),
     "conv 4x4 same": lambda: Conv2D(2, 4),
+    "conv without bias": lambda: Conv2D(3, 3, bias=False),
+    "depthwise same": lambda: DepthwiseConv2D(3),
+    "depthwise valid": lambda: DepthwiseConv2D((2, 3), padding=Padding.VALID),
+    "depthwise same stride 2": lambda: DepthwiseConv2D(3, stride=2, bias=False),
+    "average pool": lambda: AveragePool2D(2),
+    "average pool overlapping": lambda: AveragePool2D(3, 2),
+    "average pool same": lambda: AveragePool2D(3, 2, Padding.SAME),
+    "global average pool": GlobalAveragePool,
+    "residual": lambda: Residual([Conv2D(2, 3), Sigmoid(), Conv2D(2, 1)]),
+    "residual with shortcut": lambda: Residual(
+        [DepthwiseConv2D(3, stride=2), Conv2D(4, 1)], [Conv2D(4, 1, stride=2), Sigmoid()]
+    ),
     "max pool": lambda: MaxPool2D(2),
     "max pool overlapping": lambda: MaxPool2D(3, 2),
     "max pool same": lambda: MaxPool2D(3, 2, Padding.SAME),
@@ -29,8 +54,10 @@ PICTURE_LAYERS = {
 
 
 def _to_float64(layer) -> None:
-    layer.parameters = {name: value.astype(float) for name, value in layer.parameters.items()}
-    layer.gradients = {name: np.zeros_like(value) for name, value in layer.parameters.items()}
+    for each in layer.walk():
+        each.parameters = {name: value.astype(float) for name, value in each.parameters.items()}
+        each.gradients = {name: np.zeros_like(value) for name, value in each.parameters.items()}
+        each.state = {name: value.astype(float) for name, value in each.state.items()}
 
 
 def _numerical(function, array: np.ndarray) -> np.ndarray:
@@ -47,20 +74,30 @@ def _numerical(function, array: np.ndarray) -> np.ndarray:
     return gradient
 
 
-def _check(layer, x: np.ndarray, rng: np.random.Generator) -> None:
+class SameDraws:
+    """A generator that draws the same numbers each time."""
+
+    def random(self, shape, dtype):
+        return np.random.default_rng(9).random(shape, dtype)
+
+
+def _check(layer, x: np.ndarray, rng: np.random.Generator, training: bool = False) -> None:
+    draws = SameDraws() if training else None
     _to_float64(layer)
-    weight = rng.standard_normal(layer.forward(x).shape)
+    weight = rng.standard_normal(layer.forward(x, draws).shape)
 
     def loss() -> float:
-        return float((layer.forward(x) * weight).sum())
+        return float((layer.forward(x, draws) * weight).sum())
 
-    layer.forward(x)
-    layer.clear_gradients()
+    layer.forward(x, draws)
+    for each in layer.walk():
+        each.clear_gradients()
     dx = layer.backward(weight)
     assert dx.shape == x.shape
     assert np.allclose(dx, _numerical(loss, x), atol=1e-6)
-    for name, value in layer.parameters.items():
-        assert np.allclose(layer.gradients[name], _numerical(loss, value), atol=1e-6), name
+    for each in layer.walk():
+        for name, value in each.parameters.items():
+            assert np.allclose(each.gradients[name], _numerical(loss, value), atol=1e-6), name
 
 
 @pytest.mark.parametrize("name", PICTURE_LAYERS)
@@ -74,9 +111,22 @@ def test_picture_layer(name):
     assert (y.shape[1:] if y.ndim == 2 else (*y.shape[:2], y.shape[3])) == shape
 
 
-def test_dense():
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("shape", [(3, 4, 3, 2), (6, 5)])
+@pytest.mark.parametrize("make", [BatchNorm, lambda: Dropout(0.4)], ids=["batch norm", "dropout"])
+def test_layer_that_knows_training(make, shape, training):
+    rng = np.random.default_rng(12)
+    layer = make()
+    assert layer.build((*shape[:2], shape[-1])[-len(shape) + 1 :], rng)[-1] == shape[-1]
+    for value in (*layer.parameters.values(), *layer.state.values()):
+        value += rng.uniform(0, 1, value.shape).astype(np.float32)
+    _check(layer, rng.standard_normal(shape), rng, training)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_dense(bias):
     rng = np.random.default_rng(3)
-    layer = Dense(4)
+    layer = Dense(4, bias)
     assert layer.build((7,), rng) == (4,)
     _check(layer, rng.standard_normal((5, 7)), rng)
 

@@ -8,7 +8,7 @@ import numpy as np
 import oracle
 import pytest
 
-from model import reference, tflite
+from model import datasets, reference, tflite, zoo
 from model.training import accuracy
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -56,3 +56,11 @@ def test_recorded_answers(name, data, top_1):
     expected = np.load(DATA / f"{data.split('_')[0]}_tflm_outputs.npy")
     assert np.array_equal(scores, expected)
     assert accuracy(scores, y) == pytest.approx(top_1, abs=5e-4)
+
+
+def test_mnist_that_comes_along_on_all_test_pictures():
+    samples = datasets.samples(DATA / "mnist.npz")
+    assert len(samples.x) == 10_000
+    graph = tflite.load(zoo.path("mnist"))
+    assert graph.parameters <= 60_000
+    assert accuracy(reference.predict(graph, samples.x), samples.y) >= 0.992

@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import io
+import json
 
 import numpy as np
 import oracle
 import pytest
 
+from host import cli
 from model import datasets, recipes, reference, tflite
 from model.augmentation import Augmentation
 from model.datasets import Dataset, to_int8
-from model.errors import ModelError
+from model.errors import ModelError, TrainingError
 from model.graph import Activation, OperatorKind, Padding
-from model.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sigmoid
+from model.layers import (
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    MaxPool2D,
+    ReLU,
+    Residual,
+    Sigmoid,
+)
 from model.network import Network
-from model.optimizer import AdamW, cosine
+from model.optimizer import AdamW
 from model.progress import progress_bar
 from model.quantization import Range, quantize
-from model.training import Progress, Settings, accuracy, fit
+from model.schedule import Schedule
+from model.training import Progress, Settings, accuracy, fit, hold_out
 
 
 def test_patterns_are_learned_perfectly_and_repeatably():
-    graph, report = recipes.train("patterns", seed=3)
-    again, _ = recipes.train("patterns", seed=3)
-    other, _ = recipes.train("patterns", seed=4, epochs=1)
+    graph, report, *_ = recipes.train("patterns", seed=3)
+    again, *_ = recipes.train("patterns", seed=3)
+    other, *_ = recipes.train("patterns", seed=4, epochs=1)
     assert report["int8_accuracy"] == 1.0
     assert (report["parameters"], report["macs"]) == (82, 156)
     assert tflite.encode(graph) == tflite.encode(again)
@@ -40,7 +53,7 @@ def test_patterns_are_learned_perfectly_and_repeatably():
 
 
 def test_digits_are_learned():
-    _, report = recipes.train("digits", epochs=15)
+    _, report, *_ = recipes.train("digits", epochs=15)
     assert report["int8_accuracy"] > 0.94
     assert report["macs"] <= 60_000
 
@@ -136,17 +149,26 @@ def test_accuracy_takes_the_first_of_equals():
 
 
 def test_cosine_rises_then_falls_to_nothing():
-    rates = [cosine(step, 100, warm_up=10) for step in range(101)]
+    rates = [Schedule.COSINE.share(step, 100, warm_up=10) for step in range(101)]
     assert rates[0] < rates[9] < rates[10] == 1.0
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[100] == 0.0
+
+
+def test_steps_and_constant():
+    rates = [Schedule.STEPS.share(step, 100, warm_up=10) for step in range(100)]
+    assert rates[:10] == sorted(rates[:10]) and rates[0] > 0
+    assert rates[10:50] == [1.0] * 40
+    assert rates[50:75] == [0.1] * 25
+    assert rates[75:] == [0.01] * 25
+    assert {Schedule.CONSTANT.share(step, 100, warm_up=10) for step in range(100)} == {1.0}
 
 
 def test_adam_finds_the_bottom_of_a_bowl():
     value = np.array([3.0, -2.0])
     optimizer = AdamW([value])
     for step in range(500):
-        optimizer.step([2 * value], 0.1 * cosine(step, 500))
+        optimizer.step([2 * value], 0.1 * Schedule.COSINE.share(step, 500))
     assert np.abs(value).max() < 1e-3
 
 
@@ -167,7 +189,7 @@ def test_every_size_of_picture_has_a_network(shape):
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (20, *shape)).astype(np.uint8)
     y = np.arange(20) % 3
-    graph, _ = recipes.train(Dataset("random", x, y, x, y, ("a", "b", "c")), epochs=1)
+    graph, *_ = recipes.train(Dataset("random", x, y, x, y, ("a", "b", "c")), epochs=1)
     assert graph.input.shape == (1, *shape)
     assert graph.labels == ("a", "b", "c")
     assert tflite.decode(tflite.encode(graph), "random").total_macs == graph.total_macs
@@ -176,6 +198,96 @@ def test_every_size_of_picture_has_a_network(shape):
 def test_settings_are_checked():
     with pytest.raises(ValueError, match="at least 1, not 0"):
         Settings(epochs=0)
+    with pytest.raises(ValueError, match="rate must be above 0, not nan"):
+        Settings(epochs=1, rate=float("nan"))
+    with pytest.raises(ValueError, match="patience must be at least 1, not 0"):
+        Settings(epochs=1, patience=0)
+    with pytest.raises(ValueError, match="share that is dropped"):
+        Dropout(1.0)
+    with pytest.raises(ValueError, match="needs a body"):
+        Residual([])
+    with pytest.raises(ModelError, match="adds one shape"):
+        Residual([Conv2D(3, 3)]).build((4, 4, 2), np.random.default_rng(0))
+
+
+def test_noise_is_as_strong_as_it_says():
+    x = np.full((20, 28, 28, 1), 128, np.uint8)
+    noisy = Augmentation(noise=10).apply(x, np.random.default_rng(0))
+    assert noisy.dtype == np.uint8
+    assert abs(noisy.astype(float).std() - 10) < 0.2
+    assert abs(noisy.astype(float).mean() - 128) < 0.2
+    black = Augmentation(noise=50).apply(np.zeros_like(x), np.random.default_rng(0))
+    assert black.min() == 0 and black.max() > 150
+
+
+def test_history_tells_every_epoch():
+    trained = recipes.train("digits", epochs=3)
+    epochs = trained.history.epochs
+    assert len(epochs) == 6  # three in floating point, three in int8
+    assert epochs[2].loss < epochs[0].loss
+    assert epochs[2].accuracy > epochs[0].accuracy
+    assert all(epoch.seconds > 0 and 0 <= epoch.test_accuracy <= 1 for epoch in epochs)
+    assert epochs[2].rate < epochs[1].rate
+    assert epochs[2].test_accuracy == trained.report["float_accuracy"]
+    assert epochs[-1].test_accuracy == trained.report["int8_accuracy"]
+
+
+def test_early_stopping_keeps_the_best_epoch():
+    digits = datasets.load("digits")
+    rng = np.random.default_rng(0)
+    watched = hold_out(digits, 0.2, rng)
+    assert len(watched.x_test) == round(0.2 * len(digits.x_train))
+    assert len(watched.x_train) + len(watched.x_test) == len(digits.x_train)
+    network = Network([Flatten(), Dense(32), ReLU(), Dense(10)], digits.shape, rng)
+    settings = Settings(200, batch=32, rate=2e-2, decay=0, schedule=Schedule.CONSTANT, patience=3)
+    history = fit(network, watched, settings, rng)
+    accuracies = [epoch.test_accuracy for epoch in history.epochs]
+    assert len(accuracies) < 200
+    assert accuracies.index(max(accuracies)) == len(accuracies) - 1 - 3
+    assert accuracy(network.predict(watched.x_test), watched.y_test) == max(accuracies)
+
+
+def test_early_stopping_from_the_recipe():
+    trained = recipes.train("patterns", epochs=50, patience=2)
+    assert len(trained.history.epochs) < 50
+    assert trained.report["int8_accuracy"] > 0.9
+
+
+def test_divergence_is_one_clear_line(tmp_path, capsys):
+    with pytest.raises(TrainingError) as caught:
+        recipes.train("digits", rate=1e20, epochs=3)
+    assert "training diverged: the loss is nan in epoch 1; try a learning rate below 1e+20" == str(
+        caught.value
+    )
+    output = tmp_path / "f.tflite"
+    assert cli.main(["train", "digits", "--rate", "1e20", "-o", str(output)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("host: error: training diverged") and error.count("\n") == 1
+    assert not output.exists()
+
+
+def test_options_reach_training(tmp_path, capsys):
+    output = tmp_path / "f.tflite"
+    command = ["train", "patterns", "--epochs", "30", "--rate", "0.02", "--schedule", "constant"]
+    assert cli.main([*command, "--patience", "2", "-o", str(output), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["epochs"] < 30
+    assert cli.main([*command[:-1], "sawtooth", "-o", str(output)]) == 2
+    assert cli.main(["train", "patterns", "--rate", "0", "-o", str(output)]) == 2
+    assert "must be a number above 0, not '0'" in capsys.readouterr().err
+
+
+def test_batches_are_cut_evenly():
+    """Of 17 pictures neither part has one alone: its batch statistics would be none."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (17, 4, 4, 1)).astype(np.uint8)
+    network = Network([BatchNorm(), Flatten(), Dense(2)], (4, 4, 1), rng)
+    seen = []
+    forward = network.forward
+    network.forward = lambda x, rng: (seen.append(x.shape[2]), forward(x, rng))[1]
+    dataset = Dataset("x", x, np.arange(17) % 2, x, np.arange(17) % 2, ("a", "b"))
+    network.predict = lambda x: np.zeros((len(x), 2))
+    fit(network, dataset, Settings(1, batch=64), rng)
+    assert seen == [8, 9]
 
 
 def test_fit_draws_only_from_its_generator():

@@ -1,0 +1,126 @@
+"""Where training stands, in a file: so that what was interrupted goes on as if it had not been."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model.errors import TrainingError
+
+__all__ = ["Checkpoint", "Snapshot"]
+
+_FACTS = "facts"
+_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """One phase of training, after an epoch.
+
+    Attributes
+    ----------
+    arrays : dict of str to sequence of ndarray
+        Weights, and whatever else is made of numbers, by what they are.
+    facts : dict
+        The rest, as JSON can hold it; floats keep every bit.
+    """
+
+    arrays: Mapping[str, Sequence[np.ndarray]]
+    facts: dict[str, Any]
+
+
+class Checkpoint:
+    """A file with the latest snapshot of each phase of one training run.
+
+    Written to a neighbour first and then renamed, so that there is a whole file at any time.
+
+    Parameters
+    ----------
+    path : Path
+        An ``.npz`` file.
+    run : dict
+        What makes the run what it is, as JSON can hold it: seed, settings, data.
+    resume : bool
+        Read what is there. Otherwise there must be no such file.
+
+    Raises
+    ------
+    TrainingError
+        If there is a file and should be none, or none and should be one; if it cannot be read; or
+        if another run wrote it.
+    """
+
+    def __init__(self, path: Path, run: dict[str, Any], resume: bool) -> None:
+        self.path = path
+        self._run = json.loads(json.dumps(run))
+        self._phases: dict[str, Snapshot] = {}
+        if resume:
+            self._read()
+        elif path.exists():
+            raise TrainingError(f"{path}: is there already; resume it, or take it away")
+
+    def load(self, phase: str) -> Snapshot | None:
+        """The latest snapshot of a phase, if there is one."""
+        return self._phases.get(phase)
+
+    def save(self, phase: str, snapshot: Snapshot) -> None:
+        """Write a phase's snapshot, beside the latest ones of all other phases."""
+        self._phases[phase] = snapshot
+        arrays = {
+            f"{name}/{kind}/{index}": array
+            for name, each in self._phases.items()
+            for kind, sequence in each.arrays.items()
+            for index, array in enumerate(sequence)
+        }
+        facts = {name: each.facts for name, each in self._phases.items()}
+        text = json.dumps({"version": _VERSION, "run": self._run, "phases": facts})
+        unfinished = self.path.with_name(self.path.name + ".part")
+        try:
+            with unfinished.open("wb") as stream:
+                np.savez(stream, allow_pickle=False, **{_FACTS: np.array(text)}, **arrays)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(unfinished, self.path)
+        except OSError as error:
+            reason = error.strerror or error
+            raise TrainingError(f"{self.path}: cannot be written: {reason}") from error
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+    def _read(self) -> None:
+        try:
+            with np.load(self.path, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+            facts = json.loads(str(arrays.pop(_FACTS)))
+            version, run, phases = facts["version"], facts["run"], facts["phases"]
+        except FileNotFoundError as error:
+            raise TrainingError(f"{self.path}: there is no checkpoint to resume") from error
+        except OSError as error:
+            raise TrainingError(f"{self.path}: {error.strerror or error}") from error
+        except (zipfile.BadZipFile, ValueError, EOFError, KeyError, TypeError) as error:
+            raise TrainingError(f"{self.path}: is no checkpoint that can be read") from error
+        if version != _VERSION:
+            raise TrainingError(f"{self.path}: checkpoint of version {version}, not {_VERSION}")
+        for name in sorted(self._run.keys() | run.keys()):
+            there, here = run.get(name), self._run.get(name)
+            if there != here:
+                raise TrainingError(
+                    f"{self.path}: of another run: {name} is {there} there, {here} here"
+                )
+        for name, phase_facts in phases.items():
+            groups: dict[str, dict[int, np.ndarray]] = {}
+            for key, array in arrays.items():
+                phase, kind, index = key.split("/")
+                if phase == name:
+                    groups.setdefault(kind, {})[int(index)] = array
+            ordered = {
+                kind: [group[index] for index in sorted(group)] for kind, group in groups.items()
+            }
+            self._phases[name] = Snapshot(ordered, phase_facts)

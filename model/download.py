@@ -1,0 +1,73 @@
+"""One file from the network, whole and as expected, or an error."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+
+from model.errors import DataError
+
+__all__ = ["TIMEOUT", "download"]
+
+TIMEOUT = 30.0
+"""Seconds without a byte after which to give up."""
+
+_CHUNK = 1 << 16
+
+
+def download(
+    url: str,
+    *,
+    size: int,
+    sha256: str,
+    timeout: float = TIMEOUT,
+    progress: Callable[[int, int], None] | None = None,
+) -> bytes:
+    """Fetch a file.
+
+    Parameters
+    ----------
+    url : str
+        Of http or https; proxies are taken from the environment.
+    size : int
+        Its bytes; never more are read.
+    sha256 : str
+        Its checksum, as hexadecimal digits.
+    timeout : float
+        Seconds to wait for the connection, and for each next byte.
+    progress : callable, optional
+        Called with the bytes that are here and `size`.
+
+    Raises
+    ------
+    DataError
+        If it cannot be fetched, or is not the file that was expected: the text has the reason only.
+    """
+    content = bytearray()
+    try:
+        with urllib.request.urlopen(url, timeout=timeout) as response:
+            while len(content) <= size and (chunk := response.read(_CHUNK)):
+                content += chunk
+                if progress is not None:
+                    progress(min(len(content), size), size)
+    except urllib.error.HTTPError as error:
+        # The error is the answer, with a connection behind it.
+        error.close()
+        raise DataError(f"the server says {error.code} {error.reason}") from error
+    except TimeoutError as error:
+        raise DataError(f"nothing came for {timeout:g} s") from error
+    except urllib.error.URLError as error:
+        if isinstance(error.reason, TimeoutError):
+            raise DataError(f"no connection within {timeout:g} s") from error
+        reason = getattr(error.reason, "strerror", None) or error.reason
+        raise DataError(f"no connection: {reason}") from error
+    except (http.client.HTTPException, OSError) as error:
+        raise DataError(f"the connection broke off: {error}") from error
+    if len(content) < size:
+        raise DataError(f"the connection broke off after {len(content):,} of {size:,} bytes")
+    if len(content) > size or hashlib.sha256(content).hexdigest() != sha256:
+        raise DataError("what came is another file: its checksum is wrong")
+    return bytes(content)

@@ -1,0 +1,39 @@
+"""What training tells about itself, epoch by epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["Epoch", "History"]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training pictures.
+
+    Attributes
+    ----------
+    loss : float
+        Mean over the training pictures, as augmented, each before the step it led to.
+    accuracy : float
+        Share of them that were right.
+    test_accuracy : float
+        Share of the held-out pictures that are right after the epoch.
+    rate : float
+        Learning rate at the epoch's end.
+    seconds : float
+        What the epoch took.
+    """
+
+    loss: float
+    accuracy: float
+    test_accuracy: float
+    rate: float
+    seconds: float
+
+
+@dataclass
+class History:
+    """All epochs, in order."""
+
+    epochs: list[Epoch] = field(default_factory=list)

@@ -1,0 +1,96 @@
+"""A kernel that slides over a picture: where each of its taps meets which pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from model.errors import ModelError
+from model.geometry import extent
+from model.graph import Padding
+from model.layers.layer import Layer, Shape
+
+__all__ = ["Windowed"]
+
+
+class Windowed(Layer):
+    """A layer with a kernel that slides over a picture.
+
+    A tap is one place (i, j) in the kernel. All windows at once, tap (i, j) meets a shifted,
+    strided slice of the padded picture: so a layer is a loop over taps, not over pixels.
+
+    Parameters
+    ----------
+    kernel : tuple of int
+        Rows and columns.
+    stride : tuple of int
+        Rows and columns between windows.
+    padding : Padding
+
+    Attributes
+    ----------
+    kernel, stride, padding
+        As given.
+    """
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: Padding
+
+    def _slides(self, kernel: tuple[int, int], stride: tuple[int, int], padding: Padding) -> None:
+        """Take up the parameters."""
+        if min(*kernel, *stride) < 1:
+            raise ValueError(f"kernel and stride must be at least 1, not {kernel!r} and {stride!r}")
+        self.kernel = kernel
+        self.stride = stride
+        self.padding = padding
+        self._edges: tuple[tuple[int, int], ...] = ()
+        self._pixels: tuple[int, int] = (0, 0)
+
+    def _fit(self, shape: Shape) -> tuple[int, int]:
+        """Work out output rows and columns for pictures of `shape`, and the padding."""
+        if len(shape) != 3:
+            raise ModelError(f"{type(self).__name__} needs pictures of HxWxC, not shape {shape}")
+        rows, columns = (
+            extent(size, kernel, stride, 1, self.padding)
+            for size, kernel, stride in zip(shape, self.kernel, self.stride)
+        )
+        if rows.positions < 1 or columns.positions < 1:
+            raise ModelError(f"a {self.kernel} window does not fit into {shape[:2]} pixels")
+        self._edges = ((rows.before, rows.after), (columns.before, columns.after), (0, 0), (0, 0))
+        self._pixels = rows.positions, columns.positions
+        return self._pixels
+
+    def _pad(self, x: np.ndarray, value: float) -> np.ndarray:
+        if not np.any(self._edges):
+            return x
+        (top, bottom), (left, right), *_ = self._edges
+        height, width, *rest = x.shape
+        shape = (height + top + bottom, width + left + right, *rest)
+        padded = self._buffer("padded", shape, x.dtype)
+        padded[:top] = value
+        padded[top + height :] = value
+        padded[:, :left] = value
+        padded[:, left + width :] = value
+        padded[top : top + height, left : left + width] = x
+        return padded
+
+    def _unpad(self, padded: np.ndarray) -> np.ndarray:
+        (top, bottom), (left, right), *_ = self._edges
+        height, width = padded.shape[:2]
+        inner = padded[top : height - bottom, left : width - right]
+        if inner.flags.c_contiguous:
+            return inner
+        unpadded = self._buffer("unpadded", inner.shape, inner.dtype)
+        unpadded[...] = inner
+        return unpadded
+
+    def _tap(self, i: int, j: int) -> tuple[slice, slice]:
+        """Rows and columns of the padded picture that tap (i, j) meets, one for each window."""
+        (rows, columns), (down, right) = self._pixels, self.stride
+        return (
+            slice(i, i + (rows - 1) * down + 1, down),
+            slice(j, j + (columns - 1) * right + 1, right),
+        )
+
+    def _taps(self) -> list[tuple[int, int]]:
+        return [(i, j) for i in range(self.kernel[0]) for j in range(self.kernel[1])]
