@@ -77,12 +77,7 @@ class Windowed(Layer):
     def _unpad(self, padded: np.ndarray) -> np.ndarray:
         (top, bottom), (left, right), *_ = self._edges
         height, width = padded.shape[:2]
-        inner = padded[top : height - bottom, left : width - right]
-        if inner.flags.c_contiguous:
-            return inner
-        unpadded = self._buffer("unpadded", inner.shape, inner.dtype)
-        unpadded[...] = inner
-        return unpadded
+        return padded[top : height - bottom, left : width - right]
 
     def _tap(self, i: int, j: int) -> tuple[slice, slice]:
         """Rows and columns of the padded picture that tap (i, j) meets, one for each window."""
@@ -91,6 +86,15 @@ class Windowed(Layer):
             slice(i, i + (rows - 1) * down + 1, down),
             slice(j, j + (columns - 1) * right + 1, right),
         )
+
+    def _inside(self, tap: int, size: int, axis: int) -> tuple[slice, slice]:
+        """Along an axis of `size` pixels: the windows whose tap meets a pixel, and those pixels."""
+        step, before = self.stride[axis], self._edges[axis][0]
+        first = max(0, -((tap - before) // step))
+        last = min(self._pixels[axis] - 1, (size - 1 + before - tap) // step)
+        start = first * step + tap - before
+        count = max(0, last - first + 1)
+        return slice(first, first + count), slice(start, start + count * step, step)
 
     def _taps(self) -> list[tuple[int, int]]:
         return [(i, j) for i in range(self.kernel[0]) for j in range(self.kernel[1])]
