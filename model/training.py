@@ -20,7 +20,7 @@ from model.network import Network, to_float
 from model.optimizer import AdamW
 from model.schedule import Schedule
 
-__all__ = ["Progress", "Settings", "accuracy", "fit", "hold_out"]
+__all__ = ["Progress", "Settings", "accuracy", "fit", "gradients", "hold_out"]
 
 _MICRO_BATCH = 16
 """Pictures whose gradients are computed at once: so few that all arrays stay in the cache."""
@@ -156,7 +156,7 @@ def fit(
         for index in range(steps_per_epoch):
             chosen = order[index * settings.batch : (index + 1) * settings.batch]
             x = settings.augmentation.apply(dataset.x_train[chosen], rng)
-            batch_loss, batch_correct = _gradients(network, x, dataset.y_train[chosen], rng)
+            batch_loss, batch_correct = gradients(network, x, dataset.y_train[chosen], rng)
             loss, correct, seen = loss + batch_loss, correct + batch_correct, seen + len(chosen)
             if not isfinite(loss):
                 raise TrainingError(
@@ -182,10 +182,27 @@ def fit(
     return run.history
 
 
-def _gradients(
+def gradients(
     network: Network, x: np.ndarray, y: np.ndarray, rng: np.random.Generator
 ) -> tuple[float, int]:
-    """Leave the gradients of the batch's mean loss in `network`; return summed loss and hits."""
+    """Leave the gradients of a batch's mean loss in `network`: forward, loss, backward.
+
+    Parameters
+    ----------
+    network : Network
+    x : ndarray of uint8, shape (n, height, width, channels)
+    y : ndarray of int, shape (n,)
+        True classes.
+    rng : numpy.random.Generator
+        For the layers that draw.
+
+    Returns
+    -------
+    loss : float
+        Summed over the batch.
+    correct : int
+        How many pictures were right.
+    """
     network.clear_gradients()
     loss, correct = 0.0, 0
     # As even as can be: batch normalisation would learn little from a last part of one picture.
