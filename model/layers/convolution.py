@@ -59,12 +59,9 @@ class Conv2D(Windowed, Weighted):
         padding: Padding = Padding.SAME,
         bias: bool = True,
     ) -> None:
-        Weighted.__init__(self, bias)
+        super().__init__(kernel, stride, padding, bias=bias)
         if filters < 1:
             raise ValueError(f"filters must be at least 1, not {filters!r}")
-        self._slides(
-            (kernel, kernel) if isinstance(kernel, int) else kernel, (stride, stride), padding
-        )
         self.filters = filters
         self._columns = np.empty(0, np.float32)
         self._shape: Shape = ()

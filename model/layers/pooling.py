@@ -28,9 +28,7 @@ class _Pool(Windowed):
         stride: int | None = None,
         padding: Padding = Padding.VALID,
     ) -> None:
-        super().__init__()
-        window = (kernel, kernel) if isinstance(kernel, int) else kernel
-        self._slides(window, window if stride is None else (stride, stride), padding)
+        super().__init__(kernel, kernel if stride is None else stride, padding)
 
     def build(self, shape: Shape, rng: np.random.Generator) -> Shape:
         return (*self._fit(shape), shape[2])
@@ -136,6 +134,5 @@ class GlobalAveragePool(AveragePool2D):
 
     def build(self, shape: Shape, rng: np.random.Generator) -> Shape:
         if len(shape) == 3:
-            height, width, _ = shape
-            self._slides((height, width), (height, width), Padding.VALID)
+            self.kernel = self.stride = shape[0], shape[1]
         return super().build(shape, rng)

@@ -20,28 +20,30 @@ class Windowed(Layer):
 
     Parameters
     ----------
-    kernel : tuple of int
+    kernel : int or tuple of int
         Rows and columns.
-    stride : tuple of int
+    stride : int or tuple of int
         Rows and columns between windows.
     padding : Padding
 
     Attributes
     ----------
-    kernel, stride, padding
-        As given.
+    kernel, stride : tuple of int
+    padding : Padding
     """
 
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    padding: Padding
-
-    def _slides(self, kernel: tuple[int, int], stride: tuple[int, int], padding: Padding) -> None:
-        """Take up the parameters."""
-        if min(*kernel, *stride) < 1:
+    def __init__(
+        self,
+        kernel: int | tuple[int, int],
+        stride: int | tuple[int, int],
+        padding: Padding,
+        **others: bool,
+    ) -> None:
+        super().__init__(**others)  # a convolution is a `Weighted`, too, and has a bias or not
+        self.kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
+        self.stride = (stride, stride) if isinstance(stride, int) else stride
+        if min(*self.kernel, *self.stride) < 1:
             raise ValueError(f"kernel and stride must be at least 1, not {kernel!r} and {stride!r}")
-        self.kernel = kernel
-        self.stride = stride
         self.padding = padding
         self._edges: tuple[tuple[int, int], ...] = ()
         self._pixels: tuple[int, int] = (0, 0)
