@@ -112,4 +112,6 @@ class Network:
 
 def to_float(x: np.ndarray) -> np.ndarray:
     """Pixels 0 .. 255 of shape (N, H, W, C) to 0 .. 1 of shape (H, W, N, C), contiguous."""
-    return np.ascontiguousarray(np.moveaxis(x, 0, 2), np.float32) / np.float32(255)
+    pixels = np.ascontiguousarray(np.moveaxis(x, 0, 2), np.float32)
+    pixels /= np.float32(255)
+    return pixels

@@ -20,7 +20,7 @@ from model.network import Network, to_float
 from model.optimizer import AdamW
 from model.schedule import Schedule
 
-__all__ = ["Progress", "Settings", "accuracy", "fit", "hold_out"]
+__all__ = ["Progress", "Settings", "accuracy", "fit", "gradients", "hold_out"]
 
 _MICRO_BATCH = 16
 """Pictures whose gradients are computed at once: so few that all arrays stay in the cache."""
@@ -159,7 +159,7 @@ def fit(
             chosen = order[index * settings.batch : (index + 1) * settings.batch]
             x = settings.augmentation.apply(dataset.x_train[chosen], rng)
             y = dataset.y_train[chosen]
-            batch_loss, batch_correct = _gradients(network, x, y, class_weights, rng)
+            batch_loss, batch_correct = gradients(network, x, y, rng, class_weights)
             loss, correct, seen = loss + batch_loss, correct + batch_correct, seen + len(chosen)
             if not isfinite(loss):
                 raise TrainingError(
@@ -185,14 +185,33 @@ def fit(
     return run.history
 
 
-def _gradients(
+def gradients(
     network: Network,
     x: np.ndarray,
     y: np.ndarray,
-    class_weights: np.ndarray | None,
     rng: np.random.Generator,
+    class_weights: np.ndarray | None = None,
 ) -> tuple[float, int]:
-    """Leave the gradients of the batch's mean loss in `network`; return summed loss and hits."""
+    """Leave the gradients of a batch's mean loss in `network`: forward, loss, backward.
+
+    Parameters
+    ----------
+    network : Network
+    x : ndarray of uint8, shape (n, height, width, channels)
+    y : ndarray of int, shape (n,)
+        True classes.
+    rng : numpy.random.Generator
+        For the layers that draw.
+    class_weights : ndarray of float32, shape (classes,), or None
+        How much a picture of each class counts; None: all alike.
+
+    Returns
+    -------
+    loss : float
+        Summed over the batch.
+    correct : int
+        How many pictures were right.
+    """
     network.clear_gradients()
     loss, correct = 0.0, 0
     # As even as can be: batch normalisation would learn little from a last part of one picture.

@@ -651,6 +651,11 @@ class _Lowering:
             macs=self.graph.macs(operator),
             pooled=step.pooled,
         )
+        if layer.pooled:
+            # What the pool leaves out, at the end of odd rows and columns, is not computed.
+            _, height, width, _ = self.graph.tensors[operator.outputs[0]].shape
+            computed = 4 * layer.target.height * layer.target.width
+            layer = replace(layer, macs=layer.macs * computed // (height * width))
         return _in_long_rows(layer, self.configuration)
 
     def _build_depthwise(self, step: _Step, operator: Operator) -> list[Layer]:

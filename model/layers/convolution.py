@@ -59,15 +59,12 @@ class Conv2D(Windowed, Weighted):
         padding: Padding = Padding.SAME,
         bias: bool = True,
     ) -> None:
-        Weighted.__init__(self, bias)
+        super().__init__(kernel, stride, padding, bias=bias)
         if filters < 1:
             raise ValueError(f"filters must be at least 1, not {filters!r}")
-        self._slides(
-            (kernel, kernel) if isinstance(kernel, int) else kernel, (stride, stride), padding
-        )
         self.filters = filters
         self._columns = np.empty(0, np.float32)
-        self._padded_shape: Shape = ()
+        self._shape: Shape = ()
 
     def build(self, shape: Shape, rng: np.random.Generator) -> Shape:
         pixels = self._fit(shape)
@@ -76,13 +73,12 @@ class Conv2D(Windowed, Weighted):
         return (*pixels, self.filters)
 
     def linear(self, x: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        padded = self._pad(x, 0)
-        self._padded_shape = padded.shape
+        self._shape = x.shape
         *_, count, channels = x.shape
         if channels == 1:
-            self._lay_out_windows(padded)
+            self._lay_out_windows(x)
         else:
-            self._lay_out_rows(padded)
+            self._lay_out_rows(x)
         shape = (self._pixels[0] * self._pixels[1] * count, self.filters)
         y, further = (self._buffer(use, shape, x.dtype) for use in ("y", "further"))
         for index, (rows, taps) in enumerate(self._products()):
@@ -93,7 +89,7 @@ class Conv2D(Windowed, Weighted):
         return y.reshape(*self._pixels, count, self.filters)
 
     def weights_gradient(self, dy: np.ndarray) -> np.ndarray:
-        gradient = np.empty((*self.kernel, self._padded_shape[3], self.filters), dy.dtype)
+        gradient = np.empty((*self.kernel, self._shape[3], self.filters), dy.dtype)
         for rows, taps in self._products():
             product = rows.T @ dy.reshape(-1, self.filters)
             gradient[taps] = product.reshape(gradient[taps].shape)
@@ -101,35 +97,44 @@ class Conv2D(Windowed, Weighted):
 
     def input_gradient(self, dy: np.ndarray, weights: np.ndarray) -> np.ndarray:
         rows = dy.reshape(-1, self.filters)
-        dx = self._buffer("dx", self._padded_shape, dy.dtype)
+        dx = self._buffer("dx", self._shape, dy.dtype)
         dx.fill(0)
         product = self._buffer("product", (*dy.shape[:3], weights.shape[2]), dy.dtype)
         for i, j in self._taps():
             np.matmul(rows, weights[i, j].T, out=product.reshape(len(rows), -1))
-            dx[self._tap(i, j)] += product
-        return self._unpad(dx)
+            (down, pixels_down), (along, pixels_along) = self._meet(i, j)
+            dx[pixels_down, pixels_along] += product[down, along]
+        return dx
 
-    def _lay_out_rows(self, padded: np.ndarray) -> None:
+    # Columns begin as zeros, and where a tap meets no pixel they stay so: that is the padding.
+
+    def _lay_out_rows(self, x: np.ndarray) -> None:
         """Columns (padded height, output width, N, kernel columns, C): a kernel row's taps."""
-        height, _, count, channels = padded.shape
-        shape = (height, self._pixels[1], count, self.kernel[1], channels)
-        columns = self._buffer("columns", shape, padded.dtype)
+        height, _, count, channels = x.shape
+        top, bottom = self._edges[0]
+        shape = (top + height + bottom, self._pixels[1], count, self.kernel[1], channels)
+        columns = self._buffer("columns", shape, x.dtype)
         for j in range(self.kernel[1]):
-            columns[:, :, :, j] = padded[:, self._tap(0, j)[1]]
+            _, (along, pixels) = self._meet(0, j)
+            columns[top : top + height, along, :, j] = x[:, pixels]
         self._columns = columns
 
-    def _lay_out_windows(self, padded: np.ndarray) -> None:
+    def _lay_out_windows(self, x: np.ndarray) -> None:
         """Columns (taps, output height, output width, N) of one channel: whole windows.
 
         One channel makes products of `kernel columns` numbers only, too short to be quick.
         """
         taps = self._taps()
-        shape = (len(taps), *self._pixels, padded.shape[2])
-        columns = self._buffer("columns", shape, padded.dtype)
+        columns = self._buffer("columns", (len(taps), *self._pixels, x.shape[2]), x.dtype)
         for column, (i, j) in zip(columns, taps):
-            rows, places = self._tap(i, j)
-            column[...] = padded[rows, places, :, 0]
+            (down, pixels_down), (along, pixels_along) = self._meet(i, j)
+            column[down, along] = x[pixels_down, pixels_along, :, 0]
         self._columns = columns
+
+    def _meet(self, i: int, j: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+        """Down and along: the windows whose tap (i, j) meets a pixel, and those pixels."""
+        height, width, *_ = self._shape
+        return self._inside(i, height, 0), self._inside(j, width, 1)
 
     def _products(self) -> Iterator[tuple[np.ndarray, slice]]:
         """Yield matrices of columns, a row for each window, and the kernel rows that they meet."""

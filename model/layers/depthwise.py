@@ -48,10 +48,7 @@ class DepthwiseConv2D(Windowed, Weighted):
         padding: Padding = Padding.SAME,
         bias: bool = True,
     ) -> None:
-        Weighted.__init__(self, bias)
-        self._slides(
-            (kernel, kernel) if isinstance(kernel, int) else kernel, (stride, stride), padding
-        )
+        super().__init__(kernel, stride, padding, bias=bias)
         self._padded = np.empty(0, np.float32)
 
     def build(self, shape: Shape, rng: np.random.Generator) -> Shape:

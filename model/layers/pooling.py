@@ -28,9 +28,7 @@ class _Pool(Windowed):
         stride: int | None = None,
         padding: Padding = Padding.VALID,
     ) -> None:
-        super().__init__()
-        window = (kernel, kernel) if isinstance(kernel, int) else kernel
-        self._slides(window, window if stride is None else (stride, stride), padding)
+        super().__init__(kernel, kernel if stride is None else stride, padding)
 
     def build(self, shape: Shape, rng: np.random.Generator) -> Shape:
         return (*self._fit(shape), shape[2])
@@ -51,13 +49,13 @@ class MaxPool2D(_Pool):
         self._padded_shape = padded.shape
         first, *challengers = self._taps()
         shape = (*self._pixels, *x.shape[2:])
-        champion = self._buffer("champion", shape, x.dtype)
-        champion[...] = padded[self._tap(*first)]
         self._won = self._buffer("won", (len(challengers), *shape), np.dtype(bool))
+        result = self._buffer("champion", shape, x.dtype)
+        champion = padded[self._tap(*first)]
         for tap, won in zip(challengers, self._won):
             challenger = padded[self._tap(*tap)]
             np.greater(challenger, champion, out=won)
-            np.maximum(champion, challenger, out=champion)
+            champion = np.maximum(champion, challenger, out=result)
         return champion
 
     def backward(self, dy: np.ndarray, input_gradient: bool = True) -> np.ndarray | None:
@@ -67,13 +65,19 @@ class MaxPool2D(_Pool):
         if overlap:
             dx.fill(0)
         first, *challengers = self._taps()
-        remaining, share = (self._buffer(use, dy.shape, dy.dtype) for use in ("remaining", "share"))
-        remaining[...] = dy
+        shares, rest = (self._buffer(use, dy.shape, dy.dtype) for use in ("shares", "remaining"))
+        remaining = dy
         for tap, won in zip(reversed(challengers), self._won[::-1]):
-            np.multiply(remaining, won, out=share)
-            remaining -= share
-            dx[self._tap(*tap)] = dx[self._tap(*tap)] + share if overlap else share
-        dx[self._tap(*first)] = dx[self._tap(*first)] + remaining if overlap else remaining
+            pixels = dx[self._tap(*tap)]
+            share = np.multiply(remaining, won, out=shares if overlap else pixels)
+            remaining = np.subtract(remaining, share, out=rest)
+            if overlap:
+                pixels += share
+        pixels = dx[self._tap(*first)]
+        if overlap:
+            pixels += remaining
+        else:
+            pixels[...] = remaining
         return self._unpad(dx)
 
 
@@ -130,6 +134,5 @@ class GlobalAveragePool(AveragePool2D):
 
     def build(self, shape: Shape, rng: np.random.Generator) -> Shape:
         if len(shape) == 3:
-            height, width, _ = shape
-            self._slides((height, width), (height, width), Padding.VALID)
+            self.kernel = self.stride = shape[0], shape[1]
         return super().build(shape, rng)

@@ -20,28 +20,30 @@ class Windowed(Layer):
 
     Parameters
     ----------
-    kernel : tuple of int
+    kernel : int or tuple of int
         Rows and columns.
-    stride : tuple of int
+    stride : int or tuple of int
         Rows and columns between windows.
     padding : Padding
 
     Attributes
     ----------
-    kernel, stride, padding
-        As given.
+    kernel, stride : tuple of int
+    padding : Padding
     """
 
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    padding: Padding
-
-    def _slides(self, kernel: tuple[int, int], stride: tuple[int, int], padding: Padding) -> None:
-        """Take up the parameters."""
-        if min(*kernel, *stride) < 1:
+    def __init__(
+        self,
+        kernel: int | tuple[int, int],
+        stride: int | tuple[int, int],
+        padding: Padding,
+        **others: bool,
+    ) -> None:
+        super().__init__(**others)  # a convolution is a `Weighted`, too, and has a bias or not
+        self.kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
+        self.stride = (stride, stride) if isinstance(stride, int) else stride
+        if min(*self.kernel, *self.stride) < 1:
             raise ValueError(f"kernel and stride must be at least 1, not {kernel!r} and {stride!r}")
-        self.kernel = kernel
-        self.stride = stride
         self.padding = padding
         self._edges: tuple[tuple[int, int], ...] = ()
         self._pixels: tuple[int, int] = (0, 0)
@@ -77,12 +79,7 @@ class Windowed(Layer):
     def _unpad(self, padded: np.ndarray) -> np.ndarray:
         (top, bottom), (left, right), *_ = self._edges
         height, width = padded.shape[:2]
-        inner = padded[top : height - bottom, left : width - right]
-        if inner.flags.c_contiguous:
-            return inner
-        unpadded = self._buffer("unpadded", inner.shape, inner.dtype)
-        unpadded[...] = inner
-        return unpadded
+        return padded[top : height - bottom, left : width - right]
 
     def _tap(self, i: int, j: int) -> tuple[slice, slice]:
         """Rows and columns of the padded picture that tap (i, j) meets, one for each window."""
@@ -91,6 +88,15 @@ class Windowed(Layer):
             slice(i, i + (rows - 1) * down + 1, down),
             slice(j, j + (columns - 1) * right + 1, right),
         )
+
+    def _inside(self, tap: int, size: int, axis: int) -> tuple[slice, slice]:
+        """Along an axis of `size` pixels: the windows whose tap meets a pixel, and those pixels."""
+        step, before = self.stride[axis], self._edges[axis][0]
+        first = max(0, -((tap - before) // step))
+        last = min(self._pixels[axis] - 1, (size - 1 + before - tap) // step)
+        start = first * step + tap - before
+        count = max(0, last - first + 1)
+        return slice(first, first + count), slice(start, start + count * step, step)
 
     def _taps(self) -> list[tuple[int, int]]:
         return [(i, j) for i in range(self.kernel[0]) for j in range(self.kernel[1])]

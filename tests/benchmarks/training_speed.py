@@ -27,7 +27,7 @@ from model import datasets
 from model.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from model.network import Network
 from model.optimizer import AdamW
-from model.training import _gradients
+from model.training import gradients
 
 BATCH = 128
 STEPS = 50
@@ -47,7 +47,7 @@ def ours() -> Step:
     optimizer = AdamW(network.parameters)
 
     def step(x: np.ndarray, y: np.ndarray) -> None:
-        _gradients(network, x, y, rng)
+        gradients(network, x, y, rng)
         optimizer.step(network.gradients, RATE)
 
     return step

@@ -179,3 +179,19 @@ def test_whole_network():
     network.backward(softmax_cross_entropy(network.forward(x), labels)[1])
     for parameter, gradient in zip(network.parameters, network.gradients):
         assert np.allclose(gradient, _numerical(loss, parameter), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: Conv2D(2, 0), lambda: MaxPool2D((2, 0)), lambda: Conv2D(2, 3, 0)]
+)
+def test_kernels_and_strides_are_at_least_one(make):
+    with pytest.raises(ValueError, match="must be at least 1, not"):
+        make()
+
+
+@pytest.mark.parametrize("make", [lambda: Conv2D(2, 5), lambda: DepthwiseConv2D(5, stride=2)])
+def test_kernel_larger_than_the_picture(make):
+    rng = np.random.default_rng(8)
+    layer = make()
+    layer.build((2, 3, 2), rng)
+    _check(layer, rng.standard_normal((2, 3, 2, 2)), rng)
