@@ -51,6 +51,10 @@ class BuildError(EyespotError):
     """A bitstream could not be built, or not be sent to the board."""
 
 
+class PlacementError(BuildError):
+    """The placer found no place for every cell; another seed may."""
+
+
 @dataclass(frozen=True)
 class LedPins:
     """Which LEDs show what: (resource name, number), and resources to add to the platform first.
@@ -235,7 +239,9 @@ def build(
             stderr=subprocess.STDOUT,
         )
     if result.returncode:
-        raise BuildError(f"{board.name}: {_reason(output, log_path)}")
+        reason = _reason(output, log_path)
+        kind = PlacementError if "legal placement" in reason else BuildError
+        raise kind(f"{board.name}: {reason}")
     fmax, resources = _parse((output / "eyespot.tim").read_text(), frequency_hz)
     return BuildReport(
         board=board.name,
@@ -331,13 +337,19 @@ def main(board: Board, arguments: Sequence[str] | None = None) -> int:
             raise BuildError(f"{board.programmer} is not installed: {board.programmer_hint}")
         seeds = range(1, _SEEDS + 1) if options.seed is None else [options.seed]
         for seed in seeds:
-            report = build(
-                board,
-                output=output,
-                seed=seed,
-                frequency_mhz=options.frequency,
-                progress=_progress,
-            )
+            try:
+                report = build(
+                    board,
+                    output=output,
+                    seed=seed,
+                    frequency_mhz=options.frequency,
+                    progress=_progress,
+                )
+            except PlacementError:
+                if seed == seeds[-1]:
+                    raise
+                _progress(f"Seed {seed}: found no placement")
+                continue
             if report.timing_met:
                 break
             _progress(f"Seed {seed}: {report.fmax_mhz:.2f} MHz")
