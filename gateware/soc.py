@@ -87,6 +87,7 @@ class Soc(wiring.Component):
             banks=configuration.banks,
             accumulator_bits=configuration.accumulator_bits,
             requantizers=configuration.requantizers,
+            pooling=configuration.pooling,
             memory_bytes=configuration.memory_bytes,
             clock_hz=clock_hz,
             gateware=GATEWARE_VERSION,

@@ -168,6 +168,7 @@ class Board:
                 banks=self.info.banks,
                 accumulator_bits=self.info.accumulator_bits,
                 requantizers=self.info.requantizers,
+                pooling=self.info.pooling,
             )
         except ValueError as error:
             raise LinkError(f"the board's description of itself is wrong: {error}") from error

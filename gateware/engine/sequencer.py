@@ -267,6 +267,9 @@ class Sequencer(wiring.Component):
             fields = data.View(struct_layout(control), word)
             with m.If(for_control & (arrived_index == CONTROL + number)):
                 for field in control.fields:
+                    if field.name == "pooled" and not self.configuration.pooling:
+                        # It stays zero, and synthesis removes what would serve it.
+                        continue
                     if field.name in LAYER.members:
                         m.d.sync += self.layer[field.name].eq(fields[field.name])
                     elif field.name == "magic":

@@ -36,6 +36,9 @@ class EngineConfiguration:
         ``R``: results that are requantised and written together: 1, or as many as there are bytes
         in a word and channels in a group.
 
+    pooling : bool
+        Whether convolutions can pool their own results: about 60 logic cells of an iCE40.
+
     Raises
     ------
     ValueError
@@ -49,6 +52,7 @@ class EngineConfiguration:
     banks: int = 4
     accumulator_bits: int = 24
     requantizers: int = 1
+    pooling: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.lanes <= 32:

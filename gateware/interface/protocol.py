@@ -121,7 +121,7 @@ class Info:
     """Payload of an INFO reply: 44 bytes, of which the first 40 never change.
 
     ``protocol, lanes, pixels, log2 ring entries, banks, accumulator bits, requantisers,
-    zero: u8; memory bytes, clock in Hz: u32; gateware version: 3 u8, zero u8; source hash: u32;
+    features: u8; memory bytes, clock in Hz: u32; gateware version: 3 u8, zero u8; source hash: u32;
     board: 16 bytes ASCII, zero padded; state: u8; image bytes: u24``.
     """
 
@@ -137,9 +137,12 @@ class Info:
     gateware: tuple[int, int, int]
     source_hash: int
     board: str
+    pooling: bool = True
     state: State = State(0)
     image_bytes: int = 0
 
+    #: Bit of ``features``.
+    _POOLING = 1
     _FORMAT = struct.Struct("<8B II 4B I 16s I")
     STATIC_BYTES = 40
     BYTES = 44
@@ -156,7 +159,7 @@ class Info:
             self.banks,
             self.accumulator_bits,
             self.requantizers,
-            0,
+            self._POOLING if self.pooling else 0,
             self.memory_bytes,
             self.clock_hz,
             *self.gateware,
@@ -177,7 +180,7 @@ class Info:
             banks,
             accumulator,
             requantizers,
-            _,
+            features,
             memory,
             clock,
             *version,
@@ -199,6 +202,7 @@ class Info:
             gateware=(version[0], version[1], version[2]),
             source_hash=source_hash,
             board=board.rstrip(b"\0").decode("ascii", "replace"),
+            pooling=bool(features & cls._POOLING),
             state=State(state & 3),
             image_bytes=state >> 8,
         )

@@ -137,7 +137,7 @@ def lower(graph: Graph, configuration: EngineConfiguration) -> Lowered:
         If the engine has no way to run a layer; the text names it and the reason.
     """
     found = []
-    for pools in (False, True):
+    for pools in (False, True) if configuration.pooling else (False,):
         plain = _Lowering(graph, configuration, pools=pools).run()
         if pools and not any(layer.pooled for layer in plain.layers):
             break

@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--board", default="icebreaker")
     parser.add_argument("--memory-kib", type=int, help="instead of the board's memory")
     parser.add_argument("--requantizers", type=int, help="instead of the board's number")
+    parser.add_argument("--pooling", action="store_true", help="convolutions pool their results")
     parser.add_argument("--ring", type=int, metavar="N", help="instead of the board's entries")
     parser.add_argument("--inputs", type=int, default=3)
     parser.add_argument("--layers", action="store_true", help="also a line a layer")
@@ -63,6 +64,8 @@ def main() -> None:
         configuration = replace(configuration, memory_bytes=arguments.memory_kib << 10)
     if arguments.requantizers:
         configuration = replace(configuration, requantizers=arguments.requantizers)
+    if arguments.pooling:
+        configuration = replace(configuration, pooling=True)
     if arguments.ring:
         configuration = replace(configuration, ring_entries=arguments.ring)
     bench = EngineBench(configuration, max_run_cycles=1 << 22)

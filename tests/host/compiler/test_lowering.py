@@ -238,6 +238,15 @@ def test_pool_happens_in_the_convolution_before_it():
     assert kinds(net)[0] == ["CONV_2D+MAX_POOL_2D", "CONV_2D+MAX_POOL_2D", "CONV_2D"]
 
 
+def test_an_engine_may_have_no_pooling():
+    net = builder((8, 8, 3))
+    pooled(net)
+    convolve(net, 4, (1, 1))
+    engine = configuration((8, 2), pooling=False)
+    compiled = check(net.build(), engine, np.random.default_rng(1))
+    assert [layer.op for layer in compiled.layers] == ["CONV_2D", "MAX_POOL_2D", "CONV_2D"]
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_pooling_changes_no_byte(size, monkeypatch):
     """Odd sizes, strides, dilation, extreme zero points; also where it is not the fastest way."""
