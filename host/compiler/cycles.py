@@ -181,20 +181,40 @@ class Work:
         return reads * float(np.mean(inside))
 
     @cached_property
+    def _crowded(self) -> float:
+        """Cycles of a tile's pixels where all results go to their bank.
+
+        A write goes before a read, and costs a cycle if there is one. How often there is one
+        depends on how long it all takes: ``port = runs + writes * reads / port``. Where results
+        meet other bytes, there is an access in every cycle until a window is drained, for which
+        reads wait.
+        """
+        runs, accesses = self._run_cycles, self._accesses
+        if self.combines:
+            return runs + accesses
+        return (runs + math.sqrt(runs**2 + 4 * accesses * self._reads)) / 2
+
+    @property
     def port(self) -> float:
         """Cycles that a tile's pixels take to come through the memory port.
 
-        A write to the same bank goes before a read, and costs a cycle if there is one. How often
-        there is one depends on how long it all takes: ``port = runs + writes * reads / port``.
+        Layers sweep through their banks, so for a part of the time all results go to the pixels'
+        bank, and for the rest none.
         """
-        runs = self._run_cycles
-        writes = self.sharing.source_target * self._accesses
-        return (runs + math.sqrt(runs**2 + 4 * writes * self._reads)) / 2
+        shared = self.sharing.source_target
+        return (1 - shared) * self._run_cycles + shared * self._crowded
 
     @property
     def period(self) -> float:
-        """Cycles from window to window."""
-        return max(self.loops.pops, self.port / self.loops.windows, self.drain)
+        """Cycles from window to window, over the tile."""
+        return max(self.busy, self.port / self.loops.windows)
+
+    @property
+    def busy(self) -> float:
+        """Of them those that pixels which were read ahead cannot shorten."""
+        shared, free = self.sharing.source_target, max(self.loops.pops, self.drain)
+        crowded = max(free, self._crowded / self.loops.windows)
+        return (1 - shared) * free + shared * crowded
 
     @cached_property
     def entry_cycles(self) -> float:
@@ -343,7 +363,7 @@ class _Engine:
         Returns when the last one ends.
         """
         loops = work.loops
-        others = (loops.windows - 1) * max(loops.pops, work.drain)
+        others = (loops.windows - 1) * work.busy
         if work.layer.weights is None:
             return max(first + others, last)
         if loops.windows == 1:
