@@ -29,7 +29,7 @@ from serial.serialutil import PortNotOpenError, SerialBase, SerialException
 from gateware.interface.protocol import RESET_BAUD
 
 from ..errors import PortError
-from .cache import hash_files, state_directory, write_atomically
+from .cache import Lock, hash_files, state_directory, write_atomically
 from .faults import Faults, FaultyLine
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ class SimulatedPort(SerialBase):
         #: The bad line, where the address wants one.
         self.line: FaultyLine | None = None
         self._state_file: Path | None = None
+        self._lock: Lock | None = None
         self._received = bytearray()
         self._clock_hz = 1
         super().__init__(*args, **options)
@@ -138,6 +139,7 @@ class SimulatedPort(SerialBase):
             key = _source_hash(description.name, self._backend.name, str(self.reset_baud))
             name = f"{description.name}-{self._backend.name}-{key}.state"
             self._state_file = state_directory() / "boards" / name
+            self._take_for_itself(description.name)
             self._restore()
         self._received.clear()
         self.is_open = True
@@ -172,8 +174,25 @@ class SimulatedPort(SerialBase):
         self.reset_baud = address.reset_baud or self._clock_hz // _FAST_BIT_CYCLES
         return AmaranthBackend(elaborate())
 
-    def _restore(self) -> None:
+    def _take_for_itself(self, board: str) -> None:
+        """One program at a time has the board that keeps its power, as a real port."""
         assert self._backend is not None and self._state_file is not None
+        try:
+            self._lock = Lock(self._state_file.with_suffix(".lock"))
+        except BlockingIOError as error:
+            self._state_file = None
+            self.close()
+            raise PortError(
+                f"sim://{board}: the board is in use by another program "
+                f"(sim://{board}?memory=fresh is one of your own)"
+            ) from error
+        except OSError:
+            self._state_file = None  # nowhere to keep it: a board that forgets
+
+    def _restore(self) -> None:
+        if self._state_file is None:
+            return
+        assert self._backend is not None
         try:
             self._backend.restore(zlib.decompress(self._state_file.read_bytes()))
         except (OSError, ValueError, zlib.error):
@@ -192,6 +211,9 @@ class SimulatedPort(SerialBase):
             pass  # then it is as if the board had lost its power
         finally:
             backend.close()
+            if self._lock is not None:
+                self._lock.release()
+                self._lock = None
 
     # Time.
 
