@@ -76,6 +76,7 @@ class FakeBoard:
             banks=configuration.banks,
             accumulator_bits=configuration.accumulator_bits,
             requantizers=configuration.requantizers,
+            pooling=configuration.pooling,
             memory_bytes=configuration.memory_bytes,
             clock_hz=clock_hz,
             gateware=(0, 1, 0),
