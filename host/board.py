@@ -64,9 +64,6 @@ _REFUSALS = {
     Status.CRC_MISMATCH: "what arrived is damaged: its CRC does not match",
 }
 
-#: A time-out is this many times the predicted time.
-_RUN_MARGIN = 4
-
 
 @dataclass(frozen=True, eq=False)
 class Inference:
@@ -134,6 +131,10 @@ def _writes(address: int, data: bytes) -> list[Request]:
         Request(Opcode.WRITE, address + start, data[start : start + MAX_PAYLOAD])
         for start in range(0, len(data), MAX_PAYLOAD)
     ]
+
+
+_RESULT = Request(Opcode.RESULT, reply_bytes=Result.BYTES)
+_WAS_RESET = "the board was reset meanwhile: what it held is lost"
 
 
 class Board:
@@ -244,12 +245,9 @@ class Board:
         if not self._model_is_known:
             self._model = self._read_model()
             self._model_is_known = True
-            self._expect_cycles(self._model)
+            if self._model is not None and self._model.cycles:
+                self.link.run_cycles = self._model.cycles
         return self._model
-
-    def _expect_cycles(self, card: ModelCard | None) -> None:
-        cycles = card.cycles if card else 0
-        self.link.run_seconds = _RUN_MARGIN * cycles / self.info.clock_hz
 
     def _read_model(self) -> ModelCard | None:
         self.info = self.link.read_info()
@@ -259,7 +257,9 @@ class Board:
             header = ImageHeader.unpack(self.read(0, HEADER_BYTES))
             if (header.lanes, header.pixels) != (self.info.lanes, self.info.pixels):
                 raise ValueError("it was compiled for another board")
-            if header.image_bytes != self.info.image_bytes:
+            if header.image_bytes != self.info.image_bytes or (
+                header.image_bytes > self.info.memory_bytes
+            ):
                 raise ValueError("the image header contradicts the board")
             text = self.read(header.metadata_address, header.metadata_bytes)
             return ModelCard.from_dict(read_metadata(header, text), self.info.memory_bytes)
@@ -308,7 +308,7 @@ class Board:
         if compiled.configuration != self.configuration:
             raise BoardError("the model was compiled for another board")
         self._upload(compiled.image, progress)
-        self._model_is_known = False
+        self.link.run_cycles = compiled.cycles
         return compiled
 
     def _upload(self, image: bytes, progress: Progress | None) -> None:
@@ -372,17 +372,33 @@ class Board:
         """
         card = self._require_model()
         reads = _reads(card.output.layout)
+        source, target = card.input.layout, card.output.layout
+        apart = (
+            source.address + source.size <= target.address
+            or target.address + target.size <= source.address
+        )
 
-        def transaction(x: Int8Array) -> list[Request]:
-            return [*self._start(card, x, 0, stall_cause), *reads]
+        def transactions() -> Iterator[list[Request]]:
+            for x in inputs:
+                yield [*self._start(card, x, 0, stall_cause), *reads]
+            yield [_RESULT]
 
-        for replies in self.link.exchange(transaction(x) for x in inputs):
-            result = self._result(replies[: -len(reads)])
+        # What was read after a reset of the board is not what it computed. A RUN that follows, or
+        # the counters at the end, prove that there was none: so an answer waits for that.
+        unproven: Inference | None = None
+        for replies in self.link.exchange(transactions(), overlap=apart):
+            result = self._result(replies[: -len(reads)] if len(replies) > 1 else replies)
+            if unproven is not None:
+                if len(replies) == 1 and result.cycles != unproven.cycles:
+                    raise BoardError(_WAS_RESET)
+                yield unproven
+            if len(replies) == 1:
+                return
             data = b"".join(
                 self._payload(reply, read) for reply, read in zip(replies[-len(reads) :], reads)
             )
             logits = card.output.unpack(data)
-            yield Inference(
+            unproven = Inference(
                 logits=logits,
                 output=_finish(card, logits),
                 cycles=result.cycles,
@@ -404,8 +420,10 @@ class Board:
         runs = []
         for count, layout in enumerate(layouts, start=1):
             start = self._start(card, x, count, StallCause.PIXELS)
-            replies = next(self.link.exchange([[*start, *_reads(layout)]]))
+            *replies, proof = next(self.link.exchange([[*start, *_reads(layout), _RESULT]]))
             result = self._result(replies[: len(start)])
+            if self._result([proof]).cycles != result.cycles:
+                raise BoardError(_WAS_RESET)
             data = b"".join(
                 self._payload(*pair) for pair in zip(replies[len(start) :], _reads(layout))
             )
@@ -422,7 +440,7 @@ class Board:
         return [
             *_writes(card.input.layout.address, card.input.pack(x)),
             Request(Opcode.RUN, 0, bytes([layers, cause])),
-            Request(Opcode.RESULT, reply_bytes=Result.BYTES),
+            _RESULT,
         ]
 
     def _result(self, replies: Sequence[Reply]) -> Result:

@@ -7,11 +7,16 @@ happened, with one exception: after a RUN memory is no longer what it was. There
 **transactions** (write the input, run, read the result), and where it cannot be excluded that a
 RUN was carried out after the loss, the whole transaction is repeated, once the engine is idle.
 
+How much is in flight follows the line, as TCP does it: more with each answer, half of it after a
+loss. How fast it goes, so that the board's buffer has room, is :mod:`.pacing`'s business. A board
+that has fallen back to the rate after reset (a break on the line does that) is found again there.
+
 Time-outs count the port's own time if it has one (a method ``now``), as the simulated board has.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,6 +39,7 @@ from gateware.interface.protocol import (
 
 from .errors import LinkError, PortError
 from .framing import Reply, ReplyDecoder, Request
+from .pacing import Pacer
 
 __all__ = ["BAUD_RATES", "Link", "Port", "Reply", "Request", "bit_cycles"]
 
@@ -46,19 +52,34 @@ MIN_BIT_CYCLES = 4
 
 #: Seconds of the line's time that may be in flight: enough to bridge 16 ms of USB latency each way.
 _WINDOW_SECONDS = 0.04
-#: Bytes and frames that may be in flight: at least and at most.
+#: Bytes that may be in flight at first and after losses, and requests at most: sequence numbers
+#: must tell them apart.
 _WINDOW_BYTES = 600
-_WINDOW_FRAMES = 100
-#: Frames that may follow one that takes long to answer. The board has two buffers for requests, of
-#: which one is being carried out and the other waits.
-_LOOKAHEAD = {Opcode.RESULT: 1, Opcode.READ: 1}
-#: Clock cycles that the board takes at most to carry out a WRITE: for each byte, and besides.
-_WRITE_CYCLES, _REQUEST_CYCLES = 24, 1000
+_WINDOW_FRAMES = 250
+#: Clock cycles that the board takes at most to carry out a request: for each byte of its payload,
+#: for each of the answer's (zeros take longest, 65 measured), and besides.
+_WRITE_CYCLES, _REPLY_CYCLES, _REQUEST_CYCLES = 20, 70, 650
+#: An inference takes as long as the one before, but for meetings in memory.
+_RUN_TOLERANCE = 1.01
+#: Longest time that is filled with delimiters; who would need more waits for answers.
+_PADDING_SECONDS = 0.05
+#: A time-out is this many times the time that an inference took.
+_RUN_MARGIN = 4
+#: Seconds that an inference may take where nothing is known yet; doubled with each failure.
+_FIRST_RUN_SECONDS = 0.5
+#: Time-outs grow up to this many times.
+_PATIENCE = 8
+#: Attempts before the board is looked for at the rate after reset.
+_ATTEMPTS_AT_RATE = 4
 #: Repeated attempts without any progress, then the link is given up.
 _ATTEMPTS = 10
 #: Seconds that adapter, driver and operating system may add to an answer.
 _LATENCY = 0.25
 _BITS_PER_BYTE = 10
+#: Most bytes taken from the port at once.
+_READ_BYTES = 4096
+#: Clocks that a board may say to have.
+_CLOCKS_HZ = range(100_000, 2_000_000_000)
 #: Bytes of a frame on the wire besides its payload, at most: header, CRC, COBS code, delimiter.
 _FRAME_BYTES = REQUEST_HEADER_BYTES + CRC_BYTES + 2
 #: Longest wait in one read, in seconds: how fast Ctrl-C and time-outs take effect.
@@ -91,17 +112,13 @@ def bit_cycles(clock_hz: int, baud: int) -> int | None:
     return cycles
 
 
-@dataclass
+@dataclass(eq=False)
 class _Transaction:
     """Requests that are carried out in order and together; replies so far."""
 
     requests: Sequence[Request]
-    sequences: list[int] = field(default_factory=list)
+    sent: int = 0
     replies: list[Reply] = field(default_factory=list)
-
-    @property
-    def outstanding(self) -> Sequence[Request]:
-        return self.requests[len(self.replies) : len(self.sequences)]
 
     @property
     def complete(self) -> bool:
@@ -109,14 +126,22 @@ class _Transaction:
 
     @property
     def next_request(self) -> Request | None:
-        sent = len(self.sequences)
-        return self.requests[sent] if sent < len(self.requests) else None
+        return self.requests[self.sent] if self.sent < len(self.requests) else None
 
     def rewind(self, to_start: bool) -> None:
         """Forget what was sent but not answered, or everything."""
         if to_start:
             self.replies.clear()
-        del self.sequences[len(self.replies) :]
+        self.sent = len(self.replies)
+
+
+@dataclass(frozen=True)
+class _Outstanding:
+    """A request that was sent and not answered."""
+
+    request: Request
+    sequence: int
+    transaction: _Transaction
 
 
 class Link:
@@ -133,14 +158,17 @@ class Link:
         What the board said at :meth:`connect`.
     repeats : int
         How often something had to be sent again.
+    bytes_sent : int
+        Of requests, on the line.
     """
 
     def __init__(self, port: Port) -> None:
         self.port = port
         self.info: Info | None = None
         self.repeats = 0
-        #: Seconds that an inference may take; the longest that the engine allows, if unknown.
-        self.run_seconds = 0.0
+        self.bytes_sent = 0
+        #: Clock cycles of the longest inference of this model so far, or predicted; 0 if unknown.
+        self.run_cycles = 0
         #: Seconds, in the port's own time if it has one.
         self.now: Callable[[], float] = getattr(port, "now", time.monotonic)
         self._latency = float(getattr(port, "latency", _LATENCY))
@@ -149,9 +177,16 @@ class Link:
         self._ran = False
         #: When all that was written will have left.
         self._line_free = 0.0
+        self._window = float(_WINDOW_BYTES)
+        self._pacer = Pacer()
         self._decoder = ReplyDecoder()
         self._arrived: deque[Reply] = deque()
         port.timeout = min(_POLL, self._latency)
+
+    @property
+    def bytes_received(self) -> int:
+        """Bytes that came since the last :meth:`connect`."""
+        return self._decoder.received
 
     # The port, its exceptions translated.
 
@@ -178,7 +213,7 @@ class Link:
             try:
                 data = self.port.read(1)
                 if data:
-                    data += self.port.read(self.port.in_waiting)
+                    data += self.port.read(min(self.port.in_waiting, _READ_BYTES))
             except (serial.SerialException, OSError) as error:
                 raise PortError(f"the port failed: {error}") from error
             self._arrived.extend(self._decoder.feed(data))
@@ -187,22 +222,50 @@ class Link:
     def _send(self, request: Request) -> int:
         self._ran |= request.opcode == Opcode.RUN
         self._sequence = (self._sequence + 1) & 0xFF
-        self._write(request.encode(self._sequence))
+        frame = request.encode(self._sequence)
+        self._write(frame)
+        self.bytes_sent += len(frame)
         return self._sequence
 
     # Time.
 
-    def _deadline(self, requests: Sequence[Request]) -> float:
+    @property
+    def _clock_hz(self) -> int:
+        return self.info.clock_hz if self.info else 1_000_000
+
+    def _deadline(self, requests: Sequence[Request], failures: int = 0) -> float:
         """When to give up waiting for the next answer while ``requests`` are outstanding."""
         answers = sum(_FRAME_BYTES + request.reply_bytes for request in requests)
         seconds = self._latency + 1.5 * answers * _BITS_PER_BYTE / self.port.baudrate
-        clock_hz = self.info.clock_hz if self.info else 1_000_000
+        clock_hz = self._clock_hz
         # CHECK reads all that it checks; a byte takes a few cycles.
         checked = sum(each.address for each in requests if each.opcode == Opcode.CHECK)
         seconds += 16 * checked / clock_hz
         if self._ran and any(request.opcode == Opcode.RESULT for request in requests):
-            seconds += self.run_seconds or MAX_RUN_CYCLES / clock_hz
-        return max(self.now(), self._line_free) + seconds
+            run = _RUN_MARGIN * self.run_cycles / clock_hz or _FIRST_RUN_SECONDS * 2**failures
+            seconds += min(run, MAX_RUN_CYCLES / clock_hz)
+        return max(self.now(), self._line_free) + seconds * min(1 << failures, _PATIENCE)
+
+    def _work(self, request: Request) -> float:
+        """How long the board needs at most, in bytes of the line; infinite if that is unknown."""
+        cycles = _WRITE_CYCLES * len(request.payload) + _REPLY_CYCLES * request.reply_bytes
+        cycles += _REQUEST_CYCLES
+        if request.opcode == Opcode.CHECK:
+            return math.inf
+        if request.opcode == Opcode.RESULT and self._ran:
+            if not self.run_cycles:
+                return math.inf
+            cycles += round(_RUN_TOLERANCE * self.run_cycles)
+        return cycles / self._clock_hz * self.port.baudrate / _BITS_PER_BYTE
+
+    def _learn(self, reply: Reply) -> None:
+        """From a RESULT: how long an inference takes."""
+        if reply.opcode == Opcode.RESULT and reply.status == Status.OK and self._ran:
+            try:
+                cycles = Result.unpack(reply.payload).cycles
+            except ValueError:
+                return
+            self.run_cycles = min(MAX_RUN_CYCLES, max(self.run_cycles, cycles))
 
     # One request.
 
@@ -214,11 +277,12 @@ class Link:
         LinkError
             If no answer comes.
         """
-        for _ in range(attempts):
+        for attempt in range(attempts):
             sequence = self._send(request)
-            deadline = self._deadline([request])
+            deadline = self._deadline([request], attempt)
             while (reply := self._receive(deadline)) is not None:
                 if reply.sequence == sequence and reply.opcode == request.opcode:
+                    self._learn(reply)
                     return reply
             self.repeats += 1
             self._write(b"\0")  # ends whatever the board's receiver is in the middle of
@@ -226,7 +290,9 @@ class Link:
 
     # Many requests.
 
-    def exchange(self, transactions: Iterable[Sequence[Request]]) -> Iterator[list[Reply]]:
+    def exchange(
+        self, transactions: Iterable[Sequence[Request]], *, overlap: bool = False
+    ) -> Iterator[list[Reply]]:
         """Carry out transactions in order, several requests in flight.
 
         Parameters
@@ -234,6 +300,9 @@ class Link:
         transactions : iterable of sequence of Request
             Taken as they are needed. A RUN must be the only one in its transaction and come after
             the writes and before the reads that belong to it.
+        overlap : bool
+            A transaction's first WRITE changes nothing that the one before still has to read: so
+            it may wait in the board's buffer while the engine runs.
 
         Yields
         ------
@@ -247,98 +316,163 @@ class Link:
         """
         source = iter(transactions)
         active: deque[_Transaction] = deque()
+        outstanding: deque[_Outstanding] = deque()
         cautious = False
         failures = 0
+        deadline = 0.0
+        self._pacer.rest()
 
-        def outstanding() -> list[Request]:
-            return [request for transaction in active for request in transaction.outstanding]
+        def unsent(after: _Transaction | None = None) -> _Transaction | None:
+            """The next transaction of which something is to be sent, later than ``after``."""
+            begin = 0 if after is None else active.index(after) + 1
+            for each in list(active)[begin:]:
+                if each.next_request or each.complete:
+                    return each
+            following = next(source, None)
+            if following is not None:
+                active.append(_Transaction(following))
+                return active[-1]
+            return None
 
-        def fill() -> None:
-            while True:
-                current = next((each for each in active if each.next_request), None)
-                if current is None:
-                    following = next(source, None)
-                    if following is None:
-                        return
-                    current = _Transaction(following)
-                    active.append(current)
-                    if current.complete:
-                        return
+        def next_one() -> _Transaction | None:
+            current = unsent()
+            if current is None or current.complete or not overlap or cautious:
+                return current
+            request = current.next_request
+            ran = current.sent and current.requests[current.sent - 1].opcode == Opcode.RESULT
+            if ran and request and request.opcode == Opcode.READ:
+                ahead = unsent(current)
+                if ahead is not None and not ahead.sent and ahead.next_request:
+                    if ahead.next_request.opcode == Opcode.WRITE:
+                        return ahead
+            return current
+
+        def fill() -> bool:
+            """Send what may be sent; whether that was anything."""
+            any_sent = False
+            while (current := next_one()) is not None and not current.complete:
                 request = current.next_request
                 assert request is not None
-                if not self._may_follow(request, outstanding(), cautious):
-                    return
-                current.sequences.append(self._send(request))
+                waiting = [each.request for each in outstanding] if cautious else []
+                if outstanding and not self._may_follow(request, len(outstanding), waiting):
+                    break
+                outstanding.append(_Outstanding(request, self._send_paced(request), current))
+                current.sent += 1
+                any_sent = True
+            return any_sent
 
         while True:
-            fill()
+            if fill():
+                deadline = self._deadline([outstanding[0].request], failures)
             while active and active[0].complete:
                 yield active.popleft().replies
             if not active:
                 return
-            waiting = outstanding()
-            if not waiting:
+            if not outstanding:
                 continue
-            reply = self._receive(self._deadline(waiting))
-            expected = [s for each in active for s in each.sequences[len(each.replies) :]]
-            if reply is not None and reply.sequence not in expected:
+            reply = self._receive(deadline)
+            oldest = outstanding[0]
+            if reply is not None and reply.sequence not in (each.sequence for each in outstanding):
                 continue  # of an attempt that was given up
-            head = active[0]
             if (
                 reply is not None
-                and reply.sequence == expected[0]
-                and reply.opcode == waiting[0].opcode
+                and reply.sequence == oldest.sequence
+                and reply.opcode == oldest.request.opcode
                 and reply.status != Status.BUSY
             ):
-                head.replies.append(reply)
-                if head.complete:
+                outstanding.popleft()
+                self._pacer.answered()
+                self._learn(reply)
+                transaction = oldest.transaction
+                transaction.replies.append(reply)
+                if transaction.complete:
                     cautious = False
+                most = _WINDOW_SECONDS * self.port.baudrate / _BITS_PER_BYTE
+                self._window = min(
+                    max(most, _WINDOW_BYTES), self._window + _frame_bytes(oldest.request)
+                )
                 failures = 0
+                if outstanding:
+                    deadline = self._deadline([outstanding[0].request])
                 continue
             failures += 1
             self.repeats += 1
             if failures > _ATTEMPTS:
-                raise LinkError("the board does not answer any more")
+                raise LinkError(
+                    "the board stays busy"
+                    if reply is not None and reply.status == Status.BUSY
+                    else "the board does not answer any more"
+                )
             cautious = True
-            self._wait_until_idle()
-            opcodes = [request.opcode for request in waiting]
+            self._window = max(_WINDOW_BYTES, self._window / 2)
+            was_lost = self._wait_until_idle()
+            opcodes = [each.request.opcode for each in outstanding]
             reread = Opcode.READ in opcodes and Opcode.WRITE in opcodes
-            to_start = reread or Opcode.RUN in opcodes
+            to_start = was_lost or reread or Opcode.RUN in opcodes
             for index, transaction in enumerate(active):
                 transaction.rewind(to_start or index > 0)
+            outstanding.clear()
 
-    def _may_follow(self, request: Request, waiting: list[Request], cautious: bool) -> bool:
-        """Whether ``request`` may be sent while ``waiting`` are not answered."""
-        if not waiting:
-            return True
-        room = max(_WINDOW_BYTES, _WINDOW_SECONDS * self.port.baudrate / _BITS_PER_BYTE)
-        if len(waiting) >= _WINDOW_FRAMES or sum(map(_frame_bytes, waiting)) > room:
+    def _may_follow(self, request: Request, count: int, waiting: Sequence[Request]) -> bool:
+        """Whether ``request`` may be sent now.
+
+        Parameters
+        ----------
+        request : Request
+        count : int
+            Requests that are not answered.
+        waiting : sequence of Request
+            These, where a loss has just happened: then more care is taken.
+        """
+        padding = self._pacer.padding
+        if padding > _PADDING_SECONDS * self.port.baudrate / _BITS_PER_BYTE:
             return False
-        for index, each in enumerate(waiting):
-            if len(waiting) - index > _LOOKAHEAD.get(each.opcode, _WINDOW_FRAMES):
-                return False
-            if not self._has_buffer([*waiting[index:], request]):
-                return False
-        if cautious:
+        if count >= _WINDOW_FRAMES or self._pacer.in_flight + padding > self._window:
+            return False
+        if waiting:
             kinds = {each.opcode for each in waiting}
             if request.opcode == Opcode.RUN or Opcode.RUN in kinds:
                 return False
             return request.opcode != Opcode.WRITE or kinds == {Opcode.WRITE}
         return True
 
-    def _has_buffer(self, requests: Sequence[Request]) -> bool:
-        """Whether the first is carried out before the third has come, which needs its buffer."""
-        if len(requests) != 3 or requests[0].opcode != Opcode.WRITE:
-            return True
-        cycles = _WRITE_CYCLES * len(requests[0].payload) + _REQUEST_CYCLES
-        clock_hz = self.info.clock_hz if self.info else 1_000_000
-        line = sum(map(_frame_bytes, requests[1:])) * _BITS_PER_BYTE / self.port.baudrate
-        return line >= cycles / clock_hz
+    def _send_paced(self, request: Request) -> int:
+        """Send when the board has a buffer for it; gives the sequence number."""
+        padding = math.ceil(self._pacer.padding)
+        if padding:
+            self._write(bytes(padding))
+            self._pacer.pad(padding)
+        sequence = self._send(request)
+        self._pacer.send(
+            _frame_bytes(request), self._work(request), _FRAME_BYTES + request.reply_bytes
+        )
+        return sequence
 
-    def _wait_until_idle(self) -> None:
-        """Until all that was sent has been carried out, and the engine has come to rest."""
+    def _wait_until_idle(self) -> bool:
+        """Until all that was sent has been carried out, and the engine has come to rest.
+
+        Returns
+        -------
+        bool
+            Whether the board had to be found anew: it may have been reset.
+        """
+        request = Request(Opcode.RESULT, reply_bytes=Result.BYTES)
         self._write(b"\0")
-        self.request(Request(Opcode.RESULT, reply_bytes=Result.BYTES))
+        was_lost = False
+        baud = self.port.baudrate
+        try:
+            self.request(request, _ATTEMPTS if baud == self._reset_baud else _ATTEMPTS_AT_RATE)
+        except LinkError:
+            if baud == self._reset_baud:
+                raise
+            was_lost = True
+            try:
+                self.connect(baud)
+            except LinkError as error:
+                raise LinkError("the board does not answer any more") from error
+            self.request(request)
+        self._pacer.rest()
+        return was_lost
 
     # Rates.
 
@@ -390,15 +524,18 @@ class Link:
             reply = self.request(request, attempts)
         except LinkError:
             return None
-        if reply.payload and reply.payload[0] != PROTOCOL_VERSION:
+        if reply.status == Status.OK and reply.payload[:1] not in (b"", bytes([PROTOCOL_VERSION])):
             raise LinkError(
                 f"the board speaks protocol {reply.payload[0]}, this program {PROTOCOL_VERSION}: "
                 f"install the version that fits, or build the board's bitstream anew"
             )
         try:
-            return Info.unpack(reply.payload)
+            info = Info.unpack(reply.payload)
+            if info.clock_hz not in _CLOCKS_HZ:
+                raise ValueError(f"a clock of {info.clock_hz} Hz")
         except ValueError as error:
             raise LinkError(f"the board's answer makes no sense: {error}") from error
+        return info
 
     def _try_baud(self, baud: int) -> bool:
         """Change both ends to ``baud``; where that fails, back to the reset rate."""
@@ -412,11 +549,14 @@ class Link:
             # The board changes over when its answer's last stop bit has ended.
             self._receive(self.now() + 2 * _BITS_PER_BYTE / self.port.baudrate)
             self._set_baud(baud)
-            proofs = [self._ask_info(attempts=1) for _ in range(2)]
+            # Two answers prove it, before two are lost.
+            proofs = [0, 0]
+            while max(proofs) < 2:
+                proofs[self._ask_info(attempts=1) is not None] += 1
+            if proofs[True] == 2:
+                return True
         except PortError:
-            proofs = []
-        if proofs and all(proofs):
-            return True
+            pass
         self.info = self._find_board()
         return False
 

@@ -33,7 +33,7 @@ def _integer(value: Any, what: str, low: int, high: int) -> int:
 def _real(value: Any, what: str) -> float:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise ValueError(f"{what} must be a number, not {value!r}")
-    if not math.isfinite(value) or not 0 < value < 1e30:
+    if not 0 < value < 1e30:
         raise ValueError(f"{what} must be positive and finite, not {value!r}")
     return float(value)
 

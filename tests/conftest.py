@@ -1,1 +1,17 @@
 """Common to all tests. Being here, it also puts this directory on the import path."""
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--port", default="sim", help="board for tests/hardware: a device, a URL, sim (default)"
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_simulated_boards(tmp_path_factory: pytest.TempPathFactory):
+    """Simulated boards of this process alone: they keep their state and have one user at a time."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield

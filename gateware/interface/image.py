@@ -94,7 +94,7 @@ def read_metadata(header: ImageHeader, metadata: bytes) -> dict[str, Any]:
     """Parse the metadata that ``header`` locates; raise ValueError where it is damaged."""
     try:
         value = json.loads(metadata[: header.metadata_bytes].decode())
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"The image's metadata is damaged: {error}") from None
     if not isinstance(value, dict):
         raise ValueError("The image's metadata is damaged: not an object")

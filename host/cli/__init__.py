@@ -32,6 +32,7 @@ VERBS = {
     "classify": "classify",
     "verify": "verify",
     "trace": "trace",
+    "bench": "bench",
     "info": "info",
     "ports": "ports",
 }

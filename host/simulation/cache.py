@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from model.cache import cache_directory, state_directory, write_atomically
 
-__all__ = ["cache_directory", "hash_files", "state_directory", "write_atomically"]
+__all__ = ["Lock", "cache_directory", "hash_files", "state_directory", "write_atomically"]
 
 
 def hash_files(paths: Iterable[Path], *more: str) -> str:
@@ -19,3 +20,35 @@ def hash_files(paths: Iterable[Path], *more: str) -> str:
     for path in sorted(paths):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:24]
+
+
+class Lock:
+    """A file that one holder has at a time; the system takes it back when a program ends.
+
+    Raises
+    ------
+    BlockingIOError
+        If another program, or another part of this one, holds it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a+b")
+        try:
+            self._take()
+        except OSError:
+            self._file.close()
+            raise BlockingIOError(f"{path} is locked") from None
+
+    def _take(self) -> None:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(self._file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def release(self) -> None:
+        self._file.close()

@@ -2,7 +2,7 @@
 
 ::
 
-    sim://BOARD[?backend=amaranth|cxxrtl][&reset_baud=N][&memory=kept|fresh]
+    sim://BOARD[?backend=amaranth|cxxrtl][&reset_baud=N][&memory=kept|fresh][&faults=NAME:VALUE,...]
 
 ``backend``
     ``cxxrtl`` where there is a C++ compiler, else ``amaranth``.
@@ -11,6 +11,8 @@
 ``memory``
     ``kept``: what the board holds outlasts the program, as with a board that keeps its power.
     ``fresh``: the board has just been switched on, and what it holds is forgotten afterwards.
+``faults``
+    What happens on the line, as ``flip:1e-3,latency:16ms``: see :mod:`.faults`.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ from serial.serialutil import PortNotOpenError, SerialBase, SerialException
 from gateware.interface.protocol import RESET_BAUD
 
 from ..errors import PortError
-from .cache import hash_files, state_directory, write_atomically
+from .cache import Lock, hash_files, state_directory, write_atomically
+from .faults import Faults, FaultyLine
 
 if TYPE_CHECKING:
     from .backend import Backend
@@ -45,6 +48,8 @@ _NO_COMPILER = (
 )
 #: Most cycles in one go, so that Ctrl-C takes effect at once.
 _SLICE = {"cxxrtl": 500_000, "amaranth": 2_000}
+#: Seconds after which an answer that should be there is given up.
+_LATENCY = 0.002
 #: Cycles a bit after reset in Amaranth's simulator.
 _FAST_BIT_CYCLES = 4
 
@@ -54,6 +59,7 @@ class _Address(NamedTuple):
     backend: str | None
     reset_baud: int | None
     memory: str
+    faults: Faults | None
 
 
 def _parse(url: str) -> _Address:
@@ -63,6 +69,7 @@ def _parse(url: str) -> _Address:
     backend = options.pop("backend", None)
     memory = options.pop("memory", "kept")
     reset_baud = options.pop("reset_baud", None)
+    faults = options.pop("faults", None)
     if backend is not None and backend not in _BACKENDS:
         raise PortError(f"{url}: backend is {' or '.join(_BACKENDS)}, not {backend!r}")
     if memory not in _MEMORIES:
@@ -76,6 +83,7 @@ def _parse(url: str) -> _Address:
         backend,
         None if reset_baud is None else int(reset_baud),
         memory,
+        None if faults is None else Faults.parse(faults),
     )
 
 
@@ -96,14 +104,17 @@ class SimulatedPort(SerialBase):
     time, in ``in_waiting``.
     """
 
-    #: Seconds that the adapter adds: there is none.
-    latency = 0.002
+    #: Seconds that an adapter adds: there is none, unless the address wants one.
+    latency = _LATENCY
     reset_baud = RESET_BAUD
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.is_open = False
         self._backend: Backend | None = None
+        #: The bad line, where the address wants one.
+        self.line: FaultyLine | None = None
         self._state_file: Path | None = None
+        self._lock: Lock | None = None
         self._received = bytearray()
         self._clock_hz = 1
         super().__init__(*args, **options)
@@ -120,10 +131,15 @@ class SimulatedPort(SerialBase):
         description = board(address.board)
         self._clock_hz = description.clock_hz
         self._backend = self._start(description, address)
+        if address.faults is not None:
+            self.line = FaultyLine(self._backend, address.faults, self._clock_hz)
+            self._backend = self.line
+            self.latency = _LATENCY + 2 * address.faults.latency
         if address.memory == "kept":
             key = _source_hash(description.name, self._backend.name, str(self.reset_baud))
             name = f"{description.name}-{self._backend.name}-{key}.state"
             self._state_file = state_directory() / "boards" / name
+            self._take_for_itself(description.name)
             self._restore()
         self._received.clear()
         self.is_open = True
@@ -158,8 +174,25 @@ class SimulatedPort(SerialBase):
         self.reset_baud = address.reset_baud or self._clock_hz // _FAST_BIT_CYCLES
         return AmaranthBackend(elaborate())
 
-    def _restore(self) -> None:
+    def _take_for_itself(self, board: str) -> None:
+        """One program at a time has the board that keeps its power, as a real port."""
         assert self._backend is not None and self._state_file is not None
+        try:
+            self._lock = Lock(self._state_file.with_suffix(".lock"))
+        except BlockingIOError as error:
+            self._state_file = None
+            self.close()
+            raise PortError(
+                f"sim://{board}: the board is in use by another program "
+                f"(sim://{board}?memory=fresh is one of your own)"
+            ) from error
+        except OSError:
+            self._state_file = None  # nowhere to keep it: a board that forgets
+
+    def _restore(self) -> None:
+        if self._state_file is None:
+            return
+        assert self._backend is not None
         try:
             self._backend.restore(zlib.decompress(self._state_file.read_bytes()))
         except (OSError, ValueError, zlib.error):
@@ -178,6 +211,9 @@ class SimulatedPort(SerialBase):
             pass  # then it is as if the board had lost its power
         finally:
             backend.close()
+            if self._lock is not None:
+                self._lock.release()
+                self._lock = None
 
     # Time.
 

@@ -5,3 +5,5 @@ from pathlib import Path
 
 # Random networks to run come from the compiler's tests.
 sys.path.append(str(Path(__file__).parents[1] / "host" / "compiler"))
+# The smallest board with a link comes from the host's.
+sys.path.append(str(Path(__file__).parents[1] / "host"))

@@ -53,6 +53,19 @@ def test_a_misspelt_verb_gets_a_suggestion(host):
     assert "whole number from 1" in host("info", "--port", "x", "--baud", "0", fails=2)
 
 
+def test_bench(host, connect, fake_board):
+    connect(FakePort(fake_board))
+    words = ("bench", "--port", "p", "--count", "5")
+    assert "no model on the board" in host(*words, fails=1)
+    report = host(*words, "--model", "patterns", "--json")
+    assert (report["model"], report["baud"], report["repeats"]) == ("patterns", 3_000_000, 0)
+    assert 0 < report["line_utilisation"] <= 1 and 0 < report["engine_utilisation"] <= 1
+    # Nothing is counted twice: bytes, rate and share belong together.
+    line = report["bytes_per_image"] * 10 * report["images_per_second"] / report["baud"]
+    assert report["line_utilisation"] == pytest.approx(line, rel=0.5)
+    assert "images/s" in host(*words)
+
+
 def test_ports(host):
     assert isinstance(host("ports", "--json")["ports"], list)
     host("ports")

@@ -1,0 +1,62 @@
+"""Measure how well line and engine are used while pictures stream through the board.
+
+With --model it is uploaded first, otherwise the model that the board holds is used. Inputs are
+random. Time is the board's own where it is simulated; the line's use is that of the direction that
+is busier, without the delimiters that only pass the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from .common import Outcome, add_port_arguments, open_board, positive, progress
+
+HELP = "how well line and engine are used"
+
+_COUNT = 50
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_port_arguments(parser)
+    parser.add_argument(
+        "--model", metavar="MODEL", help="a .tflite file, or patterns, digits, mnist, to upload"
+    )
+    parser.add_argument(
+        "--count",
+        type=positive,
+        default=_COUNT,
+        metavar="N",
+        help=f"inferences to measure, with as many before and after (default: {_COUNT})",
+    )
+
+
+def run(arguments: argparse.Namespace) -> Outcome:
+    from ..benchmark import benchmark
+    from ..models import load_model
+
+    graph = None if arguments.model is None else load_model(arguments.model)
+    with open_board(arguments) as board:
+        if graph is not None:
+            with progress(f"Sending {graph.name}", "bytes") as show:
+                board.load(graph, show)
+        report = benchmark(board, arguments.count)
+        info, card = board.info, board.model
+    data = {
+        "board": info.board,
+        "model": card.name if card else None,
+        "baud": report.baud,
+        "count": report.count,
+        "seconds": report.seconds,
+        "images_per_second": report.images_per_second,
+        "line_utilisation": report.line_utilisation,
+        "engine_utilisation": report.engine_utilisation,
+        "bytes_per_image": report.bytes_to_board / report.count,
+        "cycles": report.cycles,
+        "repeats": report.repeats,
+    }
+    text = (
+        f"{data['model']} on {info.board} at {report.baud} baud: "
+        f"{report.images_per_second:,.0f} images/s\n"
+        f"line used {report.line_utilisation:.1%}, engine {report.engine_utilisation:.1%}"
+    )
+    return Outcome(data, text)
