@@ -32,6 +32,10 @@ __all__ = ["Board", "BuildError", "BuildReport", "LedPins", "build", "main"]
 #: the gateware never uses what such a read gives.
 _AFTER_READ = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2"
 
+#: A clock enable of one or two registers would keep others out of their tile: where enables are many
+#: and tiles few, the placer finds no place.
+_SYNTHESIS = {Technology.ICE40: "-device u -dffe_min_ce_use 3"}
+
 #: Tool by Amaranth's name: its environment variable, the program of PyPI's package, the extra.
 _TOOLS = {
     Technology.ICE40: {
@@ -225,6 +229,7 @@ def build(
         name="eyespot",
         do_build=False,
         script_after_read=_AFTER_READ,
+        synth_opts=_SYNTHESIS[board.technology],
         nextpnr_opts=f"--seed {seed} --timing-allow-fail",
     )
     plan.extract(str(output))

@@ -42,11 +42,8 @@ BOARDS = (
     BoardDescription(
         name="icebreaker",
         device="iCE40UP5K-SG48",
-        # All eight SB_MAC16 in dual 8x8 mode, all four SPRAMs. With pooling the placer finds no
-        # legal placement: docs/performance.md.
-        configuration=EngineConfiguration(
-            lanes=8, pixels=2, memory_bytes=128 * 1024, banks=4, pooling=False
-        ),
+        # All eight SB_MAC16 in dual 8x8 mode, all four SPRAMs.
+        configuration=EngineConfiguration(lanes=8, pixels=2, memory_bytes=128 * 1024, banks=4),
         clock_hz=36_000_000,
     ),
     BoardDescription(
