@@ -21,8 +21,9 @@ from typing import Any
 from amaranth.hdl import Elaboratable, Module, Value
 from amaranth.lib import io
 
+from gateware.interface.sources import source_hash
 from gateware.primitives import Technology
-from gateware.soc import Soc, source_hash
+from gateware.soc import Soc
 from model.errors import EyespotError
 
 from .catalog import BoardDescription

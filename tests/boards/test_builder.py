@@ -11,7 +11,7 @@ from boards import builder
 from boards.icebreaker import BOARD
 from boards.report import BuildReport, PlacementError, parse_log
 from boards.ulx3s import BOARDS as ULX3S
-from gateware.soc import source_hash
+from gateware.interface.sources import source_hash
 
 
 def report(netlist, seed, fmax, content=b"bits"):
