@@ -242,7 +242,10 @@ def _versions(technology: Technology, environment: Mapping[str, str]) -> dict[st
         if native.endswith("pack"):
             continue  # goes with nextpnr, and does not tell
         result = subprocess.run(
-            [environment[variable], "--version"], env=dict(environment), capture_output=True, text=True
+            [environment[variable], "--version"],
+            env=dict(environment),
+            capture_output=True,
+            text=True,
         )
         words = (result.stdout + result.stderr).replace("nextpnr-0", "0").replace(")", " ").split()
         numbers = (word for word in words if word[0].isdigit() and "." in word)
@@ -572,7 +575,8 @@ def _choose(name: str, boards: Mapping[str, Board], size: str | None) -> Board:
         raise BuildError(f"--size is needed: {name} comes as {', '.join(boards)}")
     if size.upper() not in sizes:
         known = ", ".join(each for each in boards if each)
-        raise BuildError(f"there is no {name} of size {size!r}; {f'there are: {known}' if known else 'it has one size only'}")
+        others = f"there are: {known}" if known else "it has one size only"
+        raise BuildError(f"there is no {name} of size {size!r}; {others}")
     return sizes[size.upper()]
 
 

@@ -205,7 +205,9 @@ class Ecp5Pll(Clock):
             o_LOCK=locked,
         )
         m.submodules.reset = ResetSynchronizer(~locked, domain="pll")
-        m.submodules.gate = Instance("DCCA", i_CLKI=ungated.clk, i_CE=~ungated.rst, o_CLKO=domain.clk)
+        m.submodules.gate = Instance(
+            "DCCA", i_CLKI=ungated.clk, i_CE=~ungated.rst, o_CLKO=domain.clk
+        )
 
 
 _Settings = TypeVar("_Settings", PllSettings, EhxpllSettings)

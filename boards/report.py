@@ -6,7 +6,6 @@ import json
 import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from model.errors import EyespotError
 
@@ -125,5 +124,3 @@ def first_error(*logs: Path) -> str:
                 if "ERROR" in line:
                     return line.strip()
     return f"the tools failed: see {logs[0]}"
-
-

@@ -32,8 +32,8 @@ class SelectAdder(Elaboratable):
     """``width``-bit sum, modulo ``2**width``, with a select input. Combinational.
 
     On iCE40 each bit is an explicit SB_LUT4 with the carry at I3, because yosys does not merge the
-    multiplexer into the adder's cell by itself; on ECP5 two bits are an explicit CCU2C, for the same
-    reason.
+    multiplexer into the adder's cell by itself; on ECP5 two bits are an explicit CCU2C, for the
+    same reason.
 
     Parameters
     ----------
@@ -142,7 +142,5 @@ class SelectAdder(Elaboratable):
                 if inside:
                     pins[f"o_S{half}"] = self.output[bit]
             carry_out = Signal(name=f"carry{first}")
-            m.submodules[f"sum{first}"] = Instance(
-                "CCU2C", i_CIN=carry, o_COUT=carry_out, **pins
-            )
+            m.submodules[f"sum{first}"] = Instance("CCU2C", i_CIN=carry, o_COUT=carry_out, **pins)
             carry = carry_out

@@ -118,7 +118,9 @@ def test_cells_do_what_their_twins_do() -> None:
     models = [Path(function.__code__.co_filename) for function in (ice40_cells, ecp5_cells)]
     key = hash_files([*sources, *models, Path(__file__)])
     driver = Path(__file__).with_name("twins.cc")
-    library = ctypes.CDLL(str(build_library(Twins, key, driver, f"{ice40_cells()}\n{ecp5_cells()}")))
+    library = ctypes.CDLL(
+        str(build_library(Twins, key, driver, f"{ice40_cells()}\n{ecp5_cells()}"))
+    )
     compared, differed = ((ctypes.c_uint64 * len(NAMES))() for _ in range(2))
     cycles = 200_000
     library.twins_run(ctypes.c_uint64(cycles), ctypes.c_uint64(1), len(NAMES), compared, differed)
