@@ -140,3 +140,12 @@ class EngineConfiguration:
         With few pixels, keeping twice as many words would cost more than it saves.
         """
         return 2 if self.pixels >= 4 else 1
+
+    @property
+    def pool_latency(self) -> int:
+        """Cycles from a window's last step to its greatest bytes, in a max-pooling layer.
+
+        With more than two streams these are registered before they are compared: so many buffers
+        do not all lie near the comparisons. (ECP5: 13 ns from the buffers, which alone take 6.)
+        """
+        return 3 if self.pixels > 2 else 2

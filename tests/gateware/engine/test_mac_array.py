@@ -10,7 +10,7 @@ import pytest
 from streams import simulate
 
 from gateware.engine.mac_array import MAC_LATENCY, MacArray
-from gateware.engine.max_pool import POOL_LATENCY, MaxPool
+from gateware.engine.max_pool import MaxPool
 from gateware.interface.configuration import EngineConfiguration
 from gateware.primitives import Technology
 
@@ -205,7 +205,8 @@ def test_channel_wise_sums(lanes: int, pixels: int, every_second: int, stall: fl
 @pytest.mark.parametrize("pixels", [1, 2, 5])
 def test_maxima(pixels: int, stall: float) -> None:
     rng = np.random.default_rng(pixels)
-    dut = MaxPool(EngineConfiguration(pixels=pixels))
+    configuration = EngineConfiguration(pixels=pixels)
+    dut, latency = MaxPool(configuration), configuration.pool_latency
     expected, last_steps = [], []
 
     async def testbench(ctx) -> None:
@@ -214,7 +215,7 @@ def test_maxima(pixels: int, stall: float) -> None:
             expected.append(streams.max(axis=0) + 128)
             await window(ctx, dut, rng, stall, streams)
             last_steps.append(watch.cycle - 1)
-        await ctx.tick().repeat(POOL_LATENCY)
+        await ctx.tick().repeat(latency)
 
     def read(ctx) -> list[int]:
         return [ctx.get(value) for value in dut.maxima]
@@ -222,4 +223,4 @@ def test_maxima(pixels: int, stall: float) -> None:
     watch = Watch(dut, read)
     simulate(dut, testbench, background=[watch.run])
     assert np.array_equal(watch.results, expected)
-    assert watch.done == [cycle + POOL_LATENCY for cycle in last_steps]
+    assert watch.done == [cycle + latency for cycle in last_steps]
