@@ -210,7 +210,9 @@ def test_draining_leaves_no_gap_between_windows(size: Size, channel_wise: int, a
         "add": add,
     }
     drained = lanes * pixels // requantizers
-    between = max(bench.configuration.mac_latency + 3, (2 if add or requantizers == 1 else 1) * drained)
+    between = max(
+        bench.configuration.mac_latency + 3, (2 if add or requantizers == 1 else 1) * drained
+    )
     assert bench.run([layer], 20, 0) <= 20 * between + 40
 
 
