@@ -142,6 +142,18 @@ class EngineConfiguration:
         return 2 if self.pixels >= 4 else 1
 
     @property
+    def distributes(self) -> bool:
+        """Whether factors take a cycle on their way to the multipliers: so many lie all over the
+        device, and what they multiply comes from block RAM, which takes its time already."""
+        return self.lanes * self.pixels >= 64
+
+    @property
+    def mac_latency(self) -> int:
+        """Cycles from a window's last step to its sums: the buffers' read, the way to the
+        multipliers, their two registers, the accumulator."""
+        return 5 if self.distributes else 4
+
+    @property
     def pool_latency(self) -> int:
         """Cycles from a window's last step to its greatest bytes, in a max-pooling layer.
 

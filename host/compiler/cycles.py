@@ -44,8 +44,6 @@ REFILL_LATENCY = 7
 #: From a layer's descriptor to its start, and from there to the first pixel.
 START_LATENCY = 2
 PIXEL_LATENCY = 16
-#: From a window's last step to its sums.
-MULTIPLIER_LATENCY = 4
 #: From there to the last result's being in memory, but for the results before it, which come as
 #: often as that.
 RESULT_LATENCY = {1: 28, 2: 25}
@@ -126,13 +124,13 @@ class Work:
     @property
     def drain(self) -> int:
         """Cycles from one window's results to the next's, if the requantiser has no pause."""
-        free = self.vectors * self.result_cycles
-        if self.layer.mode is not Mode.POOL:
-            return max(FEW_SUMS.get(self.vectors, FEW_SUMS[2]), free)
-        later = self.configuration.pool_latency - 2
-        # Maxima that load a cycle later than the drain is told wait for another result's time.
-        free += 2 * later * (self.configuration.requantizers == 1)
-        return max(FEW_MAXIMA.get(self.vectors, FEW_MAXIMA[2]) + later, free)
+        if self.layer.mode is Mode.POOL:
+            few, later = FEW_MAXIMA, self.configuration.pool_latency - 2
+        else:
+            few, later = FEW_SUMS, self.configuration.mac_latency - 4
+        # What loads a cycle later than the drain expects may wait for another result's time.
+        free = self.vectors * self.result_cycles + later * self.result_cycles
+        return max(few.get(self.vectors, few[2]) + later, free)
 
     @property
     def result_cycles(self) -> int:
@@ -337,7 +335,8 @@ class _Engine:
             fetched = max(fetched, self.time - ahead)
             drained = self.time + work.drain
         pools = work.layer.mode is Mode.POOL
-        self.time += work.configuration.pool_latency if pools else MULTIPLIER_LATENCY
+        configuration = work.configuration
+        self.time += configuration.pool_latency if pools else configuration.mac_latency
         self.time += work.vectors * work.result_cycles + RESULT_LATENCY[work.result_cycles]
         if work.combines:
             self.time += COMBINATION_LATENCY
