@@ -22,7 +22,8 @@ from gateware.primitives import Technology
 from gateware.soc import Soc
 from model.errors import EyespotError
 
-from .catalog import BoardDescription
+from . import routed
+from .catalog import ROUTED_NETLIST, BoardDescription
 from .catalog import board as describe
 from .clocks import Clock
 
@@ -225,7 +226,7 @@ def build(
         name="eyespot",
         do_build=False,
         script_after_read=_AFTER_READ,
-        nextpnr_opts=f"--seed {seed} --timing-allow-fail",
+        nextpnr_opts=f"--seed {seed} --timing-allow-fail --write {ROUTED_NETLIST}",
     )
     plan.extract(str(output))
     progress("Synthesis, placement, routing (a minute or two; the tools' first run takes longer)")
@@ -319,6 +320,7 @@ def _parser(board: Board) -> argparse.ArgumentParser:
     verb.add_argument("--program", action="store_true", help="send it to the board")
     verb.add_argument("--json", action="store_true", help="one JSON object on standard output")
     verb.add_argument("--debug", action="store_true", help="tracebacks of errors")
+    routed.add_verb(verbs)
     return parser
 
 
@@ -329,6 +331,8 @@ def _progress(text: str) -> None:
 def main(board: Board, arguments: Sequence[str] | None = None) -> int:
     """The command line of a board's file; returns the exit status."""
     options = _parser(board).parse_args(arguments)
+    if options.verb == "simulate":
+        return routed.run(board.name, board.technology, options, lambda each: main(board, each))
     if options.frequency is not None and not options.frequency > 0:
         _parser(board).error(f"--frequency must be positive, not {options.frequency:g}")
     output = options.output or Path("build") / board.name

@@ -9,7 +9,6 @@ import pytest
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from ice40_cells import ice40_cells
 
 import gateware
 from gateware.memory.bank import SPRAM_WORDS, Bank
@@ -18,6 +17,7 @@ from gateware.primitives.adder import AdderMode, SelectAdder
 from gateware.primitives.multiplier import DualMultiplier
 from host.simulation.cache import hash_files
 from host.simulation.cxxrtl_backend import build_library, find_compiler
+from host.simulation.ice40_cells import ice40_cells
 
 TECHNOLOGIES = (Technology.GENERIC, Technology.ICE40)
 NAMES = ("adder that loads", "conditional adder", "counter", "multiplier", "bank", "wide bank")
