@@ -179,8 +179,12 @@ class RoutedNetlist:
         ------
         CompileError
         """
+
+        def write(directory: Path) -> None:
+            (directory / "design.json").write_text(self.design)
+
         return compile_library(
-            lambda directory: (directory / "design.json").write_text(self.design),
+            write,
             "read_json design.json",
             hash_files([], self.design),
             driver,
