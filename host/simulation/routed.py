@@ -142,8 +142,8 @@ class RoutedNetlist:
     functions: str
 
     @classmethod
-    def read(cls, path: Path) -> RoutedNetlist:
-        """Read what nextpnr wrote; ``path`` is the file or the directory of a build.
+    def read(cls, path: Path, board: str = "NAME") -> RoutedNetlist:
+        """Read what nextpnr wrote; ``path`` is the file or the directory of a build of ``board``.
 
         Raises
         ------
@@ -157,7 +157,7 @@ class RoutedNetlist:
             netlist = json.loads(file.read_bytes())
         except FileNotFoundError:
             raise PortError(
-                f"{path}: no routed netlist there; `python -m boards.NAME build` makes one"
+                f"{path}: no routed netlist there; `python -m boards.{board} build` makes one"
             ) from None
         except OSError as error:
             raise PortError(f"{file}: cannot be read: {error.strerror or error}") from error
@@ -212,7 +212,7 @@ def start(path: Path, board: BoardDescription) -> tuple[CxxrtlBackend, int, str]
     """
     from gateware.soc import source_hash
 
-    netlist = RoutedNetlist.read(path)
+    netlist = RoutedNetlist.read(path, board.name)
     if netlist.device != board.device.lower():
         raise PortError(f"{path}: is routed for {netlist.device}, not for {board.device}")
     library = netlist.compile()

@@ -6,6 +6,7 @@ EYESPOT_LONG=1 also builds the iCEBreaker's bitstream and verifies a model on wh
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import json
 import os
 import random
@@ -27,9 +28,11 @@ from boards import builder, routed
 from boards.catalog import ROUTED_NETLIST
 from boards.clocks import Ice40Pll
 from boards.icebreaker import BOARD
+from gateware.interface.protocol import PROTOCOL_VERSION, Info
 from gateware.memory.bank import SPRAM_WORDS, Bank
 from gateware.primitives import Technology
 from gateware.primitives.multiplier import DualMultiplier
+from gateware.soc import source_hash
 from host.errors import PortError
 from host.ports import open_port
 from host.simulation.cxxrtl_backend import find_compiler
@@ -163,12 +166,49 @@ def test_routed_cells_do_what_the_design_says(sample: Path) -> None:
     assert tx.raw == wanted
 
 
+@pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler")
 def test_small_design_is_no_board(sample: Path) -> None:
     """It is for the chip, and has no link."""
     with pytest.raises(PortError, match="the board in it does not answer"):
         open_port(f"sim://icebreaker?netlist={sample}")
     with pytest.raises(PortError, match="routed for ice40up5k-sg48, not for LFE5U-85F"):
         open_port(f"sim://ulx3s-85f?netlist={sample}")
+
+
+@pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, None),
+        ({"board": "upduino"}, "is the board upduino, not icebreaker"),
+        ({"source_hash": 0x1234}, "made of other gateware .*00001234.* build` makes it anew"),
+        ({"clock_hz": 30_000_000}, "its PLL makes 36000000 Hz, its UART counts on 30000000"),
+    ],
+)
+def test_other_netlists_are_refused(sample: Path, monkeypatch, change, message) -> None:
+    size = BOARD.description.configuration
+    info = Info(
+        protocol=PROTOCOL_VERSION,
+        lanes=size.lanes,
+        pixels=size.pixels,
+        ring_entries=size.ring_entries,
+        banks=size.banks,
+        accumulator_bits=size.accumulator_bits,
+        requantizers=size.requantizers,
+        memory_bytes=size.memory_bytes,
+        clock_hz=CLOCK_HZ,
+        gateware=(0, 1, 0),
+        source_hash=source_hash(),
+        board="icebreaker",
+    )
+    told = dataclasses.replace(info, **change)
+    monkeypatch.setattr("host.simulation.routed._identify", lambda *arguments: told)
+    address = f"sim://icebreaker?memory=fresh&netlist={sample}"
+    if message is None:
+        open_port(address).close()
+    else:
+        with pytest.raises(PortError, match=message):
+            open_port(address)
 
 
 def test_expressions_are_their_tables() -> None:
@@ -242,7 +282,7 @@ def test_what_cannot_be_simulated_is_said(tmp_path: Path, change, message: str) 
 
 
 def test_no_build_is_said(tmp_path: Path) -> None:
-    with pytest.raises(PortError, match="no routed netlist there; `python -m boards"):
+    with pytest.raises(PortError, match="no routed netlist there; `python -m boards.ice"):
         open_port(f"sim://icebreaker?netlist={tmp_path}")
     with pytest.raises(PortError, match="no choice of backend"):
         open_port(f"sim://icebreaker?backend=amaranth&netlist={tmp_path}")
