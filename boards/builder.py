@@ -26,7 +26,8 @@ from gateware.primitives import Technology
 from gateware.soc import Soc
 from model.errors import EyespotError
 
-from .catalog import BoardDescription
+from . import routed
+from .catalog import ROUTED_NETLIST, BoardDescription
 from .clocks import Clock
 from .programmer import Programmer
 from .report import BuildError, BuildReport, PlacementError, first_error, parse_log
@@ -37,8 +38,8 @@ __all__ = ["Board", "LedPins", "Netlist", "build", "main", "place", "synthesize"
 #: the gateware never uses what such a read gives.
 _AFTER_READ = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2"
 
-#: A clock enable of one or two registers would keep others out of their tile: where enables are many
-#: and tiles few, the placer finds no place.
+#: A clock enable of one or two registers would keep others out of their tile: where enables are
+#: many and tiles few, the placer finds no place.
 _SYNTHESIS = {Technology.ICE40: "-device u -dffe_min_ce_use 3", Technology.ECP5: ""}
 
 #: Tool by Amaranth's name: its own name, PyPI's package, the program there.
@@ -60,8 +61,11 @@ _EXTRAS = {Technology.ICE40: "eyespot[ice40]", Technology.ECP5: "eyespot[ecp5]"}
 _CONSTRAINTS = {Technology.ICE40: "eyespot.pcf", Technology.ECP5: "eyespot.lpf"}
 _BITSTREAMS = {Technology.ICE40: "eyespot.bin", Technology.ECP5: "eyespot.bit"}
 
-#: nextpnr's own choice did not come to an end with 128 multipliers.
-_ROUTER = {Technology.ICE40: "", Technology.ECP5: "--router router2"}
+#: For nextpnr. Its own choice of a router did not come to an end with 128 multipliers.
+_PLACEMENT = {
+    Technology.ICE40: f"--write {ROUTED_NETLIST}",
+    Technology.ECP5: "--router router2",
+}
 
 #: Placements to try where no seed is given: what is routed differs by some MHz between them.
 _SEEDS = 4
@@ -267,7 +271,7 @@ def plan(board: Board, frequency_hz: float) -> Any:
         emit_src=False,
         script_after_read=_AFTER_READ,
         synth_opts=_SYNTHESIS[board.technology],
-        nextpnr_opts=f"--seed ${_SEED_VARIABLE} --timing-allow-fail {_ROUTER[board.technology]}",
+        nextpnr_opts=f"--seed ${_SEED_VARIABLE} --timing-allow-fail {_PLACEMENT[board.technology]}",
     )
 
 
@@ -474,7 +478,7 @@ def _missed(report: BuildReport) -> str:
     )
 
 
-def _run_build(board: Board, output: Path, options: argparse.Namespace) -> None:
+def _run_build(board: Board, output: Path, options: argparse.Namespace) -> int:
     if options.program:
         board.programmer.find()
     if options.seed is not None:
@@ -495,15 +499,27 @@ def _run_build(board: Board, output: Path, options: argparse.Namespace) -> None:
         raise BuildError(f"{board.name}: timing missed: {_missed(report)}")
     if options.program:
         program(board, output, _progress)
+    return 0
 
 
-def _run_program(board: Board, output: Path, options: argparse.Namespace) -> None:
+def _run_simulate(board: Board, output: Path, options: argparse.Namespace) -> int:
+    if board.technology is not Technology.ICE40:
+        raise BuildError(f"{board.name}: only routed netlists of iCE40 can be simulated")
+    if not (output / ROUTED_NETLIST).exists():
+        seeds = range(1, _SEEDS + 1)
+        build(board, output=output, seeds=seeds, first=True, progress=_progress)
+    return routed.verify(board.name, output, options)
+
+
+def _run_program(board: Board, output: Path, options: argparse.Namespace) -> int:
     program(board, output, _progress)
+    return 0
 
 
-def _run_report(board: Board, output: Path, options: argparse.Namespace) -> None:
+def _run_report(board: Board, output: Path, options: argparse.Namespace) -> int:
     report = BuildReport.load(output)
     print(json.dumps(asdict(report)) if options.json else report.describe())
+    return 0
 
 
 def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -552,8 +568,14 @@ def _add_report(verbs: Any) -> argparse.ArgumentParser:
     return verb
 
 
+def _add_simulate(verbs: Any) -> argparse.ArgumentParser:
+    verb = routed.add_verb(verbs)
+    verb.set_defaults(run=_run_simulate)
+    return verb
+
+
 #: What a board's file can do; each adds its parser and says what it runs.
-_VERBS = (_add_build, _add_program, _add_report)
+_VERBS = (_add_build, _add_program, _add_report, _add_simulate)
 
 
 def _parser(program_name: str, sizes: Sequence[str]) -> argparse.ArgumentParser:
@@ -612,7 +634,7 @@ def main(
     options = _parser(name, [size for size in boards if size]).parse_args(arguments)
     try:
         board = _choose(name, boards, options.size)
-        options.run(board, options.output or Path("build") / board.name, options)
+        status: int = options.run(board, options.output or Path("build") / board.name, options)
     except EyespotError as error:
         if options.debug:
             raise
@@ -620,4 +642,4 @@ def main(
         return 1
     except KeyboardInterrupt:
         return 130
-    return 0
+    return status

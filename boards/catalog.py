@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from gateware.interface.configuration import EngineConfiguration
 from model.errors import EyespotError
 
-__all__ = ["BOARDS", "BoardDescription", "UnknownBoardError", "board"]
+__all__ = ["BOARDS", "ROUTED_NETLIST", "BoardDescription", "UnknownBoardError", "board"]
+
+#: What nextpnr routed, in a build's directory: :mod:`host.simulation.routed` simulates it.
+ROUTED_NETLIST = "eyespot.routed.json"
 
 
 class UnknownBoardError(EyespotError):

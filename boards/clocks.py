@@ -98,6 +98,8 @@ class Ice40Pll(Clock):
         locked = Signal()
         m.submodules.pll = Instance(
             cell,
+            # Only for those who read the netlist: what the dividers divide.
+            a_INPUT_HZ=self.input_hz,
             p_FEEDBACK_PATH="SIMPLE",
             p_DIVR=Const(settings.divr, 4),
             p_DIVF=Const(settings.divf, 7),

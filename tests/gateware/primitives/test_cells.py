@@ -10,7 +10,6 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from ecp5_cells import ecp5_cells
-from ice40_cells import ice40_cells
 
 import gateware
 from gateware.memory.bank import SPRAM_WORDS, Bank
@@ -19,6 +18,7 @@ from gateware.primitives.adder import AdderMode, SelectAdder
 from gateware.primitives.multiplier import DualMultiplier
 from host.simulation.cache import hash_files
 from host.simulation.cxxrtl_backend import build_library, find_compiler
+from host.simulation.ice40_cells import ice40_cells
 
 NAMES = (
     *("adder that loads", "conditional adder", "counter", "multiplier", "bank", "wide bank"),
