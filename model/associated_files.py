@@ -10,7 +10,9 @@ Source: TensorFlow Lite Support, ``metadata/metadata_schema.fbs`` and ``metadata
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
+import zlib
 
 import flatbuffers
 
@@ -23,6 +25,18 @@ LABELS_FILE = "labels.txt"
 _MAX_LABELS_BYTES = 1 << 20
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 """Same labels, same bytes: the archive does not say when it was made."""
+
+# What `zipfile` raises on bytes that are no archive, those of decompression among them.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    OSError,
+    EOFError,
+    ValueError,
+    NotImplementedError,
+    struct.error,
+    zlib.error,
+)
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 _FILE_IDENTIFIER = b"M001"
 _TENSOR_AXIS_LABELS = 2
@@ -113,11 +127,13 @@ def read_labels(data: bytes) -> tuple[str, ...]:
             entry = archive.getinfo(LABELS_FILE if LABELS_FILE in names else names[0])
             if entry.file_size > _MAX_LABELS_BYTES:
                 raise ModelError(f"{entry.filename} holds {entry.file_size} bytes")
+            if entry.compress_type not in _COMPRESSIONS:
+                raise ModelError(f"{entry.filename} is compressed in an unusual way")
             with archive.open(entry) as stream:
                 text = stream.read(_MAX_LABELS_BYTES + 1).decode()
     except UnicodeDecodeError as error:
         raise ModelError("its labels are no UTF-8 text") from error
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError) as error:
+    except _DAMAGE as error:
         raise ModelError(f"its labels cannot be read: {error}") from error
     except (RuntimeError, KeyError) as error:
         raise ModelError("its labels cannot be read") from error

@@ -792,12 +792,18 @@ class _Lowering:
         """
         source = self._source(step)
         count = source.height * source.width
+        limit = self.configuration.accumulator_bits - 1
+        # Before the table of all sums is made, which may be gigabytes.
+        if count << 7 > 1 << limit:
+            raise CompileError(
+                f"layer {operator.name}: the sum of {count} pixels does not fit the engine's "
+                f"accumulators; {1 << limit >> 7} are possible"
+            )
         zero_point = self._zero_point(operator.outputs[0])
         wanted = reference.mean(self.graph, operator)
         if count == 1:
             table = wanted if step.table is None else step.table[wanted.astype(np.intp) + 128]
             return self._build_bytes(replace(step, table=table))
-        limit = self.configuration.accumulator_bits - 1
 
         def side(low: int, high: int) -> Layer | None:
             within = np.clip(wanted, low, high)
