@@ -49,10 +49,13 @@ PIXEL_LATENCY = 16
 RESULT_LATENCY = {1: 28, 2: 25}
 #: More where it meets what lies in its place.
 COMBINATION_LATENCY = 7
-#: Bytes that a pixel stream buffers, less those under way (:mod:`gateware.engine.pixel_buffers`).
-BUFFER_BYTES = 512
-
 Times = npt.NDArray[np.float64]
+
+
+def buffer_bytes(configuration: EngineConfiguration) -> int:
+    """That a pixel stream can read ahead (:mod:`gateware.engine.pixel_buffers`)."""
+    under_way = 12 * configuration.word_bytes + 4
+    return 512 - under_way
 
 
 @dataclass(frozen=True)
@@ -190,8 +193,11 @@ class Work:
         A write goes before a read, and costs a cycle if there is one. How often there is one
         depends on how long it all takes: ``port = runs + writes * reads / port``. Where results
         meet other bytes, there is an access in every cycle until a window is drained, for which
-        reads wait.
+        reads wait. Where a tile has one window, its results come when the next tile's pixels are
+        buffered, if there is room for both.
         """
+        if self.loops.windows == 1 and 2 * self.loops.pops <= buffer_bytes(self.configuration):
+            return self._run_cycles
         runs, accesses = self._run_cycles, self._accesses
         if self.combines:
             return runs + accesses
@@ -309,7 +315,6 @@ class _Engine:
         self.configuration = configuration
         self.ring = _Ring(configuration)
         self.time: float = 0
-        self.buffer_bytes = BUFFER_BYTES - 12 * configuration.word_bytes - 4
 
     def run(self, work: Work) -> None:
         """A layer, from its descriptor to its last result."""
@@ -321,7 +326,8 @@ class _Engine:
         fetched = self.time + PIXEL_LATENCY
         loops = work.loops
         window_port = work.port / loops.windows
-        ahead = window_port / loops.pops * min(self.buffer_bytes, loops.windows * loops.pops)
+        buffered = min(buffer_bytes(self.configuration), loops.windows * loops.pops)
+        ahead = window_port / loops.pops * buffered
         if epilogue.has_tables:
             self._words(TABLE_WORDS)
         drained = 0.0

@@ -227,7 +227,8 @@ def random_network(rng: np.random.Generator, layers: Sequence[str] = LAYERS) -> 
     network = RandomNetwork(rng, shape)
     for _ in range(int(rng.integers(1, 5))):
         getattr(network, str(rng.choice(layers)))()
-    if rng.random() < 0.5:
+    # A pool may have found too small a picture, and is then left out.
+    if rng.random() < 0.5 or not network.builder.build().operators:
         network.dense()
         if rng.random() < 0.3:
             network.table()
