@@ -64,9 +64,8 @@ class Variable(IntEnum):
     #: The current COBS block's code.
     CODE = THEN + 1
     PLACE = CODE + 1
-    DISTANCE = PLACE + 1
     #: For each opcode: length of the payload, and where the program goes on.
-    LENGTHS = DISTANCE + 1
+    LENGTHS = PLACE + 1
     HANDLERS = LENGTHS + len(Opcode)
 
 
@@ -147,7 +146,6 @@ def command_program(info: Info, memory_bytes: int) -> tuple[list[int], list[int]
     def judge_addresses() -> None:
         """For WRITE, READ, RESULT and CHECK: what is addressed must end in the memory."""
         p.label(Opcode.RESULT.name)
-        p.wait_while(Condition.ENGINE)
         p.label(Opcode.READ.name)
         p.load(REQUEST, _PAYLOAD)
         refuse_if(Condition.ZERO, Status.BAD_LENGTH)
@@ -178,7 +176,7 @@ def command_program(info: Info, memory_bytes: int) -> tuple[list[int], list[int]
         p.load(REQUEST, _OPCODE)
         p.add(CONSTANT, -Opcode.CHECK)
         p.jump_if(Condition.ZERO, "Check")
-        p.jump_if(Condition.CARRY, Status.OK.name)
+        p.jump_if(Condition.CARRY, "Wait for the engine")
         p.add(CONSTANT, Opcode.CHECK - Opcode.READ)
         p.jump_if(Condition.ZERO, Status.OK.name)
 
@@ -242,6 +240,8 @@ def command_program(info: Info, memory_bytes: int) -> tuple[list[int], list[int]
         p.do_rarely(RareStrobe.SET_VALID)
 
     def conclude() -> None:
+        p.label("Wait for the engine")
+        p.wait_while(Condition.ENGINE)
         p.label(Status.OK.name)
         p.label(Opcode.INFO.name)
         p.load(CONSTANT, Status.OK)
@@ -339,26 +339,28 @@ def command_program(info: Info, memory_bytes: int) -> tuple[list[int], list[int]
         p.label("Append")
         p.jump_if(Condition.ZERO, "End a block")
         p.do(Strobe.APPEND)
-        p.label("Go on")
         p.load(PORT, Port.INDEX)
-        p.subtract(Variable.LOOP_END)
-        p.jump_to_variable_unless_zero(Variable.LOOP)
-        p.jump_to_variable(Variable.THEN)
+        go_on()
 
         p.label("End a block")
         p.load(PORT, Port.INDEX)
         p.store(Variable.PLACE)
-        p.subtract(Variable.CODE)
-        p.store(Variable.DISTANCE)
         p.load(VARIABLE, Variable.CODE)
         p.do(Strobe.LOAD_INDEX)
-        p.load(VARIABLE, Variable.DISTANCE)
+        p.load(VARIABLE, Variable.PLACE)
+        p.subtract(Variable.CODE)
         p.do(Strobe.APPEND)
         p.load(VARIABLE, Variable.PLACE)
         p.store(Variable.CODE)
         p.add(CONSTANT, 1)
         p.do(Strobe.LOAD_INDEX)
-        p.jump("Go on")
+        go_on()
+
+    def go_on() -> None:
+        """The accumulator is the index."""
+        p.subtract(Variable.LOOP_END)
+        p.jump_to_variable_unless_zero(Variable.LOOP)
+        p.jump_to_variable(Variable.THEN)
 
     def send() -> None:
         p.label("Put the delimiter")

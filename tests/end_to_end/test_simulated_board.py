@@ -90,6 +90,19 @@ def test_verify_mnist(host):
 
 
 @compiled
+@pytest.mark.parametrize("faults", ["", "?faults=latency:16ms"])
+def test_streams_as_fast_as_line_or_engine(host, faults):
+    """By the board's own time, which no other load of the machine changes."""
+    words = ("--port", f"sim://icebreaker{faults}", "--count", 25)
+    line = host("bench", *words, "--model", "mnist")
+    assert line["baud"] == 3_000_000 and line["repeats"] == 0
+    assert 0.97 <= line["line_utilisation"] <= 1
+    engine = host("bench", *words, "--model", "mnist", "--baud", 9_000_000)
+    assert engine["repeats"] == 0
+    assert 0.97 <= engine["engine_utilisation"] <= 1
+
+
+@compiled
 @pytest.mark.parametrize("model", ["patterns", "digits", "mnist"])
 @pytest.mark.parametrize("port", ["sim", "sim://ulx3s-85f"])
 def test_every_layer(host, model, port):
