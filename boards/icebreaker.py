@@ -9,24 +9,25 @@ from amaranth_boards.icebreaker import ICEBreakerPlatform
 from gateware.primitives import Technology
 
 from .builder import Board, LedPins, main
+from .catalog import board
 from .clocks import Ice40Pll
+from .programmer import ICEPROG
 
 BOARD = Board(
-    name="icebreaker",
+    description=board("icebreaker"),
     platform=ICEBreakerPlatform,
     technology=Technology.ICE40,
     clock=Ice40Pll(resource="clk12", input_hz=12_000_000),
+    programmer=ICEPROG,
     # The board's own LEDs: green while there is a model, red for an error. The five on the
     # break-off section, on PMOD 2, show the class in binary; the red one of them the run.
+    resources=tuple(ICEBreakerPlatform.break_off_pmod),
     leds=LedPins(
-        resources=tuple(ICEBreakerPlatform.break_off_pmod),
         valid=("led_g", 0),
         error=("led_r", 0),
         busy=("led_r", 1),
         best=(("led_g", 1), ("led_g", 2), ("led_g", 3), ("led_g", 4)),
     ),
-    programmer="iceprog",
-    programmer_hint="apt install fpga-icestorm, brew install icestorm, or pip install apio",
 )
 
 if __name__ == "__main__":

@@ -3,9 +3,6 @@ simulation it is this very component."""
 
 from __future__ import annotations
 
-import zlib
-from pathlib import Path
-
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
@@ -19,20 +16,11 @@ from .interface.protocol import (
     EngineError,
     Info,
 )
+from .interface.sources import source_hash
 from .link.link import Link
 from .primitives import Technology
 
-__all__ = ["Soc", "source_hash"]
-
-
-def source_hash() -> int:
-    """CRC-32 over the gateware's sources: bitstream and simulation tell which they are made of."""
-    root = Path(__file__).parent
-    value = 0
-    for path in sorted(root.rglob("*.py")):
-        value = zlib.crc32(path.relative_to(root).as_posix().encode(), value)
-        value = zlib.crc32(path.read_bytes(), value)
-    return value
+__all__ = ["Soc"]
 
 
 class Soc(wiring.Component):

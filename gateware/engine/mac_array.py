@@ -7,11 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ..interface.configuration import EngineConfiguration
 from ..primitives import Technology
 from ..primitives.adder import AdderMode, SelectAdder
-from ..primitives.multiplier import MULTIPLIER_LATENCY, DualMultiplier
-
-#: Cycles from a step to the accumulators that include it: the buffers' read, the multiplier, the
-#: accumulator.
-MAC_LATENCY = 1 + MULTIPLIER_LATENCY + 1
+from ..primitives.multiplier import DualMultiplier
 
 
 class StepFlags(data.Struct):
@@ -31,7 +27,8 @@ class MacArray(wiring.Component):
     it.
 
     What a step takes arrives a cycle after it. Throughput: ``L * P`` products a cycle.
-    Latency: ``done`` is high MAC_LATENCY cycles after a window's last step; the accumulators hold
+    Latency: ``done`` is high :attr:`.EngineConfiguration.mac_latency` cycles after a window's last
+    step; the accumulators hold
     its sums in that cycle. Reference: :func:`numpy.dot` on int8.
 
     Parameters
@@ -76,16 +73,19 @@ class MacArray(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         lanes = self.configuration.lanes
-        valid = Signal(MAC_LATENCY - 1)
-        first = Signal(MAC_LATENCY - 1)
-        last = Signal(MAC_LATENCY)
+        latency = self.configuration.mac_latency
+        valid, first, last = Signal(latency - 1), Signal(latency - 1), Signal(latency)
         m.d.sync += [
             valid.eq(Cat(self.step, valid[:-1])),
             first.eq(Cat(self.flags.first, first[:-1])),
             last.eq(Cat(self.step & self.flags.last, last[:-1])),
         ]
         m.d.comb += self.done.eq(last[-1])
-        weights = [self.weights.word_select(lane, 8).as_signed() for lane in range(lanes)]
+        entry = self.weights
+        if self.configuration.distributes:
+            entry = Signal.like(self.weights, reset_less=True, name="entry")
+            m.d.sync += entry.eq(self.weights)
+        weights = [entry.word_select(lane, 8).as_signed() for lane in range(lanes)]
         for pixel, factors in enumerate(self._factors(m)):
             for lane in range(0, lanes, 2):
                 multiplier = DualMultiplier(self.technology)
@@ -120,11 +120,13 @@ class MacArray(wiring.Component):
             if age and stride == 2:
                 seen = Mux(self.every_second, words[2 * age], seen)
             channels = [
-                Signal(signed(8), name=f"factor{pixel}_{channel}") for channel in range(group)
+                Signal(signed(8), reset_less=True, name=f"factor{pixel}_{channel}")
+                for channel in range(group)
             ]
             for channel, factor in enumerate(channels):
                 own = seen.word_select(channel, 8)
-                m.d.comb += factor.eq(Mux(self.channel_wise, own, self.pixels[pixel]))
+                domain = m.d.sync if self.configuration.distributes else m.d.comb
+                domain += factor.eq(Mux(self.channel_wise, own, self.pixels[pixel]))
             factors.append([channels[lane % group] for lane in range(self.configuration.lanes)])
         return factors
 

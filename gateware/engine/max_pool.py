@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..interface.configuration import EngineConfiguration
 from .mac_array import StepFlags
 
-#: Cycles from a step to the maximum that includes it.
-POOL_LATENCY = 2
-
 
 class MaxPool(wiring.Component):
     """``maximum[p]`` of the bytes that stream ``p`` had in the window's steps, plus 128.
 
     The bytes of a step arrive a cycle after it. Throughput: a byte a stream and cycle. ``done`` is
-    high POOL_LATENCY cycles after the last step; the maxima stand in that cycle.
+    high :attr:`.EngineConfiguration.pool_latency` cycles after the last step; the maxima stand in
+    that cycle.
 
     Members
     -------
@@ -29,6 +27,7 @@ class MaxPool(wiring.Component):
     """
 
     def __init__(self, configuration: EngineConfiguration) -> None:
+        self._far = configuration.pool_latency > 2
         streams = data.ArrayLayout(8, configuration.pixels)
         super().__init__(
             {
@@ -42,15 +41,23 @@ class MaxPool(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        valid, first = Signal(), Signal()
-        last = Signal(POOL_LATENCY)
-        m.d.sync += [
-            valid.eq(self.step),
-            first.eq(self.flags.first),
-            last.eq(Cat(self.step & self.flags.last, last[:-1])),
-        ]
-        m.d.comb += self.done.eq(last[-1])
-        for pixel, maximum in zip(self.pixels, self.maxima, strict=True):
+        # What a step was, as its bytes come to be compared.
+        step, flags, pixels = self.step, self.flags, self.pixels
+        valid, first, last, done = Signal(), Signal(), Signal(), Signal()
+        m.d.sync += [valid.eq(step), first.eq(flags.first), last.eq(step & flags.last)]
+        if self._far:
+            pixels = Signal.like(self.pixels, reset_less=True)
+            late_valid, late_first, late_last = Signal(), Signal(), Signal()
+            m.d.sync += [
+                pixels.eq(self.pixels),
+                late_valid.eq(valid),
+                late_first.eq(first),
+                late_last.eq(last),
+            ]
+            valid, first, last = late_valid, late_first, late_last
+        m.d.sync += done.eq(last)
+        m.d.comb += self.done.eq(done)
+        for pixel, maximum in zip(pixels, self.maxima, strict=True):
             value = Signal(8)
             greatest = Signal(8, reset_less=True)
             m.d.comb += [value.eq(pixel ^ 0x80), maximum.eq(greatest)]

@@ -246,19 +246,31 @@ class Writer(wiring.Component):
             (memory.p.mask[i], Const(i), memory.p.data.word_select(i, 8).as_signed())
             for i in range(requantizers)
         ]
-        while len(candidates) > 1:
-            pairs = zip(candidates[::2], candidates[1::2], strict=True)
-            candidates = [self._greater(m, *pair) for pair in pairs]
         found, counted = Signal(), Signal(range(requantizers + 1))
-        offset, value = (Signal.like(part, reset_less=True) for part in candidates[0][1:])
-        m.d.sync += [
+        m.d.comb += [
             found.eq(memory.valid & memory.p.write & self.layer.last),
             # Those that count come first.
             counted.eq(sum(memory.p.mask[i] for i in range(requantizers))),
-            offset.eq(candidates[0][1]),
-            value.eq(candidates[0][2]),
         ]
-        index = Signal(CLASS_BITS)
+        # A cycle for each round of comparisons. None of this is reset: the last rounds may come
+        # after the run's end, while it still counts as busy.
+        search = [found, counted]
+        while True:
+            parts = [*search, *(part for candidate in candidates for part in candidate)]
+            registers = [
+                Signal.like(part, reset_less=True, name=f"round{len(candidates)}_{number}")
+                for number, part in enumerate(parts)
+            ]
+            m.d.sync += [register.eq(part) for register, part in zip(registers, parts)]
+            search, rest = registers[:2], registers[2:]
+            candidates = list(zip(rest[::3], rest[1::3], rest[2::3], strict=True))
+            if len(candidates) == 1:
+                break
+            pairs = zip(candidates[::2], candidates[1::2], strict=True)
+            candidates = [self._greater(m, *pair) for pair in pairs]
+        found, counted = search
+        _, offset, value = candidates[0]
+        index = Signal(CLASS_BITS, reset_less=True)
         greatest = Signal(signed(8), reset_less=True)
         # It outlasts the run.
         best = Signal.like(self.best, reset_less=True)

@@ -140,3 +140,24 @@ class EngineConfiguration:
         With few pixels, keeping twice as many words would cost more than it saves.
         """
         return 2 if self.pixels >= 4 else 1
+
+    @property
+    def distributes(self) -> bool:
+        """Whether factors take a cycle on their way to the multipliers: so many lie all over the
+        device, and what they multiply comes from block RAM, which takes its time already."""
+        return self.lanes * self.pixels >= 64
+
+    @property
+    def mac_latency(self) -> int:
+        """Cycles from a window's last step to its sums: the buffers' read, the way to the
+        multipliers, their two registers, the accumulator."""
+        return 5 if self.distributes else 4
+
+    @property
+    def pool_latency(self) -> int:
+        """Cycles from a window's last step to its greatest bytes, in a max-pooling layer.
+
+        With more than two streams these are registered before they are compared: so many buffers
+        do not all lie near the comparisons. (ECP5: 13 ns from the buffers, which alone take 6.)
+        """
+        return 3 if self.pixels > 2 else 2

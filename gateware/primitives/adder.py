@@ -1,8 +1,9 @@
-"""An adder with a select input in the same logic cell: one iCE40 cell a bit."""
+"""An adder with a select input in the same logic cell: one cell a bit on iCE40 and ECP5."""
 
 from __future__ import annotations
 
 from enum import Enum
+from typing import Any
 
 from amaranth.hdl import Const, Elaboratable, Instance, Module, Mux, Signal, Value
 
@@ -20,11 +21,19 @@ class AdderMode(Enum):
     COUNT = "count"
 
 
+#: Truth table of a bit's look-up table in a CCU2C, with ``a`` at A, ``b`` at B, ``select`` at C and
+#: one at D. Its value is what the carry is added to; where that is zero, the carry out is the
+#: table's lowest quarter, of A and B alone. There is no carry in at the first bit, so none arises
+#: where the sum is not wanted: there the quarter is zero wherever the value is.
+_CCU2C_INIT = {AdderMode.LOAD: 0xC60C, AdderMode.CONDITIONAL: 0x6A0A}
+
+
 class SelectAdder(Elaboratable):
     """``width``-bit sum, modulo ``2**width``, with a select input. Combinational.
 
     On iCE40 each bit is an explicit SB_LUT4 with the carry at I3, because yosys does not merge the
-    multiplexer into the adder's cell by itself.
+    multiplexer into the adder's cell by itself; on ECP5 two bits are an explicit CCU2C, for the
+    same reason.
 
     Parameters
     ----------
@@ -52,6 +61,8 @@ class SelectAdder(Elaboratable):
         m = Module()
         if self.technology is Technology.ICE40:
             self._elaborate_cells(m)
+        elif self.technology is Technology.ECP5 and self.mode in _CCU2C_INIT:
+            self._elaborate_ccu2c(m)
         elif self.mode is AdderMode.LOAD:
             m.d.comb += self.output.eq(Mux(self.select, self.b, self.a + self.b))
         elif self.mode is AdderMode.COUNT:
@@ -111,3 +122,25 @@ class SelectAdder(Elaboratable):
                     o_CO=carry_out,
                 )
                 carry = carry_out
+
+    def _elaborate_ccu2c(self, m: Module) -> None:
+        init = Const(_CCU2C_INIT[self.mode], 16)
+        carry: Signal | Const = Const(0, 1)
+        for first in range(0, self.width, 2):
+            pins: dict[str, Any] = {}
+            for half in range(2):
+                bit = first + half
+                inside = bit < self.width
+                pins |= {
+                    f"i_A{half}": self.a[bit] if inside else Const(0, 1),
+                    f"i_B{half}": self.b[bit] if inside else Const(0, 1),
+                    f"i_C{half}": self.select,
+                    f"i_D{half}": Const(1, 1),
+                    f"p_INIT{half}": init,
+                    f"p_INJECT1_{half}": "NO",
+                }
+                if inside:
+                    pins[f"o_S{half}"] = self.output[bit]
+            carry_out = Signal(name=f"carry{first}")
+            m.submodules[f"sum{first}"] = Instance("CCU2C", i_CIN=carry, o_COUT=carry_out, **pins)
+            carry = carry_out

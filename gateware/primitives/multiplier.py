@@ -1,6 +1,8 @@
-"""Two signed 8 by 8 bit products: half an SB_MAC16 each on iCE40."""
+"""Two signed 8 by 8 bit products: half an SB_MAC16 each on iCE40, an MULT18X18D each on ECP5."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from amaranth.hdl import Cat, ClockSignal, Const, Elaboratable, Instance, Module, Signal, signed
 
@@ -38,6 +40,9 @@ class DualMultiplier(Elaboratable):
         m = Module()
         if self.technology is Technology.ICE40:
             self._elaborate_mac16(m)
+        elif self.technology is Technology.ECP5:
+            self._add_mult18(m, "low", self.a_low, self.b_low, self.low)
+            self._add_mult18(m, "high", self.a_high, self.b_high, self.high)
         else:
             self._elaborate_registers(m)
         return m
@@ -109,3 +114,31 @@ class DualMultiplier(Elaboratable):
             self.low.eq(products[:16].as_signed()),
             self.high.eq(products[16:].as_signed()),
         ]
+
+    def _add_mult18(self, m: Module, name: str, a: Signal, b: Signal, product: Signal) -> None:
+        # Lattice "ECP5 and ECP5-5G sysDSP Usage Guide" (TN1267): input and output registers. The
+        # factors lie at the top of the 18 bits, and zeros below them: extending their signs would
+        # take a net to ten more pins.
+        clock, zero, one = ClockSignal("sync"), Const(0, 1), Const(1, 1)
+        pins: dict[str, Any] = {}
+        for pin, factor in (("A", a), ("B", b)):
+            padded = Cat(Const(0, 18 - len(factor)), factor)
+            pins.update({f"i_{pin}{bit}": padded[bit] for bit in range(18)})
+        result = Signal(36, name=f"{name}_product")
+        pins.update({f"o_P{bit}": result[bit] for bit in range(36)})
+        m.submodules[f"mult18_{name}"] = Instance(
+            "MULT18X18D",
+            p_REG_INPUTA_CLK="CLK0",
+            p_REG_INPUTB_CLK="CLK0",
+            p_REG_OUTPUT_CLK="CLK0",
+            p_GSR="DISABLED",
+            i_CLK0=clock,
+            i_CE0=one,
+            i_RST0=zero,
+            i_SIGNEDA=one,
+            i_SIGNEDB=one,
+            i_SOURCEA=zero,
+            i_SOURCEB=zero,
+            **pins,
+        )
+        m.d.comb += product.eq(result[20:].as_signed())

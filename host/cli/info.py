@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from boards.catalog import BOARDS
+from gateware.interface.protocol import Info
+from gateware.interface.sources import source_hash
+
 from .common import Outcome, add_port_arguments, open_board
 
 HELP = "what the board is, what it holds"
@@ -11,6 +15,26 @@ HELP = "what the board is, what it holds"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_port_arguments(parser)
+
+
+def differences(info: Info) -> list[str]:
+    """In what the board's bitstream is not what would be built for it here, a line each."""
+    found = []
+    here = source_hash()
+    if info.source_hash != here:
+        found.append(f"its sources are {info.source_hash:08x}, those here are {here:08x}")
+    for description in BOARDS:
+        configuration = description.configuration
+        if description.name != info.board:
+            continue
+        for name, there, wanted in (
+            ("lanes", info.lanes, configuration.lanes),
+            ("pixels", info.pixels, configuration.pixels),
+            ("bytes of memory", info.memory_bytes, configuration.memory_bytes),
+        ):
+            if there != wanted:
+                found.append(f"it has {there} {name}, and is built with {wanted} here")
+    return found
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
@@ -25,6 +49,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
             "output": list(card.output.shape),
             "labels": list(card.labels),
         }
+    different = differences(info)
     version = ".".join(map(str, info.gateware))
     data = {
         "board": info.board,
@@ -35,6 +60,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
         "memory_bytes": info.memory_bytes,
         "clock_hz": info.clock_hz,
         "source_hash": f"{info.source_hash:08x}",
+        "differences": different,
         "baud": baud,
         "model": model,
     }
@@ -50,4 +76,6 @@ def run(arguments: argparse.Namespace) -> Outcome:
         size = "x".join(map(str, card.input.shape))
         classes = f": {', '.join(card.labels)}" if card.labels else ""
         lines.append(f"model     {card.name}, {size} to {card.output.shape[-1]} classes{classes}")
+    if different:
+        lines.append(f"MISMATCH  {'; '.join(different)}: build the bitstream again and program it")
     return Outcome(data, "\n".join(lines))

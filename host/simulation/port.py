@@ -3,6 +3,7 @@
 ::
 
     sim://BOARD[?backend=amaranth|cxxrtl][&reset_baud=N][&memory=kept|fresh][&faults=NAME:VALUE,...]
+    sim://BOARD?netlist=PATH[&memory=kept|fresh][&faults=NAME:VALUE,...]
 
 ``backend``
     ``cxxrtl`` where there is a C++ compiler, else ``amaranth``.
@@ -11,6 +12,9 @@
 ``memory``
     ``kept``: what the board holds outlasts the program, as with a board that keeps its power.
     ``fresh``: the board has just been switched on, and what it holds is forgotten afterwards.
+``netlist``
+    What nextpnr placed and routed instead of the gateware: a build's directory, or the netlist in
+    it. See :mod:`.routed`.
 ``faults``
     What happens on the line, as ``flip:1e-3,latency:16ms``: see :mod:`.faults`.
 """
@@ -47,7 +51,7 @@ _NO_COMPILER = (
     "g++, clang++, or `pip install ziglang`."
 )
 #: Most cycles in one go, so that Ctrl-C takes effect at once.
-_SLICE = {"cxxrtl": 500_000, "amaranth": 2_000}
+_SLICE = {"cxxrtl": 500_000, "routed": 20_000, "amaranth": 2_000}
 #: Seconds after which an answer that should be there is given up.
 _LATENCY = 0.002
 #: Cycles a bit after reset in Amaranth's simulator.
@@ -60,6 +64,7 @@ class _Address(NamedTuple):
     reset_baud: int | None
     memory: str
     faults: Faults | None
+    netlist: Path | None = None
 
 
 def _parse(url: str) -> _Address:
@@ -70,12 +75,15 @@ def _parse(url: str) -> _Address:
     memory = options.pop("memory", "kept")
     reset_baud = options.pop("reset_baud", None)
     faults = options.pop("faults", None)
+    netlist = options.pop("netlist", None)
     if backend is not None and backend not in _BACKENDS:
         raise PortError(f"{url}: backend is {' or '.join(_BACKENDS)}, not {backend!r}")
     if memory not in _MEMORIES:
         raise PortError(f"{url}: memory is {' or '.join(_MEMORIES)}, not {memory!r}")
     if reset_baud is not None and not (reset_baud.isascii() and reset_baud.isdecimal()):
         raise PortError(f"{url}: reset_baud is a number, not {reset_baud!r}")
+    if netlist is not None and (backend or reset_baud):
+        raise PortError(f"{url}: a netlist leaves no choice of backend or reset_baud")
     if options:
         raise PortError(f"{url}: there is no option {next(iter(options))!r}")
     return _Address(
@@ -84,6 +92,7 @@ def _parse(url: str) -> _Address:
         None if reset_baud is None else int(reset_baud),
         memory,
         None if faults is None else Faults.parse(faults),
+        None if netlist is None else Path(netlist),
     )
 
 
@@ -130,14 +139,20 @@ class SimulatedPort(SerialBase):
         address = _parse(self.portstr or "")
         description = board(address.board)
         self._clock_hz = description.clock_hz
-        self._backend = self._start(description, address)
+        if address.netlist is not None:
+            from .routed import start
+
+            self._backend, self._clock_hz, content = start(address.netlist, description)
+            self.reset_baud = RESET_BAUD
+        else:
+            self._backend = self._start(description, address)
+            content = _source_hash(description.name, self._backend.name, str(self.reset_baud))
         if address.faults is not None:
             self.line = FaultyLine(self._backend, address.faults, self._clock_hz)
             self._backend = self.line
             self.latency = _LATENCY + 2 * address.faults.latency
         if address.memory == "kept":
-            key = _source_hash(description.name, self._backend.name, str(self.reset_baud))
-            name = f"{description.name}-{self._backend.name}-{key}.state"
+            name = f"{description.name}-{self._backend.name}-{content}.state"
             self._state_file = state_directory() / "boards" / name
             self._take_for_itself(description.name)
             self._restore()

@@ -21,7 +21,8 @@ from gateware.interface.protocol import (
     State,
     Status,
 )
-from gateware.soc import Soc, source_hash
+from gateware.interface.sources import source_hash
+from gateware.soc import Soc
 from host.compiler import CompiledModel, compile
 from model import reference
 from model.graph import Graph

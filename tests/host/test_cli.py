@@ -16,6 +16,7 @@ from PIL import Image
 
 from host import cli, compiler
 from host.cli.common import table
+from host.cli.info import differences
 from host.models import load_model
 from model import tflite, zoo
 from model.builder import GraphBuilder
@@ -86,6 +87,18 @@ def test_upload_info_and_classify(host, connect, fake_board, picture):
     assert result["label"] == info["model"]["labels"][result["class"]]
     assert "patterns" in host("info", "--port", "p")
     assert "picture.png" in host("classify", "--port", "p", picture)
+
+
+def test_info_tells_a_bitstream_that_does_not_match(host, connect, fake_board, monkeypatch):
+    connect(FakePort(fake_board))
+    assert "MISMATCH  its sources are 00001234" in host("info", "--port", "p")
+    assert len(host("info", "--port", "p", "--json")["differences"]) == 1
+    monkeypatch.setattr("host.cli.info.source_hash", lambda: 0x1234)
+    assert "MISMATCH" not in host("info", "--port", "p")
+    assert host("info", "--port", "p", "--json")["differences"] == []
+    info = fake_board.info
+    other = replace(info, lanes=4)
+    assert differences(other) == ["it has 4 lanes, and is built with 8 here"]
 
 
 def test_verify(host, connect, fake_board, tmp_path):

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import tape_interpreter
 from bench import MAX_RUN_CYCLES, EngineBench
-from ice40_cells import ice40_cells
 from networks import CHANNEL_WISE, EVERY, LAYERS, configuration, random_network
 from streams import unused_components
 
@@ -32,6 +31,7 @@ from gateware.interface.tape import (
 from gateware.primitives import Technology
 from host.compiler import CompiledModel, compile
 from host.simulation.cxxrtl_backend import find_compiler
+from host.simulation.ice40_cells import ice40_cells
 
 ICE40 = configuration((8, 2))
 #: The smallest, the iCE40's, as many pixels as lanes, no powers of two (in a single bank, so that

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from streams import simulate
 
-from gateware.engine.mac_array import MAC_LATENCY, MacArray
-from gateware.engine.max_pool import POOL_LATENCY, MaxPool
+from gateware.engine.mac_array import MacArray
+from gateware.engine.max_pool import MaxPool
 from gateware.interface.configuration import EngineConfiguration
 from gateware.primitives import Technology
 
@@ -116,12 +116,12 @@ def test_sums_of_products(lanes: int, pixels: int, stall: float) -> None:
             expected.append((streams.T @ weights + limit) % (2 * limit) - limit)
             await window(ctx, dut, rng, stall, streams, weights)
             last_steps.append(watch.cycle - 1)
-        await ctx.tick().repeat(MAC_LATENCY)
+        await ctx.tick().repeat(configuration.mac_latency)
 
     watch = Watch(dut, lambda ctx: sums_of(ctx, dut))
     simulate(dut, testbench, background=[watch.run])
     assert np.array_equal(watch.results, expected)
-    assert watch.done == [cycle + MAC_LATENCY for cycle in last_steps]
+    assert watch.done == [cycle + configuration.mac_latency for cycle in last_steps]
 
 
 def channel_wise_sums(
@@ -179,7 +179,7 @@ def test_channel_wise_sums(lanes: int, pixels: int, every_second: int, stall: fl
                     await step(ctx, dut, rng, stall, streams, flags, weights[tap])
                     tap += 1
             last_steps.append(watch.cycle - 1)
-        await ctx.tick().repeat(MAC_LATENCY)
+        await ctx.tick().repeat(configuration.mac_latency)
 
     async def testbench(ctx) -> None:
         for slots in range(1, pixels + 1):
@@ -191,21 +191,22 @@ def test_channel_wise_sums(lanes: int, pixels: int, every_second: int, stall: fl
             expected.append(streams.T @ weights)
             await window(ctx, dut, rng, stall, streams, weights)
             last_steps.append(watch.cycle - 1)
-            await ctx.tick().repeat(MAC_LATENCY)
+            await ctx.tick().repeat(configuration.mac_latency)
 
     watch = Watch(dut, lambda ctx: sums_of(ctx, dut))
     simulate(dut, testbench, background=[watch.run])
     assert len(watch.results) == len(expected)
     for found, wanted in zip(watch.results, expected):
         assert np.array_equal(found[pixels - len(wanted) :], wanted)
-    assert watch.done == [cycle + MAC_LATENCY for cycle in last_steps]
+    assert watch.done == [cycle + configuration.mac_latency for cycle in last_steps]
 
 
 @pytest.mark.parametrize("stall", [0, 0.4])
 @pytest.mark.parametrize("pixels", [1, 2, 5])
 def test_maxima(pixels: int, stall: float) -> None:
     rng = np.random.default_rng(pixels)
-    dut = MaxPool(EngineConfiguration(pixels=pixels))
+    configuration = EngineConfiguration(pixels=pixels)
+    dut, latency = MaxPool(configuration), configuration.pool_latency
     expected, last_steps = [], []
 
     async def testbench(ctx) -> None:
@@ -214,7 +215,7 @@ def test_maxima(pixels: int, stall: float) -> None:
             expected.append(streams.max(axis=0) + 128)
             await window(ctx, dut, rng, stall, streams)
             last_steps.append(watch.cycle - 1)
-        await ctx.tick().repeat(POOL_LATENCY)
+        await ctx.tick().repeat(latency)
 
     def read(ctx) -> list[int]:
         return [ctx.get(value) for value in dut.maxima]
@@ -222,4 +223,4 @@ def test_maxima(pixels: int, stall: float) -> None:
     watch = Watch(dut, read)
     simulate(dut, testbench, background=[watch.run])
     assert np.array_equal(watch.results, expected)
-    assert watch.done == [cycle + POOL_LATENCY for cycle in last_steps]
+    assert watch.done == [cycle + latency for cycle in last_steps]

@@ -9,7 +9,7 @@ import pytest
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from ice40_cells import ice40_cells
+from ecp5_cells import ecp5_cells
 
 import gateware
 from gateware.memory.bank import SPRAM_WORDS, Bank
@@ -18,9 +18,12 @@ from gateware.primitives.adder import AdderMode, SelectAdder
 from gateware.primitives.multiplier import DualMultiplier
 from host.simulation.cache import hash_files
 from host.simulation.cxxrtl_backend import build_library, find_compiler
+from host.simulation.ice40_cells import ice40_cells
 
-TECHNOLOGIES = (Technology.GENERIC, Technology.ICE40)
-NAMES = ("adder that loads", "conditional adder", "counter", "multiplier", "bank", "wide bank")
+NAMES = (
+    *("adder that loads", "conditional adder", "counter", "multiplier", "bank", "wide bank"),
+    *("ECP5 adder that loads", "ECP5 conditional adder", "ECP5 multiplier"),
+)
 
 
 class Twins(wiring.Component):
@@ -30,7 +33,7 @@ class Twins(wiring.Component):
     -------
     stimulus : :py:`In(96)`
         Random, new in each cycle.
-    compared, differs : :py:`Out(6)`
+    compared, differs : :py:`Out(9)`
         For each pair, whether its outputs are defined, and whether they differ then.
     """
 
@@ -47,6 +50,9 @@ class Twins(wiring.Component):
             self._multipliers(m),
             self._banks(m, 2),
             self._banks(m, 4),
+            self._adders(m, AdderMode.LOAD, Technology.ECP5),
+            self._adders(m, AdderMode.CONDITIONAL, Technology.ECP5),
+            self._multipliers(m, Technology.ECP5),
         ]
         for index, (defined, first, second) in enumerate(pairs):
             m.d.comb += [
@@ -55,22 +61,22 @@ class Twins(wiring.Component):
             ]
         return m
 
-    def _adders(self, m: Module, mode: AdderMode):
+    def _adders(self, m: Module, mode: AdderMode, cells=Technology.ICE40):
         outputs = []
-        for technology in TECHNOLOGIES:
+        for technology in (Technology.GENERIC, cells):
             adder = SelectAdder(25, mode, technology)
-            m.submodules[f"{mode.value}_{technology.value}"] = adder
+            m.submodules[f"{mode.value}_{cells.value}_{technology.value}"] = adder
             m.d.comb += Cat(adder.a, adder.b, adder.select).eq(self.stimulus)
             outputs.append(adder.output)
         return 1, *outputs
 
-    def _multipliers(self, m: Module):
+    def _multipliers(self, m: Module, cells=Technology.ICE40):
         started = Signal(2)
         m.d.sync += started.eq(Cat(1, started))
         outputs = []
-        for technology in TECHNOLOGIES:
+        for technology in (Technology.GENERIC, cells):
             multiplier = DualMultiplier(technology)
-            m.submodules[f"multiplier_{technology.value}"] = multiplier
+            m.submodules[f"multiplier_{cells.value}_{technology.value}"] = multiplier
             factors = Cat(multiplier.a_low, multiplier.a_high, multiplier.b_low, multiplier.b_high)
             m.d.comb += factors.eq(self.stimulus)
             outputs.append(Cat(multiplier.low, multiplier.high))
@@ -85,7 +91,7 @@ class Twins(wiring.Component):
         data, mask, near, far = bits(8 * word_bytes), bits(word_bytes), bits(3), bits(3)
         enable, write = bits(1), bits(1)
         outputs = []
-        for technology in TECHNOLOGIES:
+        for technology in (Technology.GENERIC, Technology.ICE40):
             bank = Bank(SPRAM_WORDS, word_bytes, technology)
             m.submodules[f"bank{word_bytes}_{technology.value}"] = bank
             m.d.comb += [
@@ -109,9 +115,12 @@ def test_cells_do_what_their_twins_do() -> None:
         pytest.skip("no C++ compiler to simulate the cells with")
     root = Path(gateware.__file__).parent
     sources = [*sorted((root / "primitives").glob("*.py")), root / "memory" / "bank.py"]
-    key = hash_files([*sources, Path(__file__)])
+    models = [Path(function.__code__.co_filename) for function in (ice40_cells, ecp5_cells)]
+    key = hash_files([*sources, *models, Path(__file__)])
     driver = Path(__file__).with_name("twins.cc")
-    library = ctypes.CDLL(str(build_library(Twins, key, driver, ice40_cells())))
+    library = ctypes.CDLL(
+        str(build_library(Twins, key, driver, f"{ice40_cells()}\n{ecp5_cells()}"))
+    )
     compared, differed = ((ctypes.c_uint64 * len(NAMES))() for _ in range(2))
     cycles = 200_000
     library.twins_run(ctypes.c_uint64(cycles), ctypes.c_uint64(1), len(NAMES), compared, differed)

@@ -129,10 +129,13 @@ def test_each_rate(port, baud):
         assert board.link.repeats == 0
 
 
-@pytest.mark.parametrize(("model", "count"), [("patterns", 50), ("digits", 50), ("mnist", 5)])
-def test_every_answer_is_exact(board, model, count):
+@pytest.mark.parametrize(
+    ("model", "data", "count"),
+    [("patterns", "patterns", 50), ("digits", "digits", 50), ("mnist", "mnist-5k", 5)],
+)
+def test_every_answer_is_exact(board, model, data, count):
     graph = load_model(model)
-    x, y = load_samples(model, graph, count)
+    x, y = load_samples(data, graph, count)
     compiled = board.load(graph)
     report = verify(board, graph, compiled, x, y)
     assert report.mismatches == 0
@@ -140,10 +143,12 @@ def test_every_answer_is_exact(board, model, count):
     assert board.link.repeats == 0
 
 
-@pytest.mark.parametrize("model", ["patterns", "digits", "mnist"])
-def test_every_layer_is_exact(board, model):
+@pytest.mark.parametrize(
+    ("model", "data"), [("patterns", "patterns"), ("digits", "digits"), ("mnist", "mnist-5k")]
+)
+def test_every_layer_is_exact(board, model, data):
     graph = load_model(model)
-    x, y = load_samples(model, graph, 1)
+    x, y = load_samples(data, graph, 1)
     report = verify(board, graph, board.load(graph), x, y, layers=True)
     assert report.mismatches == 0
 

@@ -1,0 +1,30 @@
+"""MuseLab iCESugar: iCE40UP5K, iCELink."""
+
+from __future__ import annotations
+
+import sys
+
+from amaranth_boards.icesugar import ICESugarPlatform
+
+from gateware.primitives import Technology
+
+from .builder import Board, LedPins, main
+from .catalog import board
+from .clocks import Ice40Pll
+from .programmer import Programmer
+
+BOARD = Board(
+    description=board("icesugar"),
+    platform=ICESugarPlatform,
+    technology=Technology.ICE40,
+    clock=Ice40Pll(resource="clk12", input_hz=12_000_000),
+    programmer=Programmer(
+        "icesprog",
+        (),
+        "build it from github.com/wuxx/icesugar, or copy the bitstream to the drive iCELink",
+    ),
+    leds=LedPins(valid=("led_g", 0), error=("led_r", 0), busy=("led_b", 0)),
+)
+
+if __name__ == "__main__":
+    sys.exit(main(BOARD))

