@@ -9,7 +9,7 @@ import numpy as np
 
 from model.graph import Padding
 from model.layers.layer import Shape, Weighted
-from model.layers.window import Windowed
+from model.layers.window import Meeting, Windowed
 
 __all__ = ["Conv2D"]
 
@@ -65,11 +65,17 @@ class Conv2D(Windowed, Weighted):
         self.filters = filters
         self._columns = np.empty(0, np.float32)
         self._shape: Shape = ()
+        #: Of each tap: what it meets down and along.
+        self._meetings: dict[tuple[int, int], tuple[Meeting, Meeting]] = {}
 
     def build(self, shape: Shape, rng: np.random.Generator) -> Shape:
         pixels = self._fit(shape)
         weights = (*self.kernel, shape[2], self.filters)
         self._start(rng, weights, fan_in=prod(weights[:3]))
+        height, width, _ = shape
+        self._meetings = {
+            (i, j): (self._meet(i, height, 0), self._meet(j, width, 1)) for i, j in self._taps()
+        }
         return (*pixels, self.filters)
 
     def linear(self, x: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -100,10 +106,9 @@ class Conv2D(Windowed, Weighted):
         dx = self._buffer("dx", self._shape, dy.dtype)
         dx.fill(0)
         product = self._buffer("product", (*dy.shape[:3], weights.shape[2]), dy.dtype)
-        for i, j in self._taps():
+        for (i, j), (down, along) in self._meetings.items():
             np.matmul(rows, weights[i, j].T, out=product.reshape(len(rows), -1))
-            (down, pixels_down), (along, pixels_along) = self._meet(i, j)
-            dx[pixels_down, pixels_along] += product[down, along]
+            dx[down.pixels, along.pixels] += product[down.windows, along.windows]
         return dx
 
     # Columns begin as zeros, and where a tap meets no pixel they stay so: that is the padding.
@@ -115,8 +120,8 @@ class Conv2D(Windowed, Weighted):
         shape = (top + height + bottom, self._pixels[1], count, self.kernel[1], channels)
         columns = self._buffer("columns", shape, x.dtype)
         for j in range(self.kernel[1]):
-            _, (along, pixels) = self._meet(0, j)
-            columns[top : top + height, along, :, j] = x[:, pixels]
+            _, along = self._meetings[0, j]
+            columns[top : top + height, along.windows, :, j] = x[:, along.pixels]
         self._columns = columns
 
     def _lay_out_windows(self, x: np.ndarray) -> None:
@@ -124,17 +129,11 @@ class Conv2D(Windowed, Weighted):
 
         One channel makes products of `kernel columns` numbers only, too short to be quick.
         """
-        taps = self._taps()
-        columns = self._buffer("columns", (len(taps), *self._pixels, x.shape[2]), x.dtype)
-        for column, (i, j) in zip(columns, taps):
-            (down, pixels_down), (along, pixels_along) = self._meet(i, j)
-            column[down, along] = x[pixels_down, pixels_along, :, 0]
+        shape = (len(self._meetings), *self._pixels, x.shape[2])
+        columns = self._buffer("columns", shape, x.dtype)
+        for column, (down, along) in zip(columns, self._meetings.values()):
+            column[down.windows, along.windows] = x[down.pixels, along.pixels, :, 0]
         self._columns = columns
-
-    def _meet(self, i: int, j: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-        """Down and along: the windows whose tap (i, j) meets a pixel, and those pixels."""
-        height, width, *_ = self._shape
-        return self._inside(i, height, 0), self._inside(j, width, 1)
 
     def _products(self) -> Iterator[tuple[np.ndarray, slice]]:
         """Yield matrices of columns, a row for each window, and the kernel rows that they meet."""

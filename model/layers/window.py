@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from model.errors import ModelError
@@ -9,7 +11,14 @@ from model.geometry import extent
 from model.graph import Padding
 from model.layers.layer import Layer, Shape
 
-__all__ = ["Windowed"]
+__all__ = ["Meeting", "Windowed"]
+
+
+class Meeting(NamedTuple):
+    """Along one axis: the windows whose tap meets a pixel, and those pixels."""
+
+    windows: slice
+    pixels: slice
 
 
 class Windowed(Layer):
@@ -89,14 +98,14 @@ class Windowed(Layer):
             slice(j, j + (columns - 1) * right + 1, right),
         )
 
-    def _inside(self, tap: int, size: int, axis: int) -> tuple[slice, slice]:
-        """Along an axis of `size` pixels: the windows whose tap meets a pixel, and those pixels."""
+    def _meet(self, tap: int, size: int, axis: int) -> Meeting:
+        """What a tap meets along an axis of `size` pixels."""
         step, before = self.stride[axis], self._edges[axis][0]
         first = max(0, -((tap - before) // step))
         last = min(self._pixels[axis] - 1, (size - 1 + before - tap) // step)
         start = first * step + tap - before
         count = max(0, last - first + 1)
-        return slice(first, first + count), slice(start, start + count * step, step)
+        return Meeting(slice(first, first + count), slice(start, start + count * step, step))
 
     def _taps(self) -> list[tuple[int, int]]:
         return [(i, j) for i in range(self.kernel[0]) for j in range(self.kernel[1])]
