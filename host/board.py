@@ -13,6 +13,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from gateware.interface.image import HEADER_BYTES, ImageHeader, read_metadata
 from gateware.interface.layout import TensorLayout
 from gateware.interface.protocol import (
     MAX_PAYLOAD,
+    MAX_READ,
     EngineError,
     Info,
     Opcode,
@@ -117,13 +119,23 @@ class LayerRun:
     cycles: int
 
 
-def _reads(layout: TensorLayout) -> list[Request]:
+def _read(opcode: Opcode, address: int, count: int) -> Request:
+    """READ or RESULT."""
+    extra = Result.BYTES if opcode == Opcode.RESULT else 0
+    return Request(opcode, address, bytes([count]), reply_bytes=extra + count)
+
+
+def _reads(layout: TensorLayout, first: Opcode = Opcode.READ) -> list[Request]:
+    """Requests for a tensor, the first of which may be RESULT."""
     end = layout.address + layout.size
-    requests = []
-    for address in range(layout.address, end, MAX_PAYLOAD):
-        count = min(MAX_PAYLOAD, end - address)
-        requests.append(Request(Opcode.READ, address, bytes([count]), reply_bytes=count))
-    return requests
+    return [
+        _read(
+            first if address == layout.address else Opcode.READ,
+            address,
+            min(MAX_READ, end - address),
+        )
+        for address in range(layout.address, end, MAX_READ)
+    ]
 
 
 def _writes(address: int, data: bytes) -> list[Request]:
@@ -133,7 +145,10 @@ def _writes(address: int, data: bytes) -> list[Request]:
     ]
 
 
-_RESULT = Request(Opcode.RESULT, reply_bytes=Result.BYTES)
+#: The counters, and a byte for which nobody asks.
+_RESULT = _read(Opcode.RESULT, 0, 1)
+#: Behind RUN, where what follows must not come at once.
+_FILLER = _read(Opcode.READ, 0, 1)
 _WAS_RESET = "the board was reset meanwhile: what it held is lost"
 
 
@@ -175,6 +190,8 @@ class Board:
             raise LinkError(f"the board's description of itself is wrong: {error}") from error
         self._model: ModelCard | None = None
         self._model_is_known = False
+        #: Clock cycles after which the engine has read the input; None: not known yet.
+        self._input_cycles: int | None = None
 
     @classmethod
     def open(cls, port: str | Port, baud: int | None = None) -> Board:
@@ -313,6 +330,7 @@ class Board:
 
     def _upload(self, image: bytes, progress: Progress | None) -> None:
         self._model_is_known = False
+        self._input_cycles = None
         requests = _writes(0, image)
         replies = self.link.exchange([request] for request in requests)
         sent = 0
@@ -371,32 +389,31 @@ class Board:
             If an input does not fit the model.
         """
         card = self._require_model()
-        reads = _reads(card.output.layout)
-        source, target = card.input.layout, card.output.layout
-        apart = (
-            source.address + source.size <= target.address
-            or target.address + target.size <= source.address
-        )
+        reads = _reads(card.output.layout, Opcode.RESULT)
+        source = iter(inputs)
+        first = list(islice(source, 2))
+        free_after = self._measure_input(card) if len(first) > 1 else None
 
         def transactions() -> Iterator[list[Request]]:
-            for x in inputs:
-                yield [*self._start(card, x, 0, stall_cause), *reads]
+            for x in chain(first, source):
+                writes = self._writes_of(card, x)
+                filler = free_after is not None and not self.link.covers(writes[0], free_after)
+                run = Request(Opcode.RUN, 0, bytes([0, stall_cause]))
+                yield [*writes, run, *([_FILLER] if filler else []), *reads]
             yield [_RESULT]
 
         # What was read after a reset of the board is not what it computed. A RUN that follows, or
         # the counters at the end, prove that there was none: so an answer waits for that.
         unproven: Inference | None = None
-        for replies in self.link.exchange(transactions(), overlap=apart):
-            result = self._result(replies[: -len(reads)] if len(replies) > 1 else replies)
+        for replies in self.link.exchange(transactions(), free_after=free_after):
+            wanted = reads if len(replies) > 1 else [_RESULT]
+            result, data = self._answer(replies, wanted)
             if unproven is not None:
                 if len(replies) == 1 and result.cycles != unproven.cycles:
                     raise BoardError(_WAS_RESET)
                 yield unproven
             if len(replies) == 1:
                 return
-            data = b"".join(
-                self._payload(reply, read) for reply, read in zip(replies[-len(reads) :], reads)
-            )
             logits = card.output.unpack(data)
             unproven = Inference(
                 logits=logits,
@@ -405,6 +422,27 @@ class Board:
                 stalls=result.stalls,
                 best=result.best,
             )
+
+    def _measure_input(self, card: ModelCard) -> int | None:
+        """Clock cycles of a run after which the next input may be written.
+
+        None if only after the output has been read. Measured by the board, once for a model: a
+        wrong figure would mean a wrong answer.
+        """
+        if not card.input_layers:
+            return None
+        if self._input_cycles is None:
+            runs = (
+                [Request(Opcode.RUN, 0, bytes([layers, StallCause.PIXELS])), _RESULT]
+                for layers in (card.input_layers, 0)
+            )
+            # The second RUN proves that the board was not reset after the first.
+            read, whole = (
+                self._answer(replies, [_RESULT])[0].cycles for replies in self.link.exchange(runs)
+            )
+            self.link.run_cycles = whole
+            self._input_cycles = read
+        return self._input_cycles
 
     def run_layers(self, x: Int8Array, layouts: Sequence[TensorLayout]) -> list[LayerRun]:
         """Run the model once for each of its layers, up to that layer, and read what it left.
@@ -419,41 +457,40 @@ class Board:
         card = self._require_model()
         runs = []
         for count, layout in enumerate(layouts, start=1):
-            start = self._start(card, x, count, StallCause.PIXELS)
-            *replies, proof = next(self.link.exchange([[*start, *_reads(layout), _RESULT]]))
-            result = self._result(replies[: len(start)])
-            if self._result([proof]).cycles != result.cycles:
+            run = Request(Opcode.RUN, 0, bytes([count, StallCause.PIXELS]))
+            reads = _reads(layout, Opcode.RESULT)
+            requests = [*self._writes_of(card, x), run, *reads, _RESULT]
+            *replies, proof = next(self.link.exchange([requests]))
+            result, data = self._answer(replies, reads)
+            if self._answer([proof], [_RESULT])[0].cycles != result.cycles:
                 raise BoardError(_WAS_RESET)
-            data = b"".join(
-                self._payload(*pair) for pair in zip(replies[len(start) :], _reads(layout))
-            )
             runs.append(LayerRun(data, result.cycles))
         return runs
 
     @staticmethod
-    def _start(card: ModelCard, x: Int8Array, layers: int, cause: StallCause) -> list[Request]:
+    def _writes_of(card: ModelCard, x: Int8Array) -> list[Request]:
         x = np.asarray(x)
         if x.dtype != np.int8 or x.size != math.prod(card.input.shape):
             wanted = "x".join(map(str, card.input.shape))
             given = "x".join(map(str, x.shape))
             raise ValueError(f"The model takes int8 of {wanted}, not {x.dtype} of {given}")
-        return [
-            *_writes(card.input.layout.address, card.input.pack(x)),
-            Request(Opcode.RUN, 0, bytes([layers, cause])),
-            _RESULT,
-        ]
+        return _writes(card.input.layout.address, card.input.pack(x))
 
-    def _result(self, replies: Sequence[Reply]) -> Result:
-        """The RESULT at the end of ``replies``, if all went well."""
-        for reply in replies:
+    def _answer(
+        self, replies: Sequence[Reply], reads: Sequence[Request]
+    ) -> tuple[Result, bytes]:
+        """The engine's result and the memory that ``reads``, the last requests, ask for."""
+        before = len(replies) - len(reads)
+        for reply in replies[:before]:
             self._check(reply, "the run failed")
+        data = b"".join(self._payload(*pair) for pair in zip(replies[before:], reads))
         try:
-            result = Result.unpack(replies[-1].payload)
+            result = Result.unpack(data[: Result.BYTES])
         except ValueError as error:
             raise LinkError(f"the board's answer makes no sense: {error}") from error
         if result.error != EngineError.NONE:
             raise BoardError(f"the engine stopped: {result.error.name}")
-        return result
+        return result, data[Result.BYTES :]
 
     def classify(
         self,

@@ -29,6 +29,7 @@ from gateware.interface.protocol import (
     CRC_BYTES,
     MAX_RUN_CYCLES,
     PROTOCOL_VERSION,
+    REPLY_HEADER_BYTES,
     REQUEST_HEADER_BYTES,
     RESET_BAUD,
     Info,
@@ -56,11 +57,23 @@ _WINDOW_SECONDS = 0.04
 #: must tell them apart.
 _WINDOW_BYTES = 600
 _WINDOW_FRAMES = 250
-#: Clock cycles that the board takes at most to carry out a request: for each byte of its payload,
-#: for each of the answer's (zeros take longest, 65 measured), and besides.
-_WRITE_CYCLES, _REPLY_CYCLES, _REQUEST_CYCLES = 20, 70, 650
+#: Clock cycles that the board takes at most to carry out a request: for each byte of a WRITE (15
+#: measured, and a few for meetings in memory), for a READ while the engine has the memory (800
+#: measured, for a byte), and besides.
+_WRITE_CYCLES, _READ_CYCLES, _REQUEST_CYCLES = 18, 1000, 250
+#: The same of a RESULT, once the engine is idle.
+_RESULT_CYCLES = 150
+#: And then to make the answer: for each byte of its payload (zeros take longest, 65 measured), and
+#: besides.
+_REPLY_CYCLES, _ANSWER_CYCLES = 66, 400
+#: Clock cycles from when RUN is taken from the buffer to when the engine runs, at most.
+_START_CYCLES = 120
 #: An inference takes as long as the one before, but for meetings in memory.
-_RUN_TOLERANCE = 1.01
+_RUN_TOLERANCE = 1.001
+#: The adapter's clock and the board's are as far apart as a line can bear, and more.
+_CLOCK_TOLERANCE = 1.05
+#: Bytes of a request that may have come before one of them needs a place in the board's buffer.
+_UNNOTICED_BYTES = 3
 #: Longest time that is filled with delimiters; who would need more waits for answers.
 _PADDING_SECONDS = 0.05
 #: A time-out is this many times the time that an inference took.
@@ -82,6 +95,7 @@ _READ_BYTES = 4096
 _CLOCKS_HZ = range(100_000, 2_000_000_000)
 #: Bytes of a frame on the wire besides its payload, at most: header, CRC, COBS code, delimiter.
 _FRAME_BYTES = REQUEST_HEADER_BYTES + CRC_BYTES + 2
+_ANSWER_BYTES = REPLY_HEADER_BYTES + CRC_BYTES + 2
 #: Longest wait in one read, in seconds: how fast Ctrl-C and time-outs take effect.
 _POLL = 0.05
 
@@ -191,12 +205,18 @@ class Link:
     # The port, its exceptions translated.
 
     def _write(self, data: bytes) -> None:
+        begin = self.now()
         try:
             self.port.write(data)
         except (serial.SerialException, OSError) as error:
             raise PortError(f"the port failed: {error}") from error
         seconds = len(data) * _BITS_PER_BYTE / self.port.baudrate
-        self._line_free = max(self.now(), self._line_free) + seconds
+        self._line_free = max(begin, self._line_free) + seconds
+
+    def _unsent(self) -> float:
+        """Bytes that were written and cannot have left yet, whatever driver and adapter did."""
+        seconds = max(0.0, self._line_free - self.now())
+        return seconds * self.port.baudrate / _BITS_PER_BYTE / _CLOCK_TOLERANCE
 
     def _set_baud(self, baud: int) -> None:
         try:
@@ -246,23 +266,47 @@ class Link:
             seconds += min(run, MAX_RUN_CYCLES / clock_hz)
         return max(self.now(), self._line_free) + seconds * min(1 << failures, _PATIENCE)
 
-    def _work(self, request: Request) -> float:
-        """How long the board needs at most, in bytes of the line; infinite if that is unknown."""
-        cycles = _WRITE_CYCLES * len(request.payload) + _REPLY_CYCLES * request.reply_bytes
-        cycles += _REQUEST_CYCLES
-        if request.opcode == Opcode.CHECK:
-            return math.inf
-        if request.opcode == Opcode.RESULT and self._ran:
-            if not self.run_cycles:
-                return math.inf
-            cycles += round(_RUN_TOLERANCE * self.run_cycles)
+    def _bytes_in(self, cycles: float) -> float:
+        """How much of the line passes in so many of the board's clock cycles."""
         return cycles / self._clock_hz * self.port.baudrate / _BITS_PER_BYTE
+
+    def _work(self, request: Request) -> tuple[float, float]:
+        """How long the board needs at most to carry it out, and then to make the answer.
+
+        In bytes of the line; infinite if that is unknown.
+        """
+        cycles = _REQUEST_CYCLES + _WRITE_CYCLES * len(request.payload)
+        if request.opcode == Opcode.READ:
+            cycles += _READ_CYCLES
+        if request.opcode == Opcode.RESULT:
+            cycles = _RESULT_CYCLES
+        answer = _ANSWER_CYCLES + _REPLY_CYCLES * request.reply_bytes
+        unknown = math.inf if request.opcode == Opcode.CHECK else 0.0
+        return self._bytes_in(cycles) + unknown, self._bytes_in(answer)
+
+    def _run_time(self) -> float:
+        """How long the engine runs at most, in bytes of the line; infinite if that is unknown."""
+        if not self.run_cycles:
+            return math.inf
+        return self._bytes_in(_START_CYCLES + _RUN_TOLERANCE * self.run_cycles)
+
+    def _since_run(self, cycles: int) -> float:
+        """Bytes from the begin of the request behind RUN until ``cycles`` of it are over.
+
+        That request needs a place in the board's buffer, which RUN must have left; were it not so,
+        it would be dropped, which the host notices.
+        """
+        return _UNNOTICED_BYTES + _CLOCK_TOLERANCE * self._bytes_in(_START_CYCLES + cycles)
+
+    def covers(self, request: Request, cycles: int) -> bool:
+        """Whether so many cycles of a run are over when a request right behind RUN has come."""
+        return _frame_bytes(request) >= self._since_run(cycles)
 
     def _learn(self, reply: Reply) -> None:
         """From a RESULT: how long an inference takes."""
         if reply.opcode == Opcode.RESULT and reply.status == Status.OK and self._ran:
             try:
-                cycles = Result.unpack(reply.payload).cycles
+                cycles = Result.unpack(reply.payload[: Result.BYTES]).cycles
             except ValueError:
                 return
             self.run_cycles = min(MAX_RUN_CYCLES, max(self.run_cycles, cycles))
@@ -291,7 +335,7 @@ class Link:
     # Many requests.
 
     def exchange(
-        self, transactions: Iterable[Sequence[Request]], *, overlap: bool = False
+        self, transactions: Iterable[Sequence[Request]], *, free_after: int | None = None
     ) -> Iterator[list[Reply]]:
         """Carry out transactions in order, several requests in flight.
 
@@ -300,9 +344,9 @@ class Link:
         transactions : iterable of sequence of Request
             Taken as they are needed. A RUN must be the only one in its transaction and come after
             the writes and before the reads that belong to it.
-        overlap : bool
-            A transaction's first WRITE changes nothing that the one before still has to read: so
-            it may wait in the board's buffer while the engine runs.
+        free_after : int or None
+            Cycles of a run after which the next transaction's WRITEs change nothing that is still
+            to be read: so they are sent between RUN and RESULT. None: they are sent afterwards.
 
         Yields
         ------
@@ -321,6 +365,9 @@ class Link:
         failures = 0
         deadline = 0.0
         self._pacer.rest()
+        #: Whether the last request that was sent is a RUN, and where the next WRITE may end.
+        behind_run = False
+        free_place = 0.0
 
         def unsent(after: _Transaction | None = None) -> _Transaction | None:
             """The next transaction of which something is to be sent, later than ``after``."""
@@ -336,29 +383,42 @@ class Link:
 
         def next_one() -> _Transaction | None:
             current = unsent()
-            if current is None or current.complete or not overlap or cautious:
+            if current is None or current.complete or free_after is None or cautious:
                 return current
             request = current.next_request
-            ran = current.sent and current.requests[current.sent - 1].opcode == Opcode.RESULT
-            if ran and request and request.opcode == Opcode.READ:
+            if request and request.opcode == Opcode.RESULT:
                 ahead = unsent(current)
-                if ahead is not None and not ahead.sent and ahead.next_request:
-                    if ahead.next_request.opcode == Opcode.WRITE:
-                        return ahead
+                if ahead is not None and ahead.next_request:
+                    write = ahead.next_request
+                    if write.opcode == Opcode.WRITE:
+                        if not behind_run or self.covers(write, free_after):
+                            return ahead
             return current
 
         def fill() -> bool:
             """Send what may be sent; whether that was anything."""
+            nonlocal behind_run, free_place
             any_sent = False
             while (current := next_one()) is not None and not current.complete:
                 request = current.next_request
                 assert request is not None
                 waiting = [each.request for each in outstanding] if cautious else []
-                if outstanding and not self._may_follow(request, len(outstanding), waiting):
+                padding = self._pacer.padding
+                if request.opcode == Opcode.WRITE and not behind_run:
+                    end = self._pacer.sent + _frame_bytes(request)
+                    padding = max(padding, free_place - end)
+                if outstanding and not self._may_follow(
+                    request, len(outstanding), waiting, padding
+                ):
                     break
-                outstanding.append(_Outstanding(request, self._send_paced(request), current))
+                sequence = self._send_paced(request, padding)
+                outstanding.append(_Outstanding(request, sequence, current))
                 current.sent += 1
                 any_sent = True
+                if behind_run and free_after is not None:
+                    begin = self._pacer.sent - _frame_bytes(request)
+                    free_place = begin + self._since_run(free_after)
+                behind_run = request.opcode == Opcode.RUN
             return any_sent
 
         while True:
@@ -381,13 +441,14 @@ class Link:
                 and reply.status != Status.BUSY
             ):
                 outstanding.popleft()
-                self._pacer.answered()
+                self._pacer.answered(self._unsent())
                 self._learn(reply)
                 transaction = oldest.transaction
                 transaction.replies.append(reply)
                 if transaction.complete:
                     cautious = False
-                most = _WINDOW_SECONDS * self.port.baudrate / _BITS_PER_BYTE
+                seconds = _WINDOW_SECONDS + self.run_cycles / self._clock_hz
+                most = seconds * self.port.baudrate / _BITS_PER_BYTE
                 self._window = min(
                     max(most, _WINDOW_BYTES), self._window + _frame_bytes(oldest.request)
                 )
@@ -406,14 +467,20 @@ class Link:
             cautious = True
             self._window = max(_WINDOW_BYTES, self._window / 2)
             was_lost = self._wait_until_idle()
-            opcodes = [each.request.opcode for each in outstanding]
-            reread = Opcode.READ in opcodes and Opcode.WRITE in opcodes
-            to_start = was_lost or reread or Opcode.RUN in opcodes
+            # WRITEs of a later transaction may have come before this one's data had been read.
+            to_start = was_lost or any(
+                each.request.opcode == Opcode.RUN
+                or (each.request.opcode == Opcode.WRITE and each.transaction is not active[0])
+                for each in outstanding
+            )
             for index, transaction in enumerate(active):
                 transaction.rewind(to_start or index > 0)
             outstanding.clear()
+            behind_run, free_place = False, 0.0
 
-    def _may_follow(self, request: Request, count: int, waiting: Sequence[Request]) -> bool:
+    def _may_follow(
+        self, request: Request, count: int, waiting: Sequence[Request], padding: float
+    ) -> bool:
         """Whether ``request`` may be sent now.
 
         Parameters
@@ -423,8 +490,9 @@ class Link:
             Requests that are not answered.
         waiting : sequence of Request
             These, where a loss has just happened: then more care is taken.
+        padding : float
+            Bytes that must pass before it.
         """
-        padding = self._pacer.padding
         if padding > _PADDING_SECONDS * self.port.baudrate / _BITS_PER_BYTE:
             return False
         if count >= _WINDOW_FRAMES or self._pacer.in_flight + padding > self._window:
@@ -436,15 +504,18 @@ class Link:
             return request.opcode != Opcode.WRITE or kinds == {Opcode.WRITE}
         return True
 
-    def _send_paced(self, request: Request) -> int:
-        """Send when the board has a buffer for it; gives the sequence number."""
-        padding = math.ceil(self._pacer.padding)
-        if padding:
-            self._write(bytes(padding))
-            self._pacer.pad(padding)
+    def _send_paced(self, request: Request, padding: float) -> int:
+        """Send so many delimiters, and the request; gives the sequence number."""
+        if padding > 0:
+            self._write(bytes(math.ceil(padding)))
+            self._pacer.pad(math.ceil(padding))
         sequence = self._send(request)
         self._pacer.send(
-            _frame_bytes(request), self._work(request), _FRAME_BYTES + request.reply_bytes
+            _frame_bytes(request),
+            *self._work(request),
+            _ANSWER_BYTES + request.reply_bytes,
+            run=self._run_time() if request.opcode == Opcode.RUN else None,
+            waits=request.opcode == Opcode.RESULT,
         )
         return sequence
 
@@ -456,7 +527,7 @@ class Link:
         bool
             Whether the board had to be found anew: it may have been reset.
         """
-        request = Request(Opcode.RESULT, reply_bytes=Result.BYTES)
+        request = Request(Opcode.RESULT, 0, b"\1", Result.BYTES + 1)
         self._write(b"\0")
         was_lost = False
         baud = self.port.baudrate

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gateware.interface.layout import TensorLayout
-from gateware.interface.protocol import MAX_RUN_CYCLES
+from gateware.interface.protocol import MAX_RUN_CYCLES, MAX_RUN_LAYERS
 
 __all__ = ["ModelCard", "SoftmaxCard", "TensorCard"]
 
@@ -168,6 +168,9 @@ class ModelCard:
         Class names; empty if the model has none.
     cycles : int
         How long the compiler expects an inference to take; 0 if it does not say. Time-outs only.
+    input_layers : int
+        After so many layers the input is read no more, and nothing else ever lies where it lies:
+        the next one may be written. 0: not before the output has been read.
     """
 
     name: str
@@ -176,6 +179,7 @@ class ModelCard:
     softmax: SoftmaxCard | None = None
     labels: tuple[str, ...] = ()
     cycles: int = 0
+    input_layers: int = 0
 
     def label(self, index: int) -> str:
         """Name of class ``index``; its number where the model has no name for it."""
@@ -190,6 +194,7 @@ class ModelCard:
             "softmax": None if self.softmax is None else {"beta": self.softmax.beta},
             "labels": list(self.labels),
             "cycles": self.cycles,
+            "input_layers": self.input_layers,
         }
 
     @classmethod
@@ -222,4 +227,5 @@ class ModelCard:
                 for label in _list(value.get("labels", []), "labels", _MAX_LABELS)
             ),
             cycles=_integer(value.get("cycles", 0), "cycles", 0, MAX_RUN_CYCLES),
+            input_layers=_integer(value.get("input_layers", 0), "input_layers", 0, MAX_RUN_LAYERS),
         )

@@ -21,7 +21,52 @@ class _Sent:
     begin: float
     end: float
     work: float
+    answer: float
     reply: float
+    run: float | None
+    waits: bool
+
+
+@dataclass(frozen=True)
+class _State:
+    """Places on the line, at the latest.
+
+    Attributes
+    ----------
+    taken : float
+        Where the last request is taken from the buffer.
+    free : float
+        Where the board is free after it.
+    replied : float
+        Where the reply to it has left.
+    idle : float
+        Where the engine is idle.
+    """
+
+    taken: float
+    free: float
+    replied: float
+    idle: float
+
+    def after(self, request: _Sent) -> _State:
+        """When one more request was carried out."""
+        taken = max(request.end, self.free)
+        idle = self.idle if request.run is None else taken + request.run
+        begin = max(taken, self.idle) if request.waits else taken
+        # The board makes a reply only when the one before has left.
+        free = max(begin + request.work, self.replied) + request.answer
+        return _State(taken, free, free + request.reply, idle)
+
+    def bounded(self, request: _Sent, place: float) -> _State:
+        """The same, as the answer to that request had come when ``place`` bytes were sent."""
+        idle = self.idle
+        if request.run is not None:
+            idle = min(idle, place + request.run)
+        elif request.waits:
+            idle = min(idle, place)
+        return _State(
+            min(self.taken, place), min(self.free, place), min(self.replied, place), idle
+        )
 
 
 class Pacer:
@@ -38,10 +83,8 @@ class Pacer:
     def __init__(self) -> None:
         self.sent = 0.0
         self._outstanding: deque[_Sent] = deque()
-        #: Where the board is free, and the reply to it has left, of the last one that is answered.
-        self._free = self._replied = 0.0
-        #: The same of the last one that was sent, and where that one is taken from the buffer.
-        self._last = (0.0, 0.0, 0.0)
+        #: After the last request that is answered, and after the last one that was sent.
+        self._answered = self._last = _State(0.0, 0.0, 0.0, 0.0)
 
     @property
     def in_flight(self) -> float:
@@ -51,48 +94,59 @@ class Pacer:
     def rest(self) -> None:
         """Nothing is under way any more."""
         self._outstanding.clear()
-        self._free = self._replied = self.sent
-        self._last = (self.sent, self.sent, self.sent)
+        self._answered = self._last = _State(self.sent, self.sent, self.sent, self.sent)
 
     def pad(self, size: int) -> None:
         """Delimiters were sent."""
         self.sent += size
 
-    def send(self, size: int, work: float, reply: float) -> None:
+    def send(
+        self,
+        size: int,
+        work: float,
+        answer: float,
+        reply: float,
+        *,
+        run: float | None = None,
+        waits: bool = False,
+    ) -> None:
         """A request was sent.
 
         Parameters
         ----------
         size, reply : int
             Bytes on the line, of the request and of the answer to it.
-        work : float
-            How long the board needs at most, in bytes of the line; infinite if that is not known.
+        work, answer : float
+            How long the board needs at most, to carry it out and then to make the answer, in bytes
+            of the line; infinite if that is not known.
+        run : float or None
+            It starts the engine, which is idle again so long after it was taken from the buffer;
+            infinite if that is not known.
+        waits : bool
+            The board waits with it until the engine is idle.
         """
-        request = _Sent(self.sent, self.sent + size, work, reply)
+        request = _Sent(self.sent, self.sent + size, work, answer, reply, run, waits)
         self.sent += size
         self._outstanding.append(request)
-        self._last = self._after(request, self._last)
+        self._last = self._last.after(request)
 
-    @staticmethod
-    def _after(request: _Sent, before: tuple[float, float, float]) -> tuple[float, float, float]:
-        """Where it is taken, where the board is free after it, and where its reply has left."""
-        _, free, replied = before
-        taken = max(request.end, free)
-        # The board makes a reply only when the one before has left.
-        answered = max(taken, replied) + request.work
-        return taken, answered, answered + request.reply
+    def answered(self, unsent: float = 0.0) -> None:
+        """The answer to the oldest request has come: what has not left yet comes later than that.
 
-    def answered(self) -> None:
-        """The answer to the oldest request has come: what is sent now comes later than that."""
+        Parameters
+        ----------
+        unsent : float
+            Bytes, of those put on the line, that have not left.
+        """
         request = self._outstanding.popleft()
-        _, free, replied = self._after(request, (0.0, self._free, self._replied))
-        self._free, self._replied = min(free, self.sent), min(replied, self.sent)
-        if free > self.sent or not self._outstanding:
-            self._last = (min(self._last[0], self._free), self._free, self._replied)
+        thought = self._answered.after(request)
+        self._answered = thought.bounded(request, self.sent - unsent)
+        if self._answered != thought:
+            self._last = self._answered
             for request in self._outstanding:
-                self._last = self._after(request, self._last)
+                self._last = self._last.after(request)
 
     @property
     def padding(self) -> float:
         """Bytes that must pass before the next request may come; may be infinite."""
-        return max(0.0, self._last[0] - self.sent)
+        return max(0.0, self._last.taken - self.sent)

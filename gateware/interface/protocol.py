@@ -19,12 +19,14 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 #: Gateware version, as INFO tells it.
 GATEWARE_VERSION = (0, 1, 0)
 
 #: Longest payload of a request or a reply. A whole frame then fits a COBS block (254 bytes).
 MAX_PAYLOAD = 240
+#: Most bytes of memory in a reply: so they fit behind a :class:`Result`, too.
+MAX_READ = 228
 REQUEST_HEADER_BYTES = 5
 REPLY_HEADER_BYTES = 3
 CRC_BYTES = 4
@@ -38,6 +40,8 @@ RESET_BAUD = 115200
 PAGE_BYTES = 256
 #: A run that lasts this many cycles is stopped with EngineError.TIMEOUT.
 MAX_RUN_CYCLES = 1 << 28
+#: RUN can stop after at most so many layers.
+MAX_RUN_LAYERS = 255
 
 
 class Opcode(IntEnum):
@@ -48,7 +52,7 @@ class Opcode(IntEnum):
     #: Write the payload (1 to MAX_PAYLOAD bytes) to memory at ``address``. Writing below the end
     #: of a valid image makes it invalid; while the engine runs that is refused with BUSY.
     WRITE = 1
-    #: Payload: count u8 (1 to MAX_PAYLOAD). Reply payload: that many bytes from ``address``.
+    #: Payload: count u8 (1 to MAX_READ). Reply payload: that many bytes from ``address``.
     READ = 2
     #: Declare memory [0, ``address``) to be an image: CRC-32 over it, its last four bytes being
     #: the CRC of the others, must match. Then the image is valid and may be run.
@@ -56,7 +60,8 @@ class Opcode(IntEnum):
     #: Start the engine. Payload: layers u8 (stop after so many; 0: all), stall cause u8
     #: (:class:`StallCause`: what the second counter counts). Answers at once.
     RUN = 4
-    #: Answers once the engine is idle. Reply payload: :class:`Result`.
+    #: Answers once the engine is idle. Payload: count u8 (1 to MAX_READ). Reply payload:
+    #: :class:`Result`, and that many bytes from ``address``.
     RESULT = 5
     #: ``address`` is the number of clock cycles a bit from now on; the reply still goes out at the
     #: old rate. A break (a zero byte with a low stop bit) sets the rate back to RESET_BAUD.

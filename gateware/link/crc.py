@@ -27,7 +27,7 @@ class CRC32(wiring.Component):
         Start anew. Also ends the byte in progress; a byte in the same cycle is lost.
     flush : :py:`In(1)`
         High while a byte is in progress: shift ``value`` right by eight bits, whatever the byte.
-        So its bytes can be had one by one, least significant first, from ``value[:8]``.
+        So its bytes can be had one by one, least significant first, from ``value[:8]``; then 0xFF.
     value : :py:`Out(32)`
     match : :py:`Out(1)`
         ``value`` is what remains after data followed by its own CRC, least significant byte first.
@@ -64,7 +64,7 @@ class CRC32(wiring.Component):
             m.d.sync += [
                 shift.eq(shift >> 1),
                 count.eq(count + 1),
-                inverse.eq(Cat(inverse[1:], 1) ^ Mux(feedback, POLYNOMIAL, 0)),
+                inverse.eq(Cat(inverse[1:], ~self.flush) ^ Mux(feedback, POLYNOMIAL, 0)),
                 busy.eq(count != 7),
             ]
         with m.Else():

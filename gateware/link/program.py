@@ -16,7 +16,7 @@ from enum import IntEnum
 from ..interface.protocol import (
     CRC_BYTES,
     CRC_RESIDUE,
-    MAX_PAYLOAD,
+    MAX_READ,
     REPLY_FLAG,
     REPLY_HEADER_BYTES,
     REQUEST_HEADER_BYTES,
@@ -71,7 +71,7 @@ class Variable(IntEnum):
 
 
 #: Bytes of each opcode's payload; WRITE's can be any but zero.
-_PAYLOAD_BYTES = {Opcode.READ: 1, Opcode.RUN: 2}
+_PAYLOAD_BYTES = {Opcode.READ: 1, Opcode.RUN: 2, Opcode.RESULT: 1}
 
 
 def command_program(info: Info, memory_bytes: int) -> tuple[list[int], list[int]]:
@@ -119,11 +119,6 @@ def command_program(info: Info, memory_bytes: int) -> tuple[list[int], list[int]
         p.do(Strobe.LOAD_INDEX)
         p.jump_to_indexed_variable()
 
-    def judge_result() -> None:
-        p.label(Opcode.RESULT.name)
-        p.wait_while(Condition.ENGINE)
-        p.jump(Status.OK.name)
-
     def judge_baud() -> None:
         p.label(Opcode.BAUD.name)
         p.load(REQUEST, _ADDRESS + 2)
@@ -142,11 +137,7 @@ def command_program(info: Info, memory_bytes: int) -> tuple[list[int], list[int]
         p.label(Opcode.RUN.name)
         p.load(PORT, Port.STATE)
         p.add(CONSTANT, -State.VALID)
-        p.jump_if(Condition.ZERO, "Run")
-        p.add(CONSTANT, -State.BUSY)
-        refuse_if(Condition.ZERO, Status.BUSY)
-        p.jump(Status.NO_MODEL.name)
-        p.label("Run")
+        p.jump_unless(Condition.ZERO, "Refuse to run")
         p.load(REQUEST, _PAYLOAD + 1)
         p.do(Strobe.LOAD_INDEX)
         p.load(REQUEST, _PAYLOAD)
@@ -154,12 +145,14 @@ def command_program(info: Info, memory_bytes: int) -> tuple[list[int], list[int]
         p.jump(Status.OK.name)
 
     def judge_addresses() -> None:
-        """For WRITE, READ and CHECK: what is addressed must end in the memory."""
+        """For WRITE, READ, RESULT and CHECK: what is addressed must end in the memory."""
+        p.label(Opcode.RESULT.name)
+        p.wait_while(Condition.ENGINE)
         p.label(Opcode.READ.name)
         p.load(REQUEST, _PAYLOAD)
         refuse_if(Condition.ZERO, Status.BAD_LENGTH)
         p.store(Variable.COUNT)
-        p.add(CONSTANT, -(MAX_PAYLOAD + 1))
+        p.add(CONSTANT, -(MAX_READ + 1))
         refuse_if(Condition.CARRY, Status.BAD_LENGTH)
         p.jump("Judge the address")
         p.label(Opcode.WRITE.name)
@@ -182,7 +175,12 @@ def command_program(info: Info, memory_bytes: int) -> tuple[list[int], list[int]
         for place in reversed(range(3)):
             p.load(REQUEST, _ADDRESS + place)
             p.do(Strobe.LOAD_ADDRESS)
-        choose({Opcode.READ: Status.OK.name, Opcode.CHECK: "Check"})
+        p.load(REQUEST, _OPCODE)
+        p.add(CONSTANT, -Opcode.CHECK)
+        p.jump_if(Condition.ZERO, "Check")
+        p.jump_if(Condition.CARRY, Status.OK.name)
+        p.add(CONSTANT, Opcode.CHECK - Opcode.READ)
+        p.jump_if(Condition.ZERO, Status.OK.name)
 
     def write() -> None:
         for place in range(3):
@@ -249,6 +247,10 @@ def command_program(info: Info, memory_bytes: int) -> tuple[list[int], list[int]
         p.load(CONSTANT, Status.OK)
         p.jump("Reply")
         for status in Status:
+            if status == Status.NO_MODEL:
+                p.label("Refuse to run")
+                p.add(CONSTANT, -State.BUSY)
+                refuse_if(Condition.ZERO, Status.BUSY)
             if status != Status.OK:
                 p.label(status.name)
                 p.load(CONSTANT, status)
@@ -284,6 +286,7 @@ def command_program(info: Info, memory_bytes: int) -> tuple[list[int], list[int]
         p.add(CONSTANT, Opcode.READ - Opcode.RESULT)
         p.jump_unless(Condition.ZERO, "Put the CRC")
 
+        then("Put bytes of memory")
         repeat("Put a port", _REPLY_PAYLOAD + Result.BYTES)
         p.label("Put a port")
         p.load_and_put(PORT, indexed=True)
@@ -295,11 +298,12 @@ def command_program(info: Info, memory_bytes: int) -> tuple[list[int], list[int]
         p.load_and_put(VARIABLE, indexed=True)
         p.jump("Append")
 
+        # Behind the CRC its register gives a zero: that ends the last block.
         p.label("Put the CRC")
         p.load(PORT, Port.INDEX)
-        p.add(CONSTANT, CRC_BYTES)
+        p.add(CONSTANT, CRC_BYTES + 1)
         p.store(Variable.LOOP_END)
-        then("CRC is made")
+        then("Put the delimiter")
         p.load_label("Put a CRC byte")
         p.store(Variable.LOOP)
         p.label("Put a CRC byte")
@@ -307,14 +311,11 @@ def command_program(info: Info, memory_bytes: int) -> tuple[list[int], list[int]
         p.do_rarely(RareStrobe.FLUSH_CRC)
         p.jump("Append")
 
-        p.label("CRC is made")
-        p.load_label("Put the delimiter")
-        p.store(Variable.LOOP)
-        p.jump("End a block")
-
+        p.label("Put bytes of memory")
+        then("Put the CRC")
         p.label(f"Reply to {Opcode.READ.name}")
-        p.load(REQUEST, _PAYLOAD)
-        p.add(CONSTANT, _REPLY_PAYLOAD)
+        p.load(PORT, Port.INDEX)
+        p.add(REQUEST, _PAYLOAD)
         p.store(Variable.LOOP_END)
         p.load_label("Put a byte of memory")
         p.store(Variable.LOOP)
@@ -366,11 +367,11 @@ def command_program(info: Info, memory_bytes: int) -> tuple[list[int], list[int]
         p.load(CONSTANT, 0)
         p.store(Variable.CODE)
         p.do(Strobe.APPEND, RareStrobe.SEND_REPLY)
+        p.load(REQUEST, _OPCODE)
+        p.add(CONSTANT, -Opcode.BAUD)
+        p.jump_unless(Condition.ZERO, "Wait for a request")
         p.load(VARIABLE, Variable.STATUS)
         p.jump_unless(Condition.ZERO, "Wait for a request")
-        choose({Opcode.BAUD: "Change the rate"})
-        p.jump("Wait for a request")
-        p.label("Change the rate")
         p.wait_until(Condition.SENT)
         p.load(REQUEST, _ADDRESS + 1)
         p.do(Strobe.LOAD_INDEX)
@@ -380,7 +381,6 @@ def command_program(info: Info, memory_bytes: int) -> tuple[list[int], list[int]
 
     wait_for_a_request()
     judge()
-    judge_result()
     judge_baud()
     judge_run()
     judge_addresses()

@@ -8,6 +8,7 @@ from itertools import accumulate, pairwise
 from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.image import TAPE_ADDRESS, build_image
 from gateware.interface.layout import TensorLayout
+from gateware.interface.protocol import MAX_RUN_LAYERS
 from host.metadata import ModelCard, SoftmaxCard, TensorCard
 from model.graph import Graph
 
@@ -46,12 +47,14 @@ def compile(graph: Graph, configuration: EngineConfiguration) -> CompiledModel:
     sizes = [tape_bytes(*work, configuration) for work in zip(lowered.layers, loops)]
     # The metadata's length depends on the addresses in it: as long as they can be, at first.
     longest = dict.fromkeys(lowered.storage, configuration.memory_bytes)
-    card = _card(graph, lowered, longest)
+    card = _card(graph, lowered, longest, len(sizes))
     draft = build_image(configuration, bytes(sum(sizes)), card.to_dict(), len(sizes))
     blocks = place(lowered, len(draft), _ranges(sizes), configuration)
     addresses = {tensor: block.address for tensor, block in blocks.items()}
     tape = _write_tape(lowered.layers, loops, addresses, configuration)
-    card = _card(graph, lowered, addresses)
+    lifetime = blocks[lowered.input].lifetime
+    read = lifetime.last + 1 if lifetime.kept else 0
+    card = _card(graph, lowered, addresses, read if read <= MAX_RUN_LAYERS else 0)
     image = build_image(configuration, tape, card.to_dict(), len(sizes))
     works = [
         Work(layer, work, configuration, _sharing(layer, tape_range, blocks, configuration))
@@ -109,7 +112,9 @@ def _layout(lowered: Lowered, addresses: dict[int, int], tensor: int) -> TensorL
     )
 
 
-def _card(graph: Graph, lowered: Lowered, addresses: dict[int, int]) -> ModelCard:
+def _card(
+    graph: Graph, lowered: Lowered, addresses: dict[int, int], input_layers: int
+) -> ModelCard:
     softmax = None if lowered.softmax is None else SoftmaxCard(lowered.softmax.beta)
     return ModelCard(
         name=graph.name[:_MAX_TEXT],
@@ -117,6 +122,7 @@ def _card(graph: Graph, lowered: Lowered, addresses: dict[int, int]) -> ModelCar
         output=_tensor_card(graph, lowered.answer, _layout(lowered, addresses, lowered.output)),
         softmax=softmax,
         labels=tuple(label[:_MAX_TEXT] for label in graph.labels),
+        input_layers=input_layers,
     )
 
 
@@ -189,6 +195,6 @@ def _memory(
     for tensor, block in blocks.items():
         lifetime = block.lifetime
         memory.append(
-            MemoryBlock(name(tensor), block.address, lifetime.size, lifetime.first, lifetime.last)
+            MemoryBlock(name(tensor), block.address, lifetime.size, lifetime.first, lifetime.until)
         )
     return tuple(sorted(memory, key=lambda block: (block.address, block.first)))

@@ -34,16 +34,24 @@ class Lifetime:
     first, last : int
         The layer that writes it and the last that reads it, both included; -1 and the number of
         layers stand for the host.
+    until : int
+        The last layer during which its memory is nobody else's, usually ``last``.
     """
 
     tensor: int
     size: int
     first: int
     last: int
+    until: int
+
+    @property
+    def kept(self) -> bool:
+        """Whether its memory stays its own after it was last used."""
+        return self.until > self.last
 
     def meets(self, other: Lifetime) -> bool:
         """Whether there is a time at which both are needed."""
-        return self.first <= other.last and other.first <= self.last
+        return self.first <= other.until and other.first <= self.until
 
 
 @dataclass(frozen=True)
@@ -58,17 +66,25 @@ class Block:
         return self.address + self.lifetime.size
 
 
-def lifetimes(lowered: Lowered) -> list[Lifetime]:
-    """Of every tensor in memory, in the order in which they are first written."""
+def lifetimes(lowered: Lowered, keep_input: bool = False) -> list[Lifetime]:
+    """Of every tensor in memory, in the order in which they are first written.
+
+    Parameters
+    ----------
+    lowered : Lowered
+    keep_input : bool
+        The input's memory is nobody else's: the host may write the next one once it has been read.
+    """
     first = {lowered.input: -1}
     last = {lowered.input: -1}
     for index, layer in enumerate(lowered.layers):
         last[layer.source.tensor] = index
         first.setdefault(layer.target.tensor, index)
         last[layer.target.tensor] = index
-    last[lowered.output] = len(lowered.layers)
+    end = last[lowered.output] = len(lowered.layers)
+    until = {**last, lowered.input: end} if keep_input else last
     return [
-        Lifetime(tensor, lowered.storage[tensor].size, first[tensor], last[tensor])
+        Lifetime(tensor, lowered.storage[tensor].size, first[tensor], last[tensor], until[tensor])
         for tensor in sorted(first, key=lambda tensor: (first[tensor], tensor))
     ]
 
@@ -79,7 +95,7 @@ def place(
     tape_ranges: Sequence[tuple[int, int]],
     configuration: EngineConfiguration,
 ) -> dict[int, Block]:
-    """Give every tensor an address.
+    """Give every tensor an address; the input's memory is nobody else's if that fits.
 
     Parameters
     ----------
@@ -100,7 +116,20 @@ def place(
     DoesNotFitError
         If image and activations need more than the memory.
     """
-    needs = lifetimes(lowered)
+    arguments = lowered, image_bytes, tape_ranges, configuration
+    try:
+        return _place(lifetimes(lowered, keep_input=True), *arguments)
+    except DoesNotFitError:
+        return _place(lifetimes(lowered), *arguments)
+
+
+def _place(
+    needs: Sequence[Lifetime],
+    lowered: Lowered,
+    image_bytes: int,
+    tape_ranges: Sequence[tuple[int, int]],
+    configuration: EngineConfiguration,
+) -> dict[int, Block]:
     pairs: dict[frozenset[int], float] = {}
     for layer in lowered.layers:
         pair = frozenset((layer.source.tensor, layer.target.tensor))

@@ -121,13 +121,13 @@ def test_upload_run_and_result_over_the_line() -> None:
             picture = rng.integers(-128, 128, graph.input.shape[1:]).astype(np.int8)
             await line.write(ctx, compiled.input.address, compiled.card.input.pack(picture))
             await line.ask(ctx, Opcode.RUN, 0, bytes([0, StallCause.PIXELS]))
-            result = Result.unpack(await line.ask(ctx, Opcode.RESULT))
+            size = compiled.output.size
+            answer = await line.ask(ctx, Opcode.RESULT, compiled.output.address, bytes([size]))
+            result, output = Result.unpack(answer[: Result.BYTES]), answer[Result.BYTES :]
             assert result.error == EngineError.NONE
             assert 0 < result.stalls < result.cycles < 5000
             assert not ctx.get(board.busy) and not ctx.get(board.error)
             assert ctx.get(board.best) == result.best
-            size = compiled.output.size
-            output = await line.ask(ctx, Opcode.READ, compiled.output.address, bytes([size]))
             expected = reference.predict(graph, picture[np.newaxis])[0]
             assert np.array_equal(compiled.card.output.unpack(output), expected)
             assert result.best == int(expected.argmax())
@@ -146,7 +146,8 @@ def test_a_tape_that_is_none_lights_the_error() -> None:
         await line.write(ctx, 0, image)
         await line.ask(ctx, Opcode.CHECK, len(image))
         await line.ask(ctx, Opcode.RUN, 0, bytes([0, StallCause.PIXELS]))
-        result = Result.unpack(await line.ask(ctx, Opcode.RESULT))
+        answer = await line.ask(ctx, Opcode.RESULT, 0, b"\1")
+        result = Result.unpack(answer[: Result.BYTES])
         assert result.error == EngineError.BAD_DESCRIPTOR
         assert ctx.get(board.error)
 

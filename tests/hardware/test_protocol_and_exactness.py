@@ -29,7 +29,7 @@ from host.models import load_model
 from host.simulation.cxxrtl_backend import find_compiler
 from host.verification import load_samples, verify
 
-RESULT = Request(Opcode.RESULT, reply_bytes=Result.BYTES)
+RESULT = Request(Opcode.RESULT, 0, b"\1", reply_bytes=Result.BYTES + 1)
 
 
 @pytest.fixture(scope="module")
@@ -169,5 +169,5 @@ def test_a_tape_of_nonsense_ends_in_an_error(board):
         board.link.request(Request(Opcode.WRITE, place, image[place : place + 128]))
     assert board.link.request(Request(Opcode.CHECK, 256)).status == Status.OK
     assert board.link.request(Request(Opcode.RUN, 0, b"\0\0")).status == Status.OK
-    result = Result.unpack(board.link.request(RESULT).payload)
+    result = Result.unpack(board.link.request(RESULT).payload[: Result.BYTES])
     assert result.error == EngineError.BAD_DESCRIPTOR

@@ -15,6 +15,7 @@ from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.protocol import (
     CRC_BYTES,
     MAX_PAYLOAD,
+    MAX_READ,
     PROTOCOL_VERSION,
     REPLY_FLAG,
     REQUEST_HEADER_BYTES,
@@ -136,12 +137,13 @@ class FakeBoard:
                 self.info = replace(self.info, state=State(0), image_bytes=0)
             self.memory[address : address + len(payload)] = payload
             return Status.OK, b""
-        if opcode == Opcode.READ:
-            if len(payload) != 1 or not 1 <= payload[0] <= MAX_PAYLOAD:
+        if opcode in (Opcode.READ, Opcode.RESULT):
+            if len(payload) != 1 or not 1 <= payload[0] <= MAX_READ:
                 return Status.BAD_LENGTH, b""
             if address + payload[0] > len(self.memory):
                 return Status.BAD_ADDRESS, b""
-            return Status.OK, bytes(self.memory[address : address + payload[0]])
+            data = bytes(self.memory[address : address + payload[0]])
+            return Status.OK, self.result.pack() + data if opcode == Opcode.RESULT else data
         if opcode == Opcode.CHECK:
             if busy:
                 return Status.BUSY, b""
@@ -162,10 +164,9 @@ class FakeBoard:
             self.result = Result(error, best, cycles, 0)
             self.busy_until = now + cycles / self.clock_hz
             return Status.OK, b""
-        if opcode == Opcode.BAUD:
-            self._next_bit_cycles = address
-            return Status.OK, b""
-        return Status.OK, self.result.pack()
+        assert opcode == Opcode.BAUD
+        self._next_bit_cycles = address
+        return Status.OK, b""
 
     _next_bit_cycles: int | None = None
 

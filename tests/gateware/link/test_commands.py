@@ -12,6 +12,7 @@ from serial_bench import INFO, CommandBench, cobs_encode, request, with_crc
 
 from gateware.interface.protocol import (
     MAX_PAYLOAD,
+    MAX_READ,
     EngineError,
     Info,
     Opcode,
@@ -57,8 +58,11 @@ def test_write_and_read(memory_bytes: int, stall: float) -> None:
                 reply = await bench.ask(ctx, Opcode.WRITE, address, data)
                 assert (reply.status, reply.payload) == (Status.OK, b"")
                 assert bench.memory == expected
-                reply = await bench.ask(ctx, Opcode.READ, address, bytes([length]))
-                assert (reply.status, reply.payload) == (Status.OK, data)
+                count = min(length, MAX_READ)
+                reply = await bench.ask(ctx, Opcode.READ, address, bytes([count]))
+                assert (reply.status, reply.payload) == (Status.OK, data[:count])
+                reply = await bench.ask(ctx, Opcode.RESULT, address, bytes([count]))
+                assert (reply.status, reply.payload[Result.BYTES :]) == (Status.OK, data[:count])
 
     bench.run(host)
 
@@ -71,7 +75,7 @@ def test_replies_are_encoded() -> None:
         b"\1",
         b"\xff\0",
         b"\0\xff",
-        bytes(rng.randrange(1, 256) for _ in range(MAX_PAYLOAD)),
+        bytes(rng.randrange(1, 256) for _ in range(MAX_READ)),
         *(bytes(rng.choice(b"\0\0\1\xff") for _ in range(rng.randrange(1, 60))) for _ in range(6)),
     ]
     bench = CommandBench(stall=0.2)
@@ -97,7 +101,7 @@ def test_addresses_outside_the_memory_are_refused(memory_bytes: int) -> None:
         for address, length in [
             (memory_bytes, 1),
             (memory_bytes - 1, 2),
-            (memory_bytes - 239, 240),
+            (memory_bytes - 227, 240),
             (memory_bytes - 1, 240),
             (1 << 14 if memory_bytes <= 1 << 14 else 1 << 20, 1),
             (1 << 17, 1),
@@ -107,8 +111,9 @@ def test_addresses_outside_the_memory_are_refused(memory_bytes: int) -> None:
         ]:
             reply = await bench.ask(ctx, Opcode.WRITE, address, bytes(length))
             assert (reply.status, reply.payload) == (Status.BAD_ADDRESS, b"")
-            reply = await bench.ask(ctx, Opcode.READ, address, bytes([length]))
-            assert (reply.status, reply.payload) == (Status.BAD_ADDRESS, b"")
+            for opcode in (Opcode.READ, Opcode.RESULT):
+                reply = await bench.ask(ctx, opcode, address, bytes([min(length, MAX_READ)]))
+                assert (reply.status, reply.payload) == (Status.BAD_ADDRESS, b"")
         for address in (memory_bytes + 1, 1 << 20, (1 << 24) - 1):
             reply = await bench.ask(ctx, Opcode.CHECK, address)
             assert reply.status == Status.BAD_ADDRESS
@@ -129,16 +134,17 @@ def test_lengths_that_do_not_fit_are_refused() -> None:
             Opcode.READ: (0, 2, 240),
             Opcode.CHECK: (1, 4),
             Opcode.RUN: (0, 1, 3, 240),
-            Opcode.RESULT: (1, 240),
+            Opcode.RESULT: (0, 2, 240),
             Opcode.BAUD: (1, 2),
         }
         for opcode, wrong in lengths.items():
             for length in wrong:
                 reply = await bench.ask(ctx, opcode, 8, b"\1" * length)
                 assert (reply.status, reply.payload) == (Status.BAD_LENGTH, b""), (opcode, length)
-        for count in (0, 241, 255):
-            reply = await bench.ask(ctx, Opcode.READ, 0, bytes([count]))
-            assert (reply.status, reply.payload) == (Status.BAD_LENGTH, b"")
+        for count in (0, 229, 240, 255):
+            for opcode in (Opcode.READ, Opcode.RESULT):
+                reply = await bench.ask(ctx, opcode, 0, bytes([count]))
+                assert (reply.status, reply.payload) == (Status.BAD_LENGTH, b"")
         assert not bench.writes and not bench.runs
         assert ctx.get(bench.dut.valid) and ctx.get(bench.dut.divisor) == 8
 
@@ -216,7 +222,7 @@ def test_writing_into_the_image_makes_it_invalid() -> None:
             assert ctx.get(bench.dut.valid) == (not hit)
             reply = await bench.ask(ctx, Opcode.RUN, 0, b"\0\0")
             assert reply.status == (Status.NO_MODEL if hit else Status.OK)
-            await bench.ask(ctx, Opcode.RESULT)
+            await bench.ask(ctx, Opcode.RESULT, 0, b"\1")
 
     bench.run(host)
 
@@ -226,7 +232,7 @@ def test_run_and_result() -> None:
 
     async def host(ctx) -> None:
         assert (await bench.ask(ctx, Opcode.RUN, 0, b"\0\0")).status == Status.NO_MODEL
-        assert (await bench.ask(ctx, Opcode.RESULT)).status == Status.OK
+        assert (await bench.ask(ctx, Opcode.RESULT, 0, b"\1")).status == Status.OK
         await bench.upload(ctx, IMAGE)
         bench.run_cycles = 3000
         for layers, cause in [(0, 0), (7, 3), (255, 1), (128, 2)]:
@@ -236,12 +242,13 @@ def test_run_and_result() -> None:
             assert (await bench.ask(ctx, Opcode.RUN, 0, b"\0\0")).status == Status.BUSY
             # The counters turn while they are read, and must be whole again.
             for _ in range(2):
-                reply = await bench.ask(ctx, Opcode.RESULT)
+                reply = await bench.ask(ctx, Opcode.RESULT, 0, b"\1")
                 assert not ctx.get(bench.dut.engine.busy)
                 assert reply.status == Status.OK
-                assert Result.unpack(reply.payload) == Result(
+                assert Result.unpack(reply.payload[: Result.BYTES]) == Result(
                     EngineError.TIMEOUT, 0x1234, 0x89ABCDEF, 0x00FF1001
                 )
+                assert reply.payload[Result.BYTES :] == bench.memory[:1]
         assert bench.runs == [(0, 0), (7, 3), (255, 1), (128, 2)]
 
     bench.run(host)
@@ -262,7 +269,7 @@ def test_image_is_protected_while_the_engine_runs() -> None:
         assert bench.memory[512:515] == b"abc"
         assert (await bench.ask(ctx, Opcode.READ, 512, b"\3")).payload == b"abc"
         assert ctx.get(bench.dut.engine.busy)
-        assert (await bench.ask(ctx, Opcode.RESULT)).status == Status.OK
+        assert (await bench.ask(ctx, Opcode.RESULT, 0, b"\1")).status == Status.OK
 
     bench.run(host)
 
@@ -371,7 +378,7 @@ def test_third_request_is_dropped_and_nothing_else() -> None:
         await bench.upload(ctx, IMAGE)
         bench.run_cycles = 20_000
         assert (await bench.ask(ctx, Opcode.RUN, 0, b"\0\0")).status == Status.OK
-        await bench.send(ctx, request(100, Opcode.RESULT))
+        await bench.send(ctx, request(100, Opcode.RESULT, 0, b"\1"))
         await ctx.tick().repeat(60)
         await bench.send(ctx, request(101, Opcode.WRITE, 600, b"second"))
         await bench.send(ctx, request(102, Opcode.WRITE, 600, b"third!"))

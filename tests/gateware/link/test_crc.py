@@ -87,10 +87,11 @@ def test_flush_gives_its_bytes() -> None:
         await wait_for(ctx, dut.i.ready)
         ctx.set(dut.flush, 1)
         found = []
-        for other in b"\x00\xff\x5a\x81":
+        for other in b"\x00\xff\x5a\x81\x00":
             found.append(ctx.get(dut.value) & 0xFF ^ 0xFF)
             await send(ctx, dut.i, [other], random.Random(), 0)
             await wait_for(ctx, dut.i.ready)
-        assert bytes(found) == struct.pack("<I", zlib.crc32(b"123456789"))
+        # And then a zero, which ends a reply's last block.
+        assert bytes(found) == struct.pack("<IB", zlib.crc32(b"123456789"), 0)
 
     simulate(dut, testbench)
