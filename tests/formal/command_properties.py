@@ -3,21 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import ModuleType
 from unittest import mock
 
 from amaranth.asserts import AnySeq
-from amaranth.hdl import Array, Assert, Assume, Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Assert, Assume, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.memory import Memory
 from prover import Property, look_into, open_up
-from serial_bench import INFO
 
-from gateware.interface.protocol import Opcode
+from gateware.interface.protocol import PROTOCOL_VERSION, Info, Opcode, Status
 from gateware.link import program
-from gateware.link.instructions import Assembler, Condition, Port, Source, Strobe
+from gateware.link.instructions import (
+    INDIRECT,
+    INVERTED,
+    JUMP,
+    Assembler,
+    Condition,
+    Port,
+    RareStrobe,
+    Source,
+    Strobe,
+)
 from gateware.link.processor import Processor
 from gateware.link.program import Variable, command_program
 
 MEMORY_BYTES = 1 << 17
+INFO = Info(
+    protocol=PROTOCOL_VERSION,
+    lanes=8,
+    pixels=2,
+    ring_entries=1024,
+    banks=4,
+    accumulator_bits=24,
+    requantizers=1,
+    memory_bytes=MEMORY_BYTES,
+    clock_hz=36_000_000,
+    gateware=(0, 1, 0),
+    source_hash=0xDEADBEEF,
+    board="icebreaker",
+)
 
 
 @dataclass(frozen=True)
@@ -43,19 +67,22 @@ def condition_of(word: Value, state: State, outside: Value) -> Value:
     return Array(conditions)[word[10:13]] ^ word[13]
 
 
-def carry_out(
-    word: Value, state: State, met: Value, variable: Value, request: Value, port: Value
-) -> State:
-    """One instruction, as :mod:`gateware.link.instructions` describes it; not one that waits."""
-    is_jump, is_strobe, is_load = word[15], ~word[15] & word[14], ~word[15] & ~word[14] & word[13]
-    is_add = ~word[15] & ~word[14] & ~word[13]
+def operand_of(word: Value, variable: Value, request: Value, port: Value) -> Value:
+    """What is added or loaded; a subtraction adds the variable's inverse."""
+    is_add = ~word[13]
     sources = {
         Source.CONSTANT: word[:8],
         Source.VARIABLE: Mux(is_add & word[8], ~variable, variable)[:8],
         Source.REQUEST: request,
         Source.PORT: port,
     }
-    operand = Array(sources[source] for source in Source)[word[11:13]]
+    return Array(sources[source] for source in Source)[word[11:13]]
+
+
+def carry_out(word: Value, state: State, met: Value, variable: Value, operand: Value) -> State:
+    """One instruction, as :mod:`gateware.link.instructions` describes it; not one that waits."""
+    is_jump, is_strobe, is_load = word[15], ~word[15] & word[14], ~word[15] & ~word[14] & word[13]
+    is_add = ~word[15] & ~word[14] & ~word[13]
     total = state.accumulator + operand + Mux(word[9], state.carry, word[8])
     strobe = Mux(is_strobe, word[8:11], Strobe.NONE)
     counts = (strobe == Strobe.APPEND) | (strobe == Strobe.WRITE)
@@ -106,7 +133,8 @@ class ProcessorCarriesOutInstructions(Property):
         m.d.comb += Assume(port_wanted | (dut.port == 0))
 
         # What must be there in the next cycle.
-        after = carry_out(word, state, met_then, dut.variable, dut.request, dut.port)
+        operand = operand_of(word, dut.variable, dut.request, dut.port)
+        after = carry_out(word, state, met_then, dut.variable, operand)
         due = Signal()
         m.d.sync += due.eq(deciding & ~waits)
         for now, then in zip(vars(state).values(), vars(after).values()):
@@ -117,9 +145,11 @@ class ProcessorCarriesOutInstructions(Property):
             Assert(executing == due),
             Assert(~(deciding & executing)),
             Assert(dut.fetching == ~(deciding | executing)),
-            Assert(~deciding | (dut.address == address_of(word, dut.index))),
+            Assert(dut.fetching | (dut.address == address_of(word, dut.index))),
+            Assert(dut.fetching | (dut.indexed == word[10])),
             Assert(~deciding | (dut.port_wanted == reads_port)),
             Assert(dut.put == (executing & puts)),
+            Assert(~dut.put | (dut.operand == operand)),
         ]
         for strobes, field in ((dut.strobes, word[8:11]), (dut.rare_strobes, word[11:14])):
             for code in range(1, len(strobes)):
@@ -135,12 +165,16 @@ class ProcessorCarriesOutInstructions(Property):
 
 
 class ProgramReturns(Property):
-    """From everywhere the program comes back to where it waits for a request.
+    """The program comes back to where it waits for a request, and sends one reply on its way.
 
     An instruction a cycle, as :func:`carry_out` has it. What it reads from outside may be anything,
     and waits end. Each step lessens a rank: stage of the work, pages and bytes that are left in its
-    loop, place in the program. Only where a request is awaited may it rise.
+    loop, place in the program. Only where a request is awaited may it rise. So nothing that a
+    request or the board holds keeps the program busy for ever.
     """
+
+    def __init__(self, source: ModuleType = program) -> None:
+        self.program = source
 
     def build(self, m: Module) -> None:
         made: list[Assembler] = []
@@ -150,8 +184,8 @@ class ProgramReturns(Property):
                 super().__init__()
                 made.append(self)
 
-        with mock.patch.object(program, "Assembler", Kept):
-            words, variables = command_program(INFO, MEMORY_BYTES)
+        with mock.patch.object(self.program, "Assembler", Kept):
+            words, variables = self.program.command_program(INFO, MEMORY_BYTES)
         at = made[0].place_of
 
         place = Signal(8)
@@ -174,8 +208,10 @@ class ProgramReturns(Property):
         port = Mux(~word[10] & (word[:8] == Port.INDEX), index, AnySeq(8))
         met = Signal()
         m.d.comb += met.eq(condition_of(word, state, AnySeq(len(Condition))))
-        after = carry_out(word, state, met, variable(address), AnySeq(8), port)
-        is_store = (word[14:] == 1) & (word[8:11] == Strobe.STORE)
+        operand = operand_of(word, variable(address), AnySeq(8), port)
+        after = carry_out(word, state, met, variable(address), operand)
+        is_strobe = word[14:] == 1
+        is_store = is_strobe & (word[8:11] == Strobe.STORE)
         m.d.comb += [write.en.eq(is_store), write.addr.eq(word[:8]), write.data.eq(accumulator)]
         m.d.sync += [
             place.eq(after.place),
@@ -184,69 +220,72 @@ class ProgramReturns(Property):
             carry.eq(after.carry),
         ]
 
-        # Regions of the program.
-        end = len(words)
+        # Stretches of the program, from its end to its beginning. In the loop that makes the reply,
+        # what comes behind it says how far the reply is.
+        def within(first: int, end: int) -> Value:
+            return (place >= first) & (place < end)
 
-        def within(first: int, last: int) -> Value:
-            return (place >= first) & (place < last)
-
-        def region(first: str, last: str) -> Value:
-            return within(at(first), at(last))
+        def stretch(first: str, end: str) -> Value:
+            return within(at(first), at(end))
 
         loop, loop_end, then = (
             variable(name) for name in (Variable.LOOP, Variable.LOOP_END, Variable.THEN)
         )
-        put_variable, put_port, put_crc, put_memory, put_delimiter = (
-            at(name)
-            for name in (
-                "Put a variable",
-                "Put a port",
-                "Put a CRC byte",
-                "Put a byte of memory",
-                "Put the delimiter",
-            )
-        )
-        go_on, end_block = at("Go on"), at("End a block")
-        in_block = within(end_block, put_delimiter)
+        put_byte = {
+            what: at(f"Put a {what}") for what in ("variable", "port", "CRC byte", "byte of memory")
+        }
+        go_on, end_block, delimiter = at("Go on"), at("End a block"), at("Put the delimiter")
         in_go_on = within(go_on, end_block)
-        in_body = (
-            region("Put a port", f"Reply to {Opcode.INFO.name}")
-            | region("Put a variable", "Put the CRC")
-            | region("Put a CRC byte", "CRC is made")
-            | within(put_memory, put_delimiter)
+        in_loop = (
+            stretch("Put a port", f"Reply to {Opcode.INFO.name}")
+            | stretch("Put a variable", "Put the CRC")
+            | stretch("Put a CRC byte", "Put bytes of memory")
+            | within(put_byte["byte of memory"], delimiter)
         )
-        # Which byte of the reply it is: in "End a block" the index goes elsewhere for a while.
-        which = Signal(8)
-        m.d.comb += which.eq(index)
-        with m.If(within(end_block + 2, put_delimiter - 1)):
-            m.d.comb += which.eq(variable(Variable.PLACE))
-        with m.If(place == put_delimiter - 1):
-            m.d.comb += which.eq(index - 1)
-
-        def left(end_: Value, now: Value, done: Value) -> Value:
-            """Twice the rounds that are left, and where in a round."""
-            before = Cat(0, ((end_ - now - 1)[:8] + 1)[:9])
-            return Mux(done, Cat(1, (end_ - now)[:8]), before)
-
-        stage, pages, rounds = Signal(4), Signal(18), Signal(10)
-        order = Signal(8)
-        m.d.comb += order.eq(~place)
-        with m.If(in_go_on):
-            m.d.comb += order.eq(~(place + (put_delimiter - end_block))[:8])
-        with m.Elif(in_block):
-            m.d.comb += order.eq(~(place - (end_block - go_on))[:8])
-
-        low, high = variable(Variable.LIMIT + 1), variable(Variable.LIMIT + 2)
-        write_byte, check_byte, check_page = at("Write a byte"), at("Check a byte"), at("Check a page")
+        write_byte, check_byte, check_page = (
+            at("Write a byte"),
+            at("Check a byte"),
+            at("Check a page"),
+        )
         page_end = check_page + 8
-        with m.If(place < write_byte):
-            m.d.comb += stage.eq(13)
-        with m.Elif(region("Write a byte", "Check")):
-            m.d.comb += stage.eq(12)
-            m.d.comb += rounds.eq(left(variable(Variable.END), index, place >= write_byte + 2))
-        with m.Elif(place < check_byte):
-            m.d.comb += stage.eq(11)
-        with m.Elif(place < page_end):
+
+        def left(end: Value, now: Value, done: Value) -> Value:
+            """Twice the rounds that are left, less one where this round's byte is done."""
+            before = Cat(0, ((end - now - 1)[:8] + 1)[:9])
+            return Mux(done, Cat(1, (end - now)[:8]), before)
+
+        stage, pages, rounds = Signal(4), Signal(17), Signal(10)
+        with m.If(place >= delimiter):
+            m.d.comb += stage.eq(1)
+        with m.Elif(in_loop):
+            # Where a block ends the index goes elsewhere for a while.
+            which = Signal(8)
+            m.d.comb += [which.eq(index), rounds.eq(left(loop_end, which, in_go_on))]
+            with m.If(within(end_block + 2, delimiter - 1)):
+                m.d.comb += which.eq(variable(Variable.PLACE))
+            with m.If(place == delimiter - 1):
+                m.d.comb += which.eq(index - 1)
+            with m.Switch(then):
+                for number, label in (
+                    (2, "Put the delimiter"),
+                    (4, "Put the CRC"),
+                    (6, "Put bytes of memory"),
+                    (8, "Header is made"),
+                ):
+                    with m.Case(at(label)):
+                        m.d.comb += stage.eq(number)
+        with m.Elif(stretch("Put the CRC", "Put a CRC byte")):
+            m.d.comb += stage.eq(3)
+        with m.Elif(stretch("Put bytes of memory", "Put a byte of memory")):
+            m.d.comb += stage.eq(5)
+        with m.Elif(place >= at("Header is made")):
+            m.d.comb += stage.eq(7)
+        with m.Elif(place >= page_end):
+            # The one jump backwards that is no loop.
+            m.d.comb += stage.eq(9)
+            m.d.comb += rounds.eq(stretch("Refuse to run", Status.NO_MODEL.name))
+        with m.Elif(place >= check_byte):
+            low, high = variable(Variable.LIMIT + 1), variable(Variable.LIMIT + 2)
             m.d.comb += [stage.eq(10), pages.eq(Cat(low, high) + 1)]
             with m.If(place < check_page):
                 m.d.comb += rounds.eq(left(accumulator, 0, place >= check_byte + 2))
@@ -257,57 +296,48 @@ class ProgramReturns(Property):
                 m.d.comb += rounds.eq(1023)
                 with m.If(~carry):
                     m.d.comb += pages.eq(0)
-        with m.Elif(place < at("Header is made")):
-            m.d.comb += stage.eq(8)
-        with m.Elif(in_body):
-            m.d.comb += rounds.eq(left(loop_end, which, in_go_on))
-            with m.If(loop == put_delimiter):
-                m.d.comb += stage.eq(2)
-            with m.Elif(then == at("Header is made")):
-                m.d.comb += stage.eq(7)
-            with m.Elif(then == at("Put the CRC")):
-                m.d.comb += stage.eq(5)
-            with m.Else():
-                m.d.comb += stage.eq(3)
-        with m.Elif(region("Put the CRC", "Put a CRC byte")):
-            m.d.comb += stage.eq(4)
-        with m.Elif(region("CRC is made", f"Reply to {Opcode.READ.name}")):
-            m.d.comb += stage.eq(3)
-        with m.Elif(place < put_delimiter):
-            m.d.comb += stage.eq(6)
+        with m.Elif(place >= at("Check")):
+            m.d.comb += stage.eq(11)
+        with m.Elif(place >= write_byte):
+            m.d.comb += stage.eq(12)
+            m.d.comb += rounds.eq(left(variable(Variable.END), index, place >= write_byte + 2))
         with m.Else():
-            m.d.comb += stage.eq(1)
-        # From stage 3's loop to what follows it the rounds fall to nothing.
-        rank = Cat(order, rounds, pages, stage)
+            m.d.comb += stage.eq(13)
+        rank = Cat(~place, rounds, pages, stage)
         last_rank, was_waiting = Signal(len(rank)), Signal(init=1)
         m.d.sync += [last_rank.eq(rank), was_waiting.eq(place == 0)]
         m.d.comb += [
             Assert(was_waiting | (place == 0) | (rank < last_rank)),
-            Assert(place < end),
+            Assert(place < len(words)),
+        ]
+        # One reply, and no more, on the way.
+        sends = is_strobe & (word[11:14] == RareStrobe.SEND_REPLY)
+        replied = Signal()
+        with m.If(place == 0):
+            m.d.sync += replied.eq(0)
+        with m.Elif(sends):
+            m.d.sync += replied.eq(1)
+        m.d.comb += [
+            Assert(was_waiting | (place != 0) | replied),
+            Assert(~sends | ~replied),
+            Assert((place == 0) | (place >= delimiter) | ~replied),
         ]
 
-        # What makes it inductive: where loops go, and the table of the opcodes.
+        # What makes it inductive: the table of the handlers, and which loops there are.
         for opcode in Opcode:
             handler = Variable.HANDLERS + opcode
             m.d.comb += Assert(variable(handler) == variables[handler])
-        dispatch = at(Opcode.RESULT.name) - 1
-        known = (index >= Variable.HANDLERS) & (index < Variable.HANDLERS + len(Opcode))
-        m.d.comb += Assert((place != dispatch) | known)
-        bodies = (loop == put_variable) | (loop == put_port) | (loop == put_memory)
-        m.d.comb += [
-            Assert(~in_body | (stage != 7) | (loop == put_variable)),
-            Assert(~in_body | (stage != 5) | bodies),
-            Assert(
-                ~in_body
-                | (stage > 3)
-                | ((then == at("CRC is made")) & ((loop == put_crc) | (stage == 2)))
-            ),
-            Assert(~in_body | (stage != 2) | in_block | in_go_on),
-            # The last block's end is not taken for the last byte of the CRC.
-            Assert(~in_body | (stage != 2) | ~in_block | (which == loop_end)),
-            Assert(~in_body | (stage != 2) | ~in_go_on | (index == (loop_end + 1)[:8])),
-            Assert(
-                ~region("CRC is made", f"Reply to {Opcode.READ.name}") | (index == loop_end)
-            ),
+        dispatch = words.index(JUMP | INVERTED | INDIRECT | Condition.NEVER_INDEXED << 10)
+        in_table = (index >= Variable.HANDLERS) & (index < Variable.HANDLERS + len(Opcode))
+        m.d.comb += Assert((place != dispatch) | in_table)
+        loops = [
+            (["variable"], "Header is made"),
+            (["port"], "Put bytes of memory"),
+            (["variable", "byte of memory"], "Put the CRC"),
+            (["CRC byte"], "Put the delimiter"),
         ]
-
+        known = Const(0)
+        for bytes_, label in loops:
+            for what in bytes_:
+                known |= (loop == put_byte[what]) & (then == at(label))
+        m.d.comb += Assert(~in_loop | known)
