@@ -14,6 +14,8 @@ from framing_properties import DecodedIsWhatWasEncoded, DecoderInvertsEncoder
 from prover import check, prove, prove_bounded, with_fault
 from reply_sender_properties import SenderSendsItsBuffer
 from request_buffer_properties import RequestsAreWholeFrames
+from ring_properties import RingKeepsTheTape
+from stream_properties import BusMasterKeepsItsRequest, RunsStay, SlotGeneratorKeepsItsRequest
 from uart_properties import (
     ReceiverSamplesInTheMiddle,
     ReceiverUnderstands,
@@ -21,7 +23,17 @@ from uart_properties import (
     is_sampled_right,
 )
 
-from gateware.link import crc, framing, processor, program, reply_sender, request_buffer, uart
+from gateware.engine import run_generator, slot_generator, weight_ring
+from gateware.link import (
+    bus_master,
+    crc,
+    framing,
+    processor,
+    program,
+    reply_sender,
+    request_buffer,
+    uart,
+)
 from gateware.link.uart import DIVISOR_BITS, MIN_DIVISOR
 
 LONG = pytest.mark.skipif(not os.environ.get("EYESPOT_LONG"), reason="EYESPOT_LONG=1: minutes")
@@ -40,10 +52,18 @@ LONG = pytest.mark.skipif(not os.environ.get("EYESPOT_LONG"), reason="EYESPOT_LO
         (ProcessorCarriesOutInstructions, 3),
         # Longer than any stretch in which it is taken for granted what a variable holds.
         (ProgramReturns, 18),
+        (BusMasterKeepsItsRequest, 2),
+        (RunsStay, 4),
+        (SlotGeneratorKeepsItsRequest, 2),
     ],
 )
 def test_holds_for_all_time(wanted, depth):
     prove(wanted(), depth)
+
+
+@pytest.mark.parametrize("lanes", [2, 6])
+def test_ring_keeps_the_tape(lanes):
+    prove(RingKeepsTheTape(lanes))
 
 
 BLOCKS = {
@@ -55,6 +75,9 @@ BLOCKS = {
     ReceiverSamplesInTheMiddle: "UARTReceiver",
     TransmitterSendsCharacters: "UARTTransmitter",
     ProcessorCarriesOutInstructions: "Processor",
+    BusMasterKeepsItsRequest: "BusMaster",
+    RunsStay: "RunGenerator",
+    SlotGeneratorKeepsItsRequest: "SlotGenerator",
 }
 ENDLESS_WRITE = ("p.do(Strobe.WRITE)", "pass")
 
@@ -124,6 +147,18 @@ FAULTS += [
         "executing.eq(deciding)",
         8,
     ),
+    # What is offered is withdrawn, or changes, while it waits.
+    (BusMasterKeepsItsRequest, bus_master, "asking & request.ready", "asking", 8),
+    (BusMasterKeepsItsRequest, bus_master, "self.load | accepted", "asking", 8),
+    (RunsStay, run_generator, "valid & ~advance", "0", 12),
+    (RunsStay, run_generator, "valid & self.runs.ready", "valid", 12),
+    (
+        SlotGeneratorKeepsItsRequest,
+        slot_generator,
+        "with m.If(self.request.ready):",
+        "with m.If(1):",
+        12,
+    ),
     # A jump to itself.
     (
         ProgramReturns,
@@ -143,6 +178,25 @@ def faulty_block(wanted, module, old, new):
 @pytest.mark.parametrize("wanted, module, old, new, depth", FAULTS)
 def test_a_fault_is_found(wanted, module, old, new, depth):
     status, log = check(wanted(faulty_block(wanted, module, old, new)), mode="bmc", depth=depth)
+    assert status == "FAIL", log
+
+
+@pytest.mark.parametrize(
+    "lanes, old, new",
+    [
+        # The unused entry is used; space that is freed while it is taken; a byte too early.
+        (2, "space[1:] != 0", "space != 0"),
+        (2, "counted & ~self.freed", "counted"),
+        (2, "(ahead[0] & ~consumed)", "ahead[0]"),
+        (2, "marked.eq(following)", "marked.eq(read_pointer)"),
+        # Each word goes to its entry's first part.
+        (6, "word == index", "word == 0"),
+    ],
+)
+def test_a_fault_in_the_ring_is_found(lanes, old, new):
+    faulty = with_fault(weight_ring, old, new)
+    wanted = RingKeepsTheTape(lanes, faulty.TapeReader, faulty.WeightRing)
+    status, log = check(wanted, mode="bmc", depth=60)
     assert status == "FAIL", log
 
 
