@@ -11,6 +11,7 @@ import pytest
 from command_properties import ProcessorCarriesOutInstructions, ProgramReturns
 from crc_properties import CRCIsTheTextbooks, step
 from framing_properties import DecodedIsWhatWasEncoded, DecoderInvertsEncoder
+from pixel_properties import BuffersKeepTheirBytes
 from prover import check, prove, prove_bounded, with_fault
 from reply_sender_properties import SenderSendsItsBuffer
 from request_buffer_properties import RequestsAreWholeFrames
@@ -23,7 +24,7 @@ from uart_properties import (
     is_sampled_right,
 )
 
-from gateware.engine import run_generator, slot_generator, weight_ring
+from gateware.engine import pixel_buffers, run_generator, slot_generator, weight_ring
 from gateware.link import (
     bus_master,
     crc,
@@ -64,6 +65,11 @@ def test_holds_for_all_time(wanted, depth):
 @pytest.mark.parametrize("lanes", [2, 6])
 def test_ring_keeps_the_tape(lanes):
     prove(RingKeepsTheTape(lanes))
+
+
+@pytest.mark.parametrize("pixel", [0, 1])
+def test_buffers_keep_their_bytes(pixel):
+    prove(BuffersKeepTheirBytes(pixel))
 
 
 BLOCKS = {
@@ -197,6 +203,22 @@ def test_a_fault_in_the_ring_is_found(lanes, old, new):
     faulty = with_fault(weight_ring, old, new)
     wanted = RingKeepsTheTape(lanes, faulty.TapeReader, faulty.WeightRing)
     status, log = check(wanted, mode="bmc", depth=60)
+    assert status == "FAIL", log
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("tag.valid[stage]", "tag.valid[0]"),
+        ("tag.pad[byte]", "tag.pad[0]"),
+        ("stage == pixel", "stage == 0"),
+        ("(level[0] & ~self.step)", "level[0]"),
+        ("write_pointer.eq(write_pointer + 1)", "write_pointer.eq(write_pointer + self.step)"),
+    ],
+)
+def test_a_fault_in_the_pixel_buffers_is_found(old, new):
+    faulty = with_fault(pixel_buffers, old, new).PixelBuffers
+    status, log = check(BuffersKeepTheirBytes(1, faulty), mode="bmc", depth=10)
     assert status == "FAIL", log
 
 
