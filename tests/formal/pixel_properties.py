@@ -15,11 +15,17 @@ from gateware.interface.configuration import EngineConfiguration
 _COUNT = DEPTH.bit_length()
 
 
+#: Words that may still come after ``room`` fell.
+_UNDER_WAY = 11
+
+
 class BuffersKeepTheirBytes(Property):
     """Of one stream, for words of any tags: what is taken are its bytes, in order, with padding.
 
-    Two streams and words of two bytes; layers channel-wise or not. Words of one stream are not
-    neighbours, and there are never more bytes than fit: that ``room`` sees to this is not shown.
+    And no byte comes where one still lies. Two streams and words of two bytes; layers channel-wise
+    or not. What comes is as the buffers' documentation wants it: words of one stream are not
+    neighbours, both streams got alike but for a word, and eleven words at most come while there is
+    no room.
 
     Parameters
     ----------
@@ -48,62 +54,88 @@ class BuffersKeepTheirBytes(Property):
             Assume(~dut.step | dut.available),
         ]
 
-        def has(valid: Value, tag: data.View, byte: int) -> Value:
+        def has(stream: int, valid: Value, tag: data.View, byte: int) -> Value:
             """Whether a word has this byte for the stream."""
-            own = (tag.slot == pixel) & tag.valid[byte]
-            return valid & Mux(channel_wise, Const(byte == pixel), own)
+            own = (tag.slot == stream) & tag.valid[byte]
+            return valid & Mux(channel_wise, Const(byte == stream), own)
 
         def counter() -> Signal:
             return Signal(_COUNT)
 
-        def distance(later: Value, earlier: Value) -> Value:
-            return (later - earlier)[:_COUNT]
-
-        arrived, taken, pushed = counter(), counter(), counter()
-        new = [has(words.valid, tag, byte) for byte in range(2)]
-        m.d.sync += [arrived.eq(arrived + new[0] + new[1]), taken.eq(taken + dut.step)]
         valids = [inner[f"stage_valid{stage}"] for stage in range(2)]
         tags = [
             data.View(pixel_tag(configuration), inner[f"stage_tag{stage}"]) for stage in range(2)
         ]
         bytes_ = [inner[f"stage_bytes{stage}"] for stage in range(2)]
+        #: Stage and byte, the oldest first.
+        under_way = [(1, 1), (0, 0), (0, 1)]
+        taken = counter()
+        m.d.sync += taken.eq(taken + dut.step)
+        #: Bytes that arrived and were not taken, with those under way and without.
+        full, level = [], []
+        arrived = counter()
+        for stream in range(2):
+            new = [has(stream, words.valid, tag, byte) for byte in range(2)]
+            left = sum(has(stream, valids[at], tags[at], byte) for at, byte in under_way)
+            filled, stored = counter(), counter()
+            m.d.sync += filled.eq(filled + new[0] + new[1] - dut.step)
+            m.d.comb += stored.eq(filled - left)
+            full.append(filled)
+            level.append(stored)
+            if stream == pixel:
+                m.d.sync += arrived.eq(arrived + new[0] + new[1])
+        late = Signal(range(_UNDER_WAY + 1))
+        m.d.sync += late.eq(Mux(dut.room, 0, late + words.valid))
         m.d.comb += [
-            Assume(distance(arrived, taken) + new[0] + new[1] <= DEPTH),
+            Assume(dut.room | ~words.valid | (late < _UNDER_WAY)),
+            Assume((full[0] - full[1] + 2)[:_COUNT] <= 4),
             Assume(channel_wise | ~(words.valid & valids[0] & (tag.slot == tags[0].slot))),
         ]
 
         # The byte that is followed.
         number, byte = AnyConst(_COUNT), Signal(8)
+        new = [has(pixel, words.valid, tag, place) for place in range(2)]
         for place, before in ((0, Const(0)), (1, new[0])):
             with m.If(new[place] & (number == (arrived + before)[:_COUNT])):
                 read = words.p.data.word_select(place, 8)
                 m.d.sync += byte.eq(Mux(tag.pad[place], dut.pad_value, read))
         shown = Signal()
         m.d.sync += shown.eq(dut.step & (taken == number))
-        m.d.comb += Assert(~shown | (dut.pixels[pixel] == byte))
-        m.d.comb += Assert(~dut.available | (taken != pushed))
-
-        # What makes it inductive: bytes under way, the oldest first, ...
-        under_way = [
-            (has(valids[1], tags[1], 1), bytes_[1][:8]),
-            (has(valids[0], tags[0], 0), bytes_[0][:8]),
-            (has(valids[0], tags[0], 1), bytes_[0][8:]),
-        ]
-        m.d.comb += pushed.eq(arrived - sum(there for there, _ in under_way))
-        before: Value = Const(0)
-        for there, value in under_way:
-            m.d.comb += Assert(~(there & (number == (pushed + before)[:_COUNT])) | (value == byte))
-            before = before + there
-        # ... those that are stored, and the counters.
-        stored = look_into(fragment, f"fifo{pixel}", number[:-1])
-        level, has_byte = inner[f"level{pixel}"], inner[f"has_byte{pixel}"]
         m.d.comb += [
-            Assert((distance(number, taken) >= distance(pushed, taken)) | (stored == byte)),
-            Assert(distance(arrived, taken) <= DEPTH),
-            Assert(distance(pushed, taken) <= distance(arrived, taken)),
-            Assert(level == distance(pushed, taken)),
-            Assert(~has_byte | (level != 0)),
-            Assert(inner[f"write_pointer{pixel}"] == pushed[:-1]),
-            Assert(inner["read_pointer"] == taken[:-1]),
+            Assert(~shown | (dut.pixels[pixel] == byte)),
+            Assert(~dut.available | (level[pixel] != 0)),
+            Assert(full[pixel] <= DEPTH),
+        ]
+
+        # What makes it inductive: bytes under way, ...
+        before = Const(0)
+        for stage, place in under_way:
+            there = has(pixel, valids[stage], tags[stage], place)
+            value = bytes_[stage].word_select(place - stage, 8)
+            its = (taken + level[pixel] + before)[:_COUNT]
+            m.d.comb += Assert(~(there & (number == its)) | (value == byte))
+            before = before + there
+        # ... those that are stored, ...
+        stored = look_into(fragment, f"fifo{pixel}", number[: _COUNT - 1])
+        lies = (number - taken)[:_COUNT] < level[pixel]
+        m.d.comb += [
+            Assert(~lies | (stored == byte)),
+            Assert(inner["read_pointer"] == taken[: _COUNT - 1]),
             Assert(channel_wise | ~(valids[0] & valids[1] & (tags[0].slot == tags[1].slot))),
         ]
+        # ... and the counters.
+        for stream in range(2):
+            has_byte = inner[f"has_byte{stream}"]
+            m.d.comb += [
+                Assert(inner[f"level{stream}"] == level[stream]),
+                Assert(~has_byte | (level[stream] != 0)),
+                Assert(level[stream] <= full[stream]),
+                Assert(full[stream] <= DEPTH),
+            ]
+        m.d.comb += [
+            Assert(arrived == (taken + full[pixel])[:_COUNT]),
+            Assert(inner[f"write_pointer{pixel}"] == (taken + level[pixel])[: _COUNT - 1]),
+        ]
+        # Room is told a cycle late, and with up to three bytes under way.
+        most = DEPTH - dut.margin + 1 + 3
+        m.d.comb += Assert(full[0] <= most + 2 * late)

@@ -6,6 +6,7 @@ import os
 import random
 import zlib
 from fractions import Fraction
+from functools import partial
 
 import pytest
 from command_properties import ProcessorCarriesOutInstructions, ProgramReturns
@@ -84,6 +85,7 @@ BLOCKS = {
     BusMasterKeepsItsRequest: "BusMaster",
     RunsStay: "RunGenerator",
     SlotGeneratorKeepsItsRequest: "SlotGenerator",
+    BuffersKeepTheirBytes: "PixelBuffers",
 }
 ENDLESS_WRITE = ("p.do(Strobe.WRITE)", "pass")
 
@@ -178,7 +180,7 @@ FAULTS += [
 
 def faulty_block(wanted, module, old, new):
     faulty = with_fault(module, old, new)
-    return faulty if module is program else getattr(faulty, BLOCKS[wanted])
+    return faulty if module is program else getattr(faulty, BLOCKS[getattr(wanted, "func", wanted)])
 
 
 @pytest.mark.parametrize("wanted, module, old, new, depth", FAULTS)
@@ -249,6 +251,14 @@ DEEP_FAULTS = [
         'p.do(Strobe.APPEND)\n        p.label("Go on")',
         'p.label("Go on")',
         18,
+    ),
+    # Room is told where there is too little.
+    (
+        partial(BuffersKeepTheirBytes, 1),
+        pixel_buffers,
+        "level < DEPTH - self.margin",
+        "level < DEPTH - 16",
+        2,
     ),
     # A jump to what is no handler; a request without a reply.
     (
