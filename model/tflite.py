@@ -456,7 +456,7 @@ def encode(graph: Graph) -> bytes:
     Raises
     ------
     ModelError
-        If the graph is not valid, or a label cannot be written.
+        If the graph is not valid, or a label or a tensor's type cannot be written.
     """
     validate(graph)
     data = _Writer(graph).write()
@@ -540,6 +540,9 @@ class _Writer:
 
     def _tensor(self, tensor: Tensor) -> int:
         builder = self._builder
+        codes = [code for code, dtype in _DTYPES.items() if dtype == tensor.dtype]
+        if not codes:
+            raise ModelError(f"tensor {tensor.name!r} is of a type that cannot be written")
         buffer = 0
         if tensor.data is not None:
             little_endian = np.dtype(tensor.dtype).newbyteorder("<")
@@ -549,8 +552,7 @@ class _Writer:
         quantization = self._quantization(tensor.quantization)
         tflite.TensorStart(builder)
         tflite.TensorAddShape(builder, shape)
-        dtype = next(code for code, dtype in _DTYPES.items() if dtype == tensor.dtype)
-        tflite.TensorAddType(builder, dtype)
+        tflite.TensorAddType(builder, codes[0])
         tflite.TensorAddBuffer(builder, buffer)
         tflite.TensorAddName(builder, name)
         if quantization is not None:

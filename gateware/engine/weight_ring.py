@@ -17,7 +17,8 @@ class TapeReader(wiring.Component):
 
     It reads memory words one after the other from the tape's beginning, for as long as the ring
     has space, and never jumps. It begins when its reset ends. Throughput: a word
-    a cycle where the memory grants it.
+    a cycle where the memory grants it. A request that was not granted is withdrawn when the ring
+    turns out to be full; its address stays.
 
     Parameters
     ----------

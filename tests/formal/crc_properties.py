@@ -28,8 +28,8 @@ def step(value: Word, bit: Word) -> Word:
 class CRCIsTheTextbooks(Property):
     """A :func:`step` in each of the eight cycles after a byte was accepted, the lowest bit first.
 
-    Bytes, ``clear`` and ``flush`` come at any time. With ``flush`` the value shifts by a bit, and
-    the steps are those of the byte that makes it so. ``ready`` is low for eight cycles.
+    Bytes, ``clear`` and ``flush`` come at any time. With ``flush`` the step is a shift,
+    with zeros behind the CRC. ``ready`` is low for eight cycles.
     """
 
     def __init__(self, crc: type = CRC32) -> None:
@@ -53,8 +53,7 @@ class CRCIsTheTextbooks(Property):
                 m.d.sync += [left.eq(8), current.eq(byte)]
         with m.Else():
             m.d.sync += [left.eq(left - 1), current.eq(current >> 1)]
-            shifted = (value ^ 0xFFFFFFFF) >> 1 ^ 0xFFFFFFFF
-            m.d.sync += value.eq(Mux(flush, shifted, step(value, current[0])))
+            m.d.sync += value.eq(Mux(flush, value >> 1, step(value, current[0])))
         with m.If(clear):
             m.d.sync += [left.eq(0), value.eq(0)]
         # The block gives the inverse of the CRC.

@@ -83,15 +83,16 @@ def image(data: bytes) -> None:
 
 
 def model(data: bytes) -> None:
-    """The importer. What it takes can be written, and read again."""
+    """The importer. What it takes can be written, and read again, or writing it is refused."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
             graph = tflite.decode(data, "stranger")
+            written = tflite.encode(graph)
         except ModelError as error:
             assert str(error) and "\n" not in str(error)
             return
-        again = tflite.decode(tflite.encode(graph), "stranger")
+        again = tflite.decode(written, "stranger")
         assert len(again.operators) == len(graph.operators)
 
 
