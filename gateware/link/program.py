@@ -339,6 +339,7 @@ def command_program(info: Info, memory_bytes: int) -> tuple[list[int], list[int]
         p.label("Append")
         p.jump_if(Condition.ZERO, "End a block")
         p.do(Strobe.APPEND)
+        p.label("Go on")
         p.load(PORT, Port.INDEX)
         go_on()
 
@@ -354,6 +355,7 @@ def command_program(info: Info, memory_bytes: int) -> tuple[list[int], list[int]
         p.store(Variable.CODE)
         p.add(CONSTANT, 1)
         p.do(Strobe.LOAD_INDEX)
+        p.label("Block is ended")
         go_on()
 
     def go_on() -> None:

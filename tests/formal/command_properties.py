@@ -235,7 +235,8 @@ class ProgramReturns(Property):
             what: at(f"Put a {what}") for what in ("variable", "port", "CRC byte", "byte of memory")
         }
         go_on, end_block, delimiter = at("Go on"), at("End a block"), at("Put the delimiter")
-        in_go_on = within(go_on, end_block)
+        block_ended = at("Block is ended")
+        in_go_on = within(go_on, end_block) | within(block_ended, delimiter)
         in_loop = (
             stretch("Put a port", f"Reply to {Opcode.INFO.name}")
             | stretch("Put a variable", "Put the CRC")
@@ -261,10 +262,8 @@ class ProgramReturns(Property):
             # Where a block ends the index goes elsewhere for a while.
             which = Signal(8)
             m.d.comb += [which.eq(index), rounds.eq(left(loop_end, which, in_go_on))]
-            with m.If(within(end_block + 2, delimiter - 1)):
+            with m.If(within(end_block + 2, block_ended)):
                 m.d.comb += which.eq(variable(Variable.PLACE))
-            with m.If(place == delimiter - 1):
-                m.d.comb += which.eq(index - 1)
             with m.Switch(then):
                 for number, label in (
                     (2, "Put the delimiter"),
