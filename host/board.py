@@ -476,9 +476,7 @@ class Board:
             raise ValueError(f"The model takes int8 of {wanted}, not {x.dtype} of {given}")
         return _writes(card.input.layout.address, card.input.pack(x))
 
-    def _answer(
-        self, replies: Sequence[Reply], reads: Sequence[Request]
-    ) -> tuple[Result, bytes]:
+    def _answer(self, replies: Sequence[Reply], reads: Sequence[Request]) -> tuple[Result, bytes]:
         """The engine's result and the memory that ``reads``, the last requests, ask for."""
         before = len(replies) - len(reads)
         for reply in replies[:before]:

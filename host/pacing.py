@@ -64,9 +64,7 @@ class _State:
             idle = min(idle, place + request.run)
         elif request.waits:
             idle = min(idle, place)
-        return _State(
-            min(self.taken, place), min(self.free, place), min(self.replied, place), idle
-        )
+        return _State(min(self.taken, place), min(self.free, place), min(self.replied, place), idle)
 
 
 class Pacer:
