@@ -61,10 +61,11 @@ _EXTRAS = {Technology.ICE40: "eyespot[ice40]", Technology.ECP5: "eyespot[ecp5]"}
 _CONSTRAINTS = {Technology.ICE40: "eyespot.pcf", Technology.ECP5: "eyespot.lpf"}
 _BITSTREAMS = {Technology.ICE40: "eyespot.bin", Technology.ECP5: "eyespot.bit"}
 
-#: For nextpnr. Its own choice of a router did not come to an end with 128 multipliers.
+#: For nextpnr. Its default placer crowds the logic around the memory's multiplexers, where with 128
+#: multipliers router2 did not find its way; router1, the default, is too slow for that many.
 _PLACEMENT = {
     Technology.ICE40: f"--write {ROUTED_NETLIST}",
-    Technology.ECP5: "--router router2",
+    Technology.ECP5: "--placer static --router router2",
 }
 
 #: Placements to try where no seed is given: what is routed differs by some MHz between them.
