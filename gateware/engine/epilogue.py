@@ -85,6 +85,19 @@ class Epilogue(wiring.Component):
                 m.d.sync += register.eq(waiting[-1])
             waiting.append(register)
 
+        source = self.table.p
+        entry = Cat(
+            self.table.valid,
+            source.index,
+            source.half,
+            Mux(source.half, source.table.second, source.table.first),
+        )
+        if self.configuration.distributes:
+            # The ring is far from the tables, and tables are written long before they are read.
+            entry_then = Signal(len(entry), reset_less=True)
+            m.d.sync += entry_then.eq(entry)
+            entry = entry_then
+
         for index in range(self.configuration.requantizers):
             now, recent, waited, addend = (
                 value.word_select(index, 8)
@@ -94,12 +107,9 @@ class Epilogue(wiring.Component):
                 shape=tape.TABLE_BITS, depth=2 * tape.TABLE_WORDS, init=[]
             )
             write, read = memory.write_port(), memory.read_port()
-            source = self.table.p
             address = Signal(9, name=f"address{index}")
             m.d.comb += [
-                write.en.eq(self.table.valid),
-                write.addr.eq(Cat(source.index, source.half)),
-                write.data.eq(Mux(source.half, source.table.second, source.table.first)),
+                Cat(write.en, write.addr, write.data).eq(entry),
                 address.eq(Mux(self.layer.add, Mux(even, Cat(addend, 1), waited), now)),
                 read.en.eq(1),
                 # Bytes are two's complement, indices begin at the least.
