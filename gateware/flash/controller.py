@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..interface.flash import PAGE_BYTES, SECTOR_PAGES, FlashCommand, FlashPart
 from .pins import LATENCY, FlashPinsSignature
-from .script import Kind, flash_script
+from .script import ERASE_SECTOR, PROGRAM_PAGE, Kind, flash_script
 
 __all__ = ["FlashController"]
 
@@ -102,15 +102,20 @@ class FlashController(wiring.Component):
 
         # The step, from a table.
         at = Signal(range(len(script.steps)))
-        kind, byte, mask = Signal(Kind), Signal(8), Signal(8)
-        quad, silent, end, last = Signal(), Signal(), Signal(), Signal()
+        kind = Signal(Kind)
+        byte = Signal(8)
+        exact = Signal()
+        quad = Signal()
+        silent = Signal()
+        end = Signal()
+        last = Signal()
         with m.Switch(at):
             for index, step in enumerate(script.steps):
                 with m.Case(index):
                     m.d.comb += [
                         kind.eq(step.kind),
                         byte.eq(step.byte),
-                        mask.eq(step.mask),
+                        exact.eq(step.exact),
                         quad.eq(step.quad),
                         silent.eq(step.silent),
                         end.eq(step.end),
@@ -121,12 +126,17 @@ class FlashController(wiring.Component):
         page = Signal(self.part.page_bits)
         address = Signal(16)
         m.d.comb += address.eq(Cat(page, Const(1, 1)))
+        in_sector = page[: SECTOR_PAGES.bit_length() - 1]
+        programming = Signal()
         erased = Signal()
-        streaming, reading_again = Signal(), Signal()
+        streaming = Signal()
+        reading_again = Signal()
 
         # Bits out and in.
-        shift, left = Signal(8), Signal(3)
-        pulse, taking = Signal(), Signal(LATENCY)
+        shift = Signal(8)
+        left = Signal(3)
+        pulse = Signal()
+        taking = Signal(LATENCY)
         received = Signal(8 * self.word_bytes)
         count = Signal(9)  # bytes of a page; cycles of a wait
         wait = Signal(range(_GAP_CYCLES))
@@ -148,7 +158,7 @@ class FlashController(wiring.Component):
 
         accepted = self.command.p.kind
         judged = Signal()
-        m.d.comb += judged.eq(((received[:8] ^ byte) & mask) == 0)
+        m.d.comb += judged.eq(Cat((r ^ b) & (b | exact) for r, b in zip(received[:8], byte)) == 0)
 
         def fail() -> None:
             m.d.sync += [self.failed.eq(1), erased.eq(0), self.busy.eq(0)]
@@ -160,20 +170,17 @@ class FlashController(wiring.Component):
                 m.d.comb += self.command.ready.eq(1)
                 with m.If(self.command.valid):
                     m.d.sync += [self.busy.eq(1), self.failed.eq(0)]
+                    m.d.sync += programming.eq(accepted == FlashCommand.PROGRAM)
                     with m.If(accepted != FlashCommand.PROGRAM):
                         m.d.sync += [page.eq(self.command.p.page), erased.eq(0)]
                     m.next = "Step"
-                    with m.Switch(accepted):
-                        with m.Case(FlashCommand.READ):
-                            m.d.sync += [
-                                at.eq(Mux(reading_again, script.read_again, script.read)),
-                                reading_again.eq(int(self.continuous)),
-                            ]
-                        with m.Case(FlashCommand.ERASE):
-                            m.d.sync += page[: SECTOR_PAGES.bit_length() - 1].eq(0)
-                            m.d.sync += [at.eq(script.erase), reading_again.eq(0)]
-                        with m.Default():
-                            m.d.sync += [at.eq(script.program), reading_again.eq(0)]
+                    with m.If(accepted == FlashCommand.READ):
+                        m.d.sync += at.eq(Mux(reading_again, script.read_again, script.read))
+                        m.d.sync += reading_again.eq(int(self.continuous))
+                    with m.Else():
+                        m.d.sync += [at.eq(script.write), reading_again.eq(0)]
+                        with m.If(accepted != FlashCommand.PROGRAM):
+                            m.d.sync += in_sector.eq(0)
                     with m.If(~self.present | ((accepted == FlashCommand.PROGRAM) & ~erased)):
                         fail()
             with m.State("Step"):
@@ -185,14 +192,18 @@ class FlashController(wiring.Component):
                     with m.Case(Kind.ADDRESS_LOW):
                         m.d.sync += shift.eq(address[:8])
                     with m.Case(Kind.DATA):
-                        m.d.comb += self.data.ready.eq(1)
+                        m.d.comb += self.data.ready.eq(programming)
                         m.d.sync += shift.eq(self.data.payload)
+                    with m.Case(Kind.OPCODE):
+                        m.d.sync += shift.eq(Mux(programming, PROGRAM_PAGE, ERASE_SECTOR))
                     with m.Default():
                         m.d.sync += shift.eq(byte)
                 with m.If(kind == Kind.STREAM):
                     m.next = "Stream"
                 with m.Elif(kind == Kind.WAIT):
                     m.next = "Wait"
+                with m.Elif((kind == Kind.DATA) & ~programming):
+                    m.next = "Next"
                 with m.Elif((kind != Kind.DATA) | self.data.valid):
                     m.next = "Shift"
             with m.State("Shift"):
@@ -234,12 +245,10 @@ class FlashController(wiring.Component):
                 with m.If(last):
                     m.d.sync += [self.present.eq(1), self.busy.eq(0)]
                     m.next = "Leave"
-                    with m.If(at == script.program - 1):
-                        m.d.sync += erased.eq(1)
-                    with m.If(at == script.read - 1):
-                        m.d.sync += page.eq(page + 1)
-                        with m.If(page[: SECTOR_PAGES.bit_length() - 1].all()):
-                            m.d.sync += erased.eq(0)
+                    # The wake-up ends here as well, and has erased nothing.
+                    m.d.sync += erased.eq(self.present & ~(programming & in_sector.all()))
+                    with m.If(programming):
+                        m.d.sync += in_sector.eq(in_sector + 1)
             with m.State("Gap"):
                 m.d.sync += wait.eq(wait + 1)
                 with m.If(wait == _GAP_CYCLES - 1):
@@ -265,8 +274,11 @@ class FlashController(wiring.Component):
         nibbles = 2 * self.word_bytes
         nibble = Signal(range(nibbles))
         waiting = Signal(range(3))
-        more, begun, taken = Signal(), Signal(), Signal()
-        finished, full = Signal(LATENCY), Signal()
+        more = Signal()
+        begun = Signal()
+        taken = Signal()
+        finished = Signal(LATENCY)
+        full = Signal()
         m.d.comb += [
             begun.eq((nibble == 0) & (waiting != 2)),
             more.eq(streaming & (begun | (nibble != 0))),

@@ -39,10 +39,11 @@ class Kind(IntEnum):
     ADDRESS_HIGH = 1
     ADDRESS_LOW = 2
     DATA = 3  # a page of bytes from the stream
-    EXPECT = 4  # a byte comes, which must equal the step's where its mask has ones
-    POLL = 5  # status bytes come until the flash is ready; all ones are no flash
-    STREAM = 6  # words come until the next command
+    OPCODE = 4  # of an erasure or of programming
+    EXPECT = 5  # a byte comes, which must have the step's ones, or equal it
+    POLL = 6  # status bytes come until the flash is ready; all ones are no flash
     WAIT = 7  # 512 cycles
+    STREAM = 8  # words come until the next command
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,9 @@ class Step:
     Attributes
     ----------
     kind : Kind
-    byte, mask : int
+    byte : int
+    exact : bool
+        The byte that comes must have the zeros, too.
     quad : bool
         Four bits a clock instead of one.
     silent : bool
@@ -60,12 +63,12 @@ class Step:
     end : bool
         The flash is deselected afterwards.
     last : bool
-        The command is done afterwards.
+        And the command is done.
     """
 
     kind: Kind
     byte: int = 0
-    mask: int = 0xFF
+    exact: bool = False
     quad: bool = False
     silent: bool = False
     end: bool = False
@@ -74,12 +77,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Script:
-    """All steps, and where each command's begin."""
+    """All steps, the wake-up's first, and where each command's begin.
+
+    Erasing and programming share theirs, but for the opcode, and DATA, which an erasure skips.
+    """
 
     steps: tuple[Step, ...]
-    wake: int
-    erase: int
-    program: int
+    write: int
     read: int
     read_again: int
 
@@ -102,22 +106,23 @@ def flash_script(part: FlashPart, *, continuous: bool) -> Script:
     wake = [send(LEAVE_CONTINUOUS, end=True), send(RELEASE_POWER_DOWN, end=True), Step(Kind.WAIT)]
     ready = [send(READ_STATUS), Step(Kind.POLL, end=True)]
     wake += [*ready, send(READ_JEDEC_ID)]
-    wake += [Step(Kind.EXPECT, byte, end=at == 2) for at, byte in enumerate(part.jedec_id)]
+    wake += [
+        Step(Kind.EXPECT, byte, exact=True, end=at == 2) for at, byte in enumerate(part.jedec_id)
+    ]
     if part.quad_by_volatile_register:
         wake += [send(VOLATILE_WRITE_ENABLE, end=True), send(WRITE_STATUS_2)]
         wake += [send(QUAD_ENABLED_2, end=True), send(READ_STATUS_2)]
-        wake += [Step(Kind.EXPECT, QUAD_ENABLED_2, QUAD_ENABLED_2, end=True, last=True)]
+        wake += [Step(Kind.EXPECT, QUAD_ENABLED_2, end=True, last=True)]
     else:
         wake += [send(READ_STATUS)]
-        wake += [Step(Kind.EXPECT, QUAD_ENABLED, QUAD_ENABLED, end=True, last=True)]
+        wake += [Step(Kind.EXPECT, QUAD_ENABLED, end=True, last=True)]
 
-    leave = [send(LEAVE_CONTINUOUS, end=True)] if continuous else []
-    enable = [*leave, send(WRITE_ENABLE, end=True), send(READ_STATUS)]
-    enable += [Step(Kind.EXPECT, WRITE_ENABLED, WRITE_ENABLED, end=True)]
     address = [Step(Kind.ADDRESS_HIGH), Step(Kind.ADDRESS_LOW)]
-    done = [send(READ_STATUS), Step(Kind.POLL, end=True, last=True)]
-    erase = [*enable, send(ERASE_SECTOR), *address, send(0, end=True), *done]
-    program = [*enable, send(PROGRAM_PAGE), *address, send(0), Step(Kind.DATA, end=True), *done]
+    write = [send(LEAVE_CONTINUOUS, end=True)] if continuous else []
+    write += [send(WRITE_ENABLE, end=True), send(READ_STATUS)]
+    write += [Step(Kind.EXPECT, WRITE_ENABLED, end=True)]
+    write += [Step(Kind.OPCODE), *address, send(0), Step(Kind.DATA, end=True)]
+    write += [send(READ_STATUS), Step(Kind.POLL, end=True, last=True)]
 
     read_again = [Step(step.kind, quad=True) for step in address]
     read_again += [send(0, quad=True)]
@@ -125,13 +130,11 @@ def flash_script(part: FlashPart, *, continuous: bool) -> Script:
     read_again += [send(0, quad=True, silent=True)] * 2
     read_again += [Step(Kind.STREAM, silent=True, quad=True)]
 
-    steps = [*wake, *erase, *program, send(READ_QUAD_IO), *read_again]
-    read_again_at = len(steps) - len(read_again)
+    steps = [*wake, *write, send(READ_QUAD_IO), *read_again]
+    read = len(wake) + len(write)
     return Script(
         steps=tuple(steps),
-        wake=0,
-        erase=len(wake),
-        program=len(wake) + len(erase),
-        read=read_again_at - 1,
-        read_again=read_again_at if continuous else read_again_at - 1,
+        write=len(wake),
+        read=read,
+        read_again=read + 1 if continuous else read,
     )

@@ -28,7 +28,8 @@ from amaranth.hdl import (
 from amaranth.hdl._mem import MemoryInstance
 
 _SECONDS = 300
-_SCRIPT = "read_rtlil design.il\nprep -top top\n"
+#: No table becomes a memory: in an induction, a memory may hold anything at first.
+_SCRIPT = "read_rtlil design.il\nhierarchy -top top\nproc -norom\nprep -top top\n"
 
 
 def _tools() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What is proven of the link, and that each proof fails where the block has a fault."""
+"""What is proven of link and flash, and that each proof fails where the block has a fault."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import zlib
 
 import pytest
 from crc_properties import CRCIsTheTextbooks, step
+from flash_properties import FlashIsWrittenWithinBounds
 from framing_properties import DecodedIsWhatWasEncoded, DecoderInvertsEncoder
 from prover import check, prove, with_fault
 from reply_sender_properties import SenderSendsItsBuffer
 from request_buffer_properties import RequestsAreWholeFrames
 
+from gateware.flash import controller
+from gateware.interface.flash import IS25LP128F, W25Q128JV
 from gateware.link import crc, framing, reply_sender, request_buffer
 
 
@@ -86,6 +89,31 @@ def test_a_fault_in_the_request_buffer_is_found(old, new):
     """A right request is far too long for a search from the beginning: here the induction fails."""
     faulty = with_fault(request_buffer, old, new).RequestBuffer
     status, log = check(RequestsAreWholeFrames(faulty), depth=3)
+    assert status in ("FAIL", "UNKNOWN"), log
+
+
+@pytest.mark.parametrize("part", [W25Q128JV, IS25LP128F], ids=lambda part: part.name)
+def test_flash_is_written_within_bounds(part):
+    prove(FlashIsWrittenWithinBounds(part))
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("Cat(page, Const(1, 1))", "Cat(page, Const(0, 1))"),
+        ("in_sector.eq(0)", "in_sector.eq(in_sector)"),
+        ("& ~erased)", "& 0)"),
+        ("[page.eq(self.command.p.page), erased.eq(0)]", "page.eq(self.command.p.page)"),
+        ("in_sector.eq(in_sector + 1)", "in_sector.eq(in_sector)"),
+        ("self.present & ~(programming & in_sector.all())", "self.present"),
+        ("Mux(programming, PROGRAM_PAGE, ERASE_SECTOR)", "PROGRAM_PAGE"),
+        ("self.failed.eq(1), erased.eq(0), ", "self.failed.eq(1), "),
+    ],
+)
+def test_a_fault_in_the_flash_controller_is_found(old, new):
+    """A command is too far from the beginning for a search; here, too, the induction fails."""
+    faulty = with_fault(controller, old, new).FlashController
+    status, log = check(FlashIsWrittenWithinBounds(W25Q128JV, faulty))
     assert status in ("FAIL", "UNKNOWN"), log
 
 
