@@ -100,7 +100,7 @@ class FlashController(wiring.Component):
         m = Module()
         script = flash_script(self.part, continuous=self.continuous)
 
-        # The step, from a table.
+        # The step, from a table, a cycle after its number.
         at = Signal(range(len(script.steps)))
         kind = Signal(Kind)
         byte = Signal(8)
@@ -112,7 +112,7 @@ class FlashController(wiring.Component):
         with m.Switch(at):
             for index, step in enumerate(script.steps):
                 with m.Case(index):
-                    m.d.comb += [
+                    m.d.sync += [
                         kind.eq(step.kind),
                         byte.eq(step.byte),
                         exact.eq(step.exact),
@@ -158,14 +158,18 @@ class FlashController(wiring.Component):
 
         accepted = self.command.p.kind
         judged = Signal()
-        m.d.comb += judged.eq(Cat((r ^ b) & (b | exact) for r, b in zip(received[:8], byte)) == 0)
+        nothing = Signal()
+        m.d.sync += [
+            judged.eq(Cat((r ^ b) & (b | exact) for r, b in zip(received[:8], byte)) == 0),
+            nothing.eq(received[:8].all()),
+        ]
 
         def fail() -> None:
             m.d.sync += [self.failed.eq(1), erased.eq(0), self.busy.eq(0)]
             m.d.sync += [self.pins.select.eq(0), wait.eq(0)]
             m.next = "Leave"
 
-        with m.FSM(init="Step"):
+        with m.FSM(init="Fetch"):
             with m.State("Idle"):
                 m.d.comb += self.command.ready.eq(1)
                 with m.If(self.command.valid):
@@ -173,7 +177,7 @@ class FlashController(wiring.Component):
                     m.d.sync += programming.eq(accepted == FlashCommand.PROGRAM)
                     with m.If(accepted != FlashCommand.PROGRAM):
                         m.d.sync += [page.eq(self.command.p.page), erased.eq(0)]
-                    m.next = "Step"
+                    m.next = "Fetch"
                     with m.If(accepted == FlashCommand.READ):
                         m.d.sync += at.eq(Mux(reading_again, script.read_again, script.read))
                         m.d.sync += reading_again.eq(int(self.continuous))
@@ -183,6 +187,8 @@ class FlashController(wiring.Component):
                             m.d.sync += in_sector.eq(0)
                     with m.If(~self.present | ((accepted == FlashCommand.PROGRAM) & ~erased)):
                         fail()
+            with m.State("Fetch"):
+                m.next = "Step"
             with m.State("Step"):
                 m.d.sync += left.eq(Mux(quad, 1, 7))
                 m.d.sync += self.pins.select.eq(kind != Kind.WAIT)
@@ -213,16 +219,16 @@ class FlashController(wiring.Component):
                 with m.If(left == 0):
                     m.next = "Settle"
             with m.State("Settle"):
-                # What was clocked in last is there after the pads' latency.
+                # What was clocked in last is there after the pads' latency, and then judged.
                 m.d.sync += wait.eq(wait + 1)
-                with m.If(wait == LATENCY):
+                with m.If(wait == LATENCY + 1):
                     m.next = "Next"
                     with m.Switch(kind):
                         with m.Case(Kind.EXPECT):
                             with m.If(~judged):
                                 fail()
                         with m.Case(Kind.POLL):
-                            with m.If(received[:8] == 0xFF):
+                            with m.If(nothing):
                                 fail()
                             with m.Elif(received[0]):
                                 m.next = "Step"
@@ -238,7 +244,7 @@ class FlashController(wiring.Component):
                     m.next = "Next"
             with m.State("Next"):
                 m.d.sync += [at.eq(at + 1), wait.eq(0)]
-                m.next = "Step"
+                m.next = "Fetch"
                 with m.If(end):
                     m.d.sync += self.pins.select.eq(0)
                     m.next = "Gap"

@@ -17,7 +17,7 @@ _ERASE, _PROGRAM = 0x20, 0x02
 #: Bits of a program command with a page of one byte.
 _PROGRAM_BITS = 40
 #: Of the controller's state machine.
-_STATES = 9
+_STATES = 10
 _SECTOR_BITS = SECTOR_PAGES.bit_length() - 1
 
 
@@ -166,8 +166,7 @@ class FlashIsWrittenWithinBounds(Property):
             Assert(~within("Idle", "Leave", "Gap", "Wait") | ~selected),
             Assert(~within("Shift", "Settle", "Stream") | (selected & ~waits)),
             Assert(~within("Next") | (selected ^ waits)),
-            Assert(~within("Step") | selected | (base == 0)),
-            Assert(~within("Step") | ~selected | (base != 0)),
+            Assert(~within("Fetch", "Step") | (selected == (base != 0))),
             Assert(Mux(within("Wait"), waits, inner["count"] == 0)),
             Assert(~within("Stream") | (kind == Kind.STREAM)),
             Assert(~within("Shift", "Settle") | (kind != Kind.STREAM)),
@@ -176,6 +175,18 @@ class FlashIsWrittenWithinBounds(Property):
             Assert(~within("Gap") | (base == 0)),
             Assert(~within("Shift") | (left <= Mux(inner["quad"], 1, 7))),
         ]
+        # The step is the table's, once it had the time.
+        m.d.comb += Assert(
+            within("Idle", "Leave", "Fetch")
+            | (within("Gap") & (wait == 0))
+            | (
+                (inner["kind"] == kind)
+                & (inner["byte"] == of_step([step.byte for step in steps], 8))
+                & (inner["quad"] == of_step([step.quad for step in steps], 1))
+                & (inner["end"] == of_step([step.end for step in steps], 1))
+                & (inner["last"] == of_step([step.last for step in steps], 1))
+            )
+        )
         # Bits seen are the plan's, as many as the state says. Of a read, the opcode.
         settling = within("Gap", "Leave") & (wait == 0)
         due = Signal(7)
