@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from gateware.interface.flash import PAGE_BYTES, W25Q128JV
+from gateware.interface.flash import PAGE_BYTES, SECTOR_BYTES, W25Q128JV
 from host.flash_slots import FlashError, SlotHeader, Slots
 from host.simulation.cxxrtl_backend import find_compiler
 from host.simulation.flash import Flash, FlashFault
@@ -145,6 +145,29 @@ def test_a_flash_that_does_not_take_it_leaves_the_running_model(fault):
     with pytest.raises(FlashError, match="write-protected, or worn"):
         Slots(Device(flash), PART).update(bytes(300))
     assert running(flash) == b"old"
+
+
+def test_a_damaged_image_is_not_valid():
+    flash = Flash(PART, scale=1e-5)
+    slots = Slots(Device(flash), PART)
+    slots.update(b"old")
+    slots.update(b"new")
+    flash.memory[PART.area_address + PART.area_address // 2 + SECTOR_BYTES] ^= 1
+    assert [slots.image(slot) for slot in slots.valid()] == [b"old"]
+
+
+def test_an_image_that_was_not_taken_gets_no_header():
+    class OneBadPage(Device):
+        def program(self, data: bytes) -> None:
+            super().program(bytes(PAGE_BYTES) if data[:3] == b"new" else data)
+
+    flash = Flash(PART, scale=1e-5)
+    slots = Slots(OneBadPage(flash), PART)
+    slots.update(b"old")
+    with pytest.raises(FlashError, match="does not hold what was written"):
+        slots.update(b"new")
+    header = PART.area_address + PART.area_address // 2
+    assert bytes(flash.memory[header : header + SlotHeader.BYTES]) == b"\xff" * SlotHeader.BYTES
 
 
 @pytest.mark.parametrize("size", [0, 1 << 22])
