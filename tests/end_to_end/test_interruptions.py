@@ -24,6 +24,14 @@ pytestmark = [
 
 
 @pytest.fixture(autouse=True)
+def interruptible():
+    """A shell starts programs in the background deaf to Ctrl-C, and they start others so."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(autouse=True)
 def state(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return tmp_path / "state"

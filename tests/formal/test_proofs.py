@@ -1,4 +1,4 @@
-"""What is proven of the link, and that each proof fails where the block has a fault."""
+"""What is proven of link and flash, and that each proof fails where the block has a fault."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from functools import partial
 import pytest
 from command_properties import ProcessorCarriesOutInstructions, ProgramReturns
 from crc_properties import CRCIsTheTextbooks, step
+from flash_properties import FlashIsWrittenWithinBounds
 from framing_properties import DecodedIsWhatWasEncoded, DecoderInvertsEncoder
 from pixel_properties import BuffersKeepTheirBytes
 from prover import check, prove, prove_bounded, with_fault
@@ -26,6 +27,8 @@ from uart_properties import (
 )
 
 from gateware.engine import pixel_buffers, run_generator, slot_generator, weight_ring
+from gateware.flash import controller
+from gateware.interface.flash import IS25LP128F, W25Q128JV
 from gateware.link import (
     bus_master,
     crc,
@@ -311,6 +314,31 @@ def test_a_receiver_that_samples_late_is_found():
     faulty = with_fault(uart, "_FIRST_COUNT = 2", "_FIRST_COUNT = 1").UARTReceiver
     status, log = check(ReceiverUnderstands(4, 0.02, faulty), mode="bmc", depth=60)
     assert status == "FAIL", log
+
+
+@pytest.mark.parametrize("part", [W25Q128JV, IS25LP128F], ids=lambda part: part.name)
+def test_flash_is_written_within_bounds(part):
+    prove(FlashIsWrittenWithinBounds(part))
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("Cat(page, Const(1, 1))", "Cat(page, Const(0, 1))"),
+        ("in_sector.eq(0)", "in_sector.eq(in_sector)"),
+        ("& ~erased)", "& 0)"),
+        ("[page.eq(self.command.p.page), erased.eq(0)]", "page.eq(self.command.p.page)"),
+        ("in_sector.eq(in_sector + 1)", "in_sector.eq(in_sector)"),
+        ("self.present & ~(programming & in_sector.all())", "self.present"),
+        ("Mux(programming, PROGRAM_PAGE, ERASE_SECTOR)", "PROGRAM_PAGE"),
+        ("self.failed.eq(1), erased.eq(0), ", "self.failed.eq(1), "),
+    ],
+)
+def test_a_fault_in_the_flash_controller_is_found(old, new):
+    """A command is too far from the beginning for a search; here, too, the induction fails."""
+    faulty = with_fault(controller, old, new).FlashController
+    status, log = check(FlashIsWrittenWithinBounds(W25Q128JV, faulty))
+    assert status in ("FAIL", "UNKNOWN"), log
 
 
 def test_textbook_is_zlib():

@@ -1,0 +1,148 @@
+"""The simulated flash (``flash.h``), for simulations that are driven from Python."""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from gateware.interface.flash import IS25LP128F, W25Q128JV, FlashPart
+
+from ..errors import EyespotError
+from .cache import cache_directory, hash_files, write_atomically
+from .cxxrtl_backend import CompileError, find_compiler
+
+__all__ = ["Flash", "FlashFault", "FlashMisused"]
+
+_SOURCES = [Path(__file__).with_name(name) for name in ("flash.h", "flash.cc")]
+#: As in flash.h.
+_PARTS = (W25Q128JV, IS25LP128F)
+
+
+class FlashMisused(EyespotError):
+    """The simulated flash was given what the real one's datasheet does not allow."""
+
+
+class FlashFault(enum.IntFlag):
+    """How the flash of a board may be broken; as in ``flash.h``."""
+
+    ABSENT = 1
+    UNKNOWN_ID = 2
+    PROTECTED = 4
+    WORN = 8
+    STUCK = 16
+    QUAD_OFF = 32
+
+
+def _library() -> Path:
+    compiler = find_compiler()
+    if compiler is None:
+        raise CompileError("there is no C++ compiler (g++, clang++, or $CXX)")
+    command = [*compiler, "-std=c++17", "-O2", "-fPIC", "-shared"]
+    library = cache_directory() / "simulators" / f"{hash_files(_SOURCES, *command)}.so"
+    if not library.exists():
+        with tempfile.TemporaryDirectory(prefix="eyespot-") as scratch:
+            made = Path(scratch) / "flash.so"
+            result = subprocess.run(
+                [*command, "-o", str(made), str(_SOURCES[1])], capture_output=True, text=True
+            )
+            if result.returncode:
+                raise CompileError(f"the simulated flash does not compile: {result.stderr[:200]}")
+            write_atomically(library, made.read_bytes())
+    return library
+
+
+def _load() -> ctypes.CDLL:
+    pointer, byte = ctypes.c_void_p, ctypes.c_uint8
+    functions: dict[str, tuple[Any, list[Any]]] = {
+        "flash_create": (pointer, [ctypes.c_uint, ctypes.c_double, ctypes.c_double]),
+        "flash_destroy": (None, [pointer]),
+        "flash_cycle": (byte, [pointer, ctypes.c_bool, ctypes.c_bool, byte, byte]),
+        "flash_error": (ctypes.c_char_p, [pointer]),
+        "flash_busy": (ctypes.c_bool, [pointer]),
+        "flash_memory": (pointer, [pointer]),
+        "flash_set_faults": (None, [pointer, ctypes.c_uint32]),
+        "flash_lose_power": (None, [pointer, ctypes.c_uint32]),
+    }
+    loaded = ctypes.CDLL(str(_library()))
+    for name, (result, arguments) in functions.items():
+        function = getattr(loaded, name)
+        function.restype, function.argtypes = result, arguments
+    return loaded
+
+
+class Flash:
+    """A flash that was erased at the factory and is in power-down, as an FPGA's loader leaves it.
+
+    Parameters
+    ----------
+    part : FlashPart
+    clock_hz : float
+        Cycles a second.
+    scale : float
+        How much longer than in the datasheet erasing, programming and waking take.
+    faults : FlashFault
+
+    Attributes
+    ----------
+    memory : memoryview
+        Its contents; may be changed.
+
+    Raises
+    ------
+    ValueError
+        If the part has no model.
+    CompileError
+        If there is no C++ compiler.
+    """
+
+    def __init__(
+        self,
+        part: FlashPart,
+        *,
+        clock_hz: float = 36e6,
+        scale: float = 1.0,
+        faults: FlashFault = FlashFault(0),  # noqa: B008 - a constant
+    ) -> None:
+        if part not in _PARTS:
+            raise ValueError(f"There is a model of {[p.name for p in _PARTS]}, not of {part!r}")
+        self._library = _load()
+        self._flash = self._library.flash_create(_PARTS.index(part), 1e9 / clock_hz, scale)
+        address = self._library.flash_memory(self._flash)
+        bytes_there = (ctypes.c_uint8 * part.size_bytes).from_address(address)
+        self.memory = memoryview(bytes_there).cast("B")
+        self.set_faults(faults)
+
+    def set_faults(self, faults: FlashFault) -> None:
+        """Break it in these ways, and in no other."""
+        self._library.flash_set_faults(self._flash, faults)
+
+    def cycle(self, select: int, clock: int, o: int, oe: int) -> int:
+        """The four data lines' levels in a cycle, from what the FPGA's pads do in it.
+
+        Raises
+        ------
+        FlashMisused
+            From the first misuse on, in every cycle.
+        """
+        lines = self._library.flash_cycle(self._flash, bool(select), bool(clock), o, oe)
+        if error := self._library.flash_error(self._flash):
+            raise FlashMisused(f"simulated flash: {error.decode()}")
+        return lines
+
+    @property
+    def busy(self) -> bool:
+        """It erases, programs or wakes up."""
+        return self._library.flash_busy(self._flash)
+
+    def lose_power(self, seed: int) -> None:
+        """Off and on again; what was being erased or programmed is damaged, as ``seed`` says."""
+        self._library.flash_lose_power(self._flash, seed)
+
+    def __del__(self) -> None:
+        if getattr(self, "_flash", None):
+            self._library.flash_destroy(self._flash)
+            self._flash = None
