@@ -57,8 +57,8 @@ class Drain(wiring.Component):
     blocked : :py:`Out(1)`
         No window's last step may be issued now. Comes from a register.
     results : :py:`Out(stream.Signature(sum_layout))`
-        With one requantiser, ready is high only where valid was high in the cycle before, and never
-        twice running: a pooled sum is right from its second cycle on.
+        With one requantiser, and in a pooled layer, ready is high only where valid was high in the
+        cycle before, and never twice running: a pooled sum is right from its second cycle on.
     """
 
     def __init__(self, configuration: EngineConfiguration) -> None:
@@ -154,11 +154,9 @@ class Drain(wiring.Component):
             # They may wrap, but not their difference: with the bias they are in half the range.
             difference = Signal(bits, name=f"difference{index}")
             m.d.comb += difference.eq(one - other)
-            greater = difference[-1]
-            if self.configuration.result_cycles == 2:
-                # A pair stands at the head for a cycle before it is taken.
-                greater = Signal()
-                m.d.sync += greater.eq(difference[-1])
+            # A pair stands at the head for a cycle before it is taken.
+            greater = Signal(name=f"greater{index}")
+            m.d.sync += greater.eq(difference[-1])
             values.append(Mux(Mux(self.layer.pooled, greater, slot[0]), other, one))
         return Cat(values)
 

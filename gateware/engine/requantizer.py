@@ -118,10 +118,10 @@ class Requantizer(wiring.Component):
         # Beginning of the second pass: the cycle in which the rest of its parameters is read.
         later = place
         phase = Signal()
-        m.d.sync += phase.eq(~phase)
+        # The greater of two sums is known in their second cycle.
+        primed = Signal()
+        m.d.sync += [phase.eq(~phase), primed.eq(self.sums.valid & ~phase)]
         if self.configuration.result_cycles == 2:
-            primed = Signal()
-            m.d.sync += primed.eq(self.sums.valid & ~phase)
             m.d.comb += [
                 self.sums.ready.eq(primed),
                 enters.eq(self.sums.valid & primed),
@@ -130,7 +130,9 @@ class Requantizer(wiring.Component):
             # It stands for two cycles, there and in each register.
             moves, delay = phase, (loop - 1) // 2
         else:
-            m.d.comb += self.sums.ready.eq(~(combines(self.layer) & phase))
+            m.d.comb += self.sums.ready.eq(
+                Mux(self.layer.pooled, primed, ~(combines(self.layer) & phase))
+            )
             m.d.sync += [
                 enters.eq(self.sums.valid & self.sums.ready),
                 values.eq(self.sums.p.values),

@@ -32,7 +32,7 @@ class DrainBench:
         self.dut = Drain(self.configuration)
         self.expected: list[Sums] = []
         self.found: list[Sums] = []
-        self.combines = 0
+        self.combines = self.pooled = 0
         #: What each lane's sums have in common.
         self.offsets: list[int] = []
 
@@ -117,8 +117,8 @@ class DrainBench:
         ctx.set(dut.bank, rng.randrange(PARAMETER_BANKS))
 
     async def take(self, ctx) -> None:
-        """One: after a cycle in which a sum stood there, every other one. Several: in each cycle,
-        or every other one where the layer combines."""
+        """One, or in a pooled layer: after a cycle in which a sum stood there, every other one.
+        Several: in each cycle, or every other one where the layer combines."""
         results = self.dut.results
         folded = self.configuration.result_cycles == 2
         phase, ready = 0, False
@@ -129,13 +129,17 @@ class DrainBench:
                 values = [int(value) for value in payload.values]
                 self.found.append((values, int(payload.lanes), int(payload.bank)))
             phase ^= 1
-            ready = (valid and phase == 1) if folded else not (self.combines and phase)
+            if folded or self.pooled:
+                ready = valid and phase == 1
+            else:
+                ready = not (self.combines and phase)
 
     def run(self, layers: list[Layer], windows: int, stall: float) -> int:
         async def main(ctx) -> None:
             for layer in layers:
                 ctx.set(self.dut.layer, layer)
-                self.combines = layer["add"] or layer.get("pooled", 0)
+                self.pooled = layer.get("pooled", 0)
+                self.combines = layer["add"] or self.pooled
                 for _ in range(windows):
                     await self.window(ctx, layer, stall)
                 # A layer begins when all results of the one before are out.
