@@ -38,6 +38,9 @@ class EngineConfiguration:
 
     pooling : bool
         Whether convolutions can pool their own results: about 60 logic cells of an iCE40.
+    flash : bool
+        Whether the tape comes in segments, some of them from flash: see :mod:`.tape`. The
+        memory's last page (:data:`.flash.PAGE_BYTES`) is then the flash's, for what it programs.
 
     Raises
     ------
@@ -53,6 +56,7 @@ class EngineConfiguration:
     accumulator_bits: int = 24
     requantizers: int = 1
     pooling: bool = True
+    flash: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.lanes <= 32:

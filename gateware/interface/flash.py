@@ -7,16 +7,23 @@ programmed has the top bit of its address wired to one, so the lower half cannot
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 
 __all__ = [
     "IS25LP128F",
     "PAGE_BYTES",
+    "REQUEST_BYTES",
     "SECTOR_BYTES",
     "SECTOR_PAGES",
+    "SLOT_PAGES",
+    "STREAM_PAGE",
     "W25Q128JV",
+    "WINDOW_BYTES",
     "FlashCommand",
+    "FlashOperation",
     "FlashPart",
+    "FlashStatus",
+    "pack_request",
 ]
 
 #: What one command programs.
@@ -87,3 +94,59 @@ class FlashPart:
 W25Q128JV = FlashPart("W25Q128JV", (0xEF, 0x70, 0x18), 1 << 24, True)
 #: ULX3S.
 IS25LP128F = FlashPart("IS25LP128F", (0x9D, 0x60, 0x18), 1 << 24, False)
+
+
+# What the link sees of the flash: a window of :data:`WINDOW_BYTES` behind the memory's last byte.
+# A request is written to it whole, from its first byte on, with WRITE; READ of any of its bytes
+# gives :class:`FlashStatus`.
+
+#: Addresses behind the memory.
+WINDOW_BYTES = 8
+#: A request: memory address u24, page u16, operation and tag u8; most significant byte first.
+REQUEST_BYTES = 6
+#: Pages of a slot, half of the model area of a flash of 16 MiB.
+SLOT_PAGES = 1 << 14
+#: Page of a slot from which the tape streams.
+STREAM_PAGE = SECTOR_PAGES
+
+
+class FlashOperation(IntEnum):
+    """What a request asks for.
+
+    It is carried out if its tag is not that of the request before (zero after reset), so that it
+    may be sent again, and if no run and no operation is under way. Then the tag in the status is
+    that of the request.
+    """
+
+    #: Bytes from a page on into memory from an address on, up to a multiple of SECTOR_BYTES.
+    READ = 0
+    #: The page's sector; its first page is then the one to program. The selected slot's sectors
+    #: make the image in memory invalid, as it may stream from there.
+    ERASE = 1
+    #: The page that is to be programmed gets the memory's bytes from an address on, a multiple of
+    #: PAGE_BYTES.
+    PROGRAM = 2
+    #: The page's slot is the one from which the tape streams; the image becomes invalid.
+    SELECT = 3
+
+
+class FlashStatus(IntFlag):
+    """Bits of a byte read from the window."""
+
+    #: There is a flash, and it is the part that the gateware expects.
+    PRESENT = 1
+    #: The operation, or the wake-up after reset, is not finished.
+    BUSY = 2
+    #: The last operation was not carried out.
+    FAILED = 4
+    #: Tag of the last request that was accepted.
+    TAG = 8
+    #: The selected slot.
+    SLOT = 16
+
+
+def pack_request(operation: FlashOperation, tag: int, page: int = 0, address: int = 0) -> bytes:
+    """A request as it is written to the window."""
+    return (
+        address.to_bytes(3, "big") + page.to_bytes(2, "big") + bytes([operation | (tag & 1) << 2])
+    )

@@ -143,11 +143,13 @@ class Info:
     source_hash: int
     board: str
     pooling: bool = True
+    flash: bool = False
     state: State = State(0)
     image_bytes: int = 0
 
-    #: Bit of ``features``.
+    #: Bits of ``features``.
     _POOLING = 1
+    _FLASH = 2
     _FORMAT = struct.Struct("<8B II 4B I 16s I")
     STATIC_BYTES = 40
     BYTES = 44
@@ -164,7 +166,7 @@ class Info:
             self.banks,
             self.accumulator_bits,
             self.requantizers,
-            self._POOLING if self.pooling else 0,
+            self._POOLING * self.pooling | self._FLASH * self.flash,
             self.memory_bytes,
             self.clock_hz,
             *self.gateware,
@@ -208,6 +210,7 @@ class Info:
             source_hash=source_hash,
             board=board.rstrip(b"\0").decode("ascii", "replace"),
             pooling=bool(features & cls._POOLING),
+            flash=bool(features & cls._FLASH),
             state=State(state & 3),
             image_bytes=state >> 8,
         )

@@ -16,6 +16,12 @@ For each layer, in this order:
    :func:`entry_parameters` of them in an entry; then, unless the flag ``pool`` is set, ``taps``
    weight entries in the order in which the window's bytes arrive.
 
+**Segments.** With :attr:`.EngineConfiguration.flash` the tape is cut into segments of entries. Each
+begins with a header, a memory word of its own (:data:`SEGMENT`), which the tape reader keeps
+for itself: how many entries follow, and whether they follow in memory or come from the flash, which
+goes on where it was left. A run begins with the flash at its slot's :data:`.flash.STREAM_PAGE`.
+Headers are always in memory.
+
 **Steps.** A step multiplies a byte for each pixel and lane by the entry's weight of that lane, and
 adds it to the accumulator of that pixel and lane. In an ordinary layer, stream ``p`` brings pixel
 ``p``'s bytes, and each goes to all lanes. In a **channel-wise** layer each stream brings a channel
@@ -247,6 +253,9 @@ TABLE = Word(
         Field("spare", 24),
     )
 )
+
+#: The first 16 bits of a segment's header: its entries - 1, and whether they come from flash.
+SEGMENT = Word((Field("entries", 15), Field("flash", 1)))
 
 
 def word_entries(configuration: EngineConfiguration) -> int:
