@@ -5,10 +5,13 @@ from __future__ import annotations
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out, connect
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from .engine.engine import Engine
+from .flash.pins import FlashPinsSignature
+from .flash.port import FlashPort
 from .interface.configuration import EngineConfiguration
+from .interface.flash import WINDOW_BYTES, FlashPart
 from .interface.protocol import (
     GATEWARE_VERSION,
     PROTOCOL_VERSION,
@@ -36,6 +39,8 @@ class Soc(wiring.Component):
     reset_baud : int
         Baud rate after reset.
     technology : Technology
+    flash : FlashPart or None
+        If the configuration has one.
 
     Members
     -------
@@ -45,11 +50,14 @@ class Soc(wiring.Component):
         The engine runs; its last run ended with an error; there is a model.
     best : :py:`Out(10)`
         Class of the last answer.
+    flash : :py:`Out(FlashPinsSignature())`
+        Before the pads' registers (:class:`.FlashPads`); only with a flash.
 
     Raises
     ------
     ValueError
-        If the clock is too slow for ``reset_baud``.
+        If the clock is too slow for ``reset_baud``, or a flash is given and the configuration has
+        none, or the reverse.
     """
 
     def __init__(
@@ -60,7 +68,13 @@ class Soc(wiring.Component):
         clock_hz: int,
         reset_baud: int = RESET_BAUD,
         technology: Technology = Technology.GENERIC,
+        flash: FlashPart | None = None,
     ) -> None:
+        if configuration.flash != (flash is not None):
+            raise ValueError(
+                f"The flash must be given if the configuration has one, and only then, "
+                f"not {flash!r}"
+            )
         divisor = round(clock_hz / reset_baud)
         if divisor < 4:
             raise ValueError(
@@ -76,16 +90,20 @@ class Soc(wiring.Component):
             accumulator_bits=configuration.accumulator_bits,
             requantizers=configuration.requantizers,
             pooling=configuration.pooling,
+            flash=configuration.flash,
             memory_bytes=configuration.memory_bytes,
             clock_hz=clock_hz,
             gateware=GATEWARE_VERSION,
             source_hash=source_hash(),
             board=board,
         )
-        self._link = Link(info, configuration.memory_bytes, divisor)
+        window = WINDOW_BYTES if flash else 0
+        self._link = Link(info, configuration.memory_bytes + window, divisor)
         self._engine = Engine(configuration, technology)
+        self._flash = None if flash is None else FlashPort(configuration, flash)
         super().__init__(
             {
+                **({} if flash is None else {"flash": Out(FlashPinsSignature())}),
                 "rx": In(1, init=1),
                 "tx": Out(1, init=1),
                 "busy": Out(1),
@@ -99,8 +117,20 @@ class Soc(wiring.Component):
         m = Module()
         m.submodules.link = link = self._link
         m.submodules.engine = engine = self._engine
-        connect(m, link.bus, engine.host)
         connect(m, link.engine, engine.control)
+        if self._flash is None:
+            connect(m, link.bus, engine.host)
+        else:
+            m.submodules.flash = port = self._flash
+            connect(m, port.pins, flipped(self.flash))
+            connect(m, link.bus, port.bus)
+            connect(m, port.memory, engine.host)
+            connect(m, port.stream, engine.flash)
+            m.d.comb += [
+                port.running.eq(engine.control.busy),
+                port.wants_stream.eq(engine.wants_flash),
+                link.invalidate.eq(port.invalidate),
+            ]
         m.d.comb += [
             link.rx.eq(self.rx),
             self.tx.eq(link.tx),

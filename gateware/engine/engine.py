@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, ResetInserter, Signal
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In, connect, flipped
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..interface.configuration import EngineConfiguration
 from ..interface.protocol import MAX_RUN_CYCLES, EngineError, StallCause
@@ -44,6 +44,10 @@ class Engine(wiring.Component):
     control : :py:`In(EngineControlSignature())`
     host : :py:`In(ByteBusSignature())`
         The host's way to the scratchpad, also during a run.
+    flash : :py:`In(stream.Signature(8 * W))`
+        The tape's words that come from flash, from a run's first to its last; if there is one.
+    wants_flash : :py:`Out(1)`
+        A run waits for, or takes, words of the flash.
 
     Raises
     ------
@@ -65,7 +69,14 @@ class Engine(wiring.Component):
         self.configuration = configuration
         self.technology = technology
         self.max_run_cycles = max_run_cycles
-        super().__init__({"control": In(EngineControlSignature()), "host": In(ByteBusSignature())})
+        super().__init__(
+            {
+                "control": In(EngineControlSignature()),
+                "host": In(ByteBusSignature()),
+                "flash": In(stream.Signature(8 * configuration.word_bytes)),
+                "wants_flash": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -112,8 +123,10 @@ class Engine(wiring.Component):
         m.d.comb += epilogue.others.eq(memory.results.response)
 
         # The tape's way
+        connect(m, flipped(self.flash), tape_reader.flash)
         connect(m, tape_reader.words, ring.words)
         m.d.comb += [
+            self.wants_flash.eq(tape_reader.wants_flash),
             tape_reader.freed.eq(sequencer.ring.freed),
             ring.step.eq(sequencer.ring.step),
             ring.rewind.eq(sequencer.ring.rewind),

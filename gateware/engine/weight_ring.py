@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..interface.configuration import EngineConfiguration
 from ..interface.image import TAPE_ADDRESS
+from ..interface.tape import SEGMENT
 from ..memory.scratchpad import ReadPortSignature
+from ..primitives.counter import load_or_count_down
+from .layer import struct_layout
+
+#: Reads that the memory has under way at once are fewer.
+_MOST_OUTSTANDING = 7
 
 
 class TapeReader(wiring.Component):
@@ -20,6 +26,10 @@ class TapeReader(wiring.Component):
     a cycle where the memory grants it. A request that was not granted is withdrawn when the ring
     turns out to be full; its address stays.
 
+    With a flash it follows the segments' headers. A header takes as long as a read of the memory,
+    after the last one before it was answered; in a segment of the flash a word is taken in the
+    cycle in which it is offered.
+
     Parameters
     ----------
     configuration : EngineConfiguration
@@ -29,6 +39,10 @@ class TapeReader(wiring.Component):
     freed : :py:`In(1)`
         The ring has lost an entry.
     port : :py:`Out(ReadPortSignature(W, 0))`
+    flash : :py:`In(stream.Signature(8 * W))`
+        Words of the flash, in order. Without one, never valid.
+    wants_flash : :py:`Out(1)`
+        A segment of the flash is under way.
     words : :py:`Out(stream.Signature(8 * W, always_ready=True))`
     """
 
@@ -39,6 +53,8 @@ class TapeReader(wiring.Component):
             {
                 "freed": In(1),
                 "port": Out(ReadPortSignature(configuration.word_bytes, 0)),
+                "flash": In(stream.Signature(width)),
+                "wants_flash": Out(1),
                 "words": Out(stream.Signature(width, always_ready=True)),
             }
         )
@@ -52,19 +68,29 @@ class TapeReader(wiring.Component):
         word = Signal(range(configuration.entry_words))
         space = Signal(range(configuration.ring_entries + 1), init=configuration.ring_entries)
         has_space = Signal()
-        request, reserve = self.port.request, Signal()
+        request, response, reserve = self.port.request, self.port.response, Signal()
+        granted, taken = Signal(), Signal()
         m.d.comb += [
-            request.valid.eq(has_space),
             request.p.address.eq(address),
             request.p.enable.eq(1),
-            self.words.valid.eq(self.port.response.valid),
-            self.words.payload.eq(self.port.response.p.data),
+            granted.eq(request.valid & request.ready),
         ]
-        with m.If(request.valid & request.ready):
-            m.d.sync += [address.eq(address + 1), word.eq(word + 1)]
+        with m.If(granted):
+            m.d.sync += address.eq(address + 1)
+        with m.If(taken):
+            m.d.sync += word.eq(word + 1)
             with m.If(word == configuration.entry_words - 1):
                 m.d.sync += word.eq(0)
                 m.d.comb += reserve.eq(1)
+        if configuration.flash:
+            self._follow_segments(m, has_space, granted, taken, reserve)
+        else:
+            m.d.comb += [
+                request.valid.eq(has_space),
+                taken.eq(granted),
+                self.words.valid.eq(response.valid),
+                self.words.payload.eq(response.p.data),
+            ]
         # Of entries that take several words, the next one is not begun before this is counted: so
         # the grant ends here.
         counted = Signal()
@@ -79,6 +105,60 @@ class TapeReader(wiring.Component):
         # An entry stays unused: this is a cycle late.
         m.d.sync += has_space.eq(space[1:] != 0)
         return m
+
+    def _follow_segments(
+        self, m: Module, has_space: Signal, granted: Signal, taken: Signal, reserve: Signal
+    ) -> None:
+        """Take words from where the headers say."""
+        request, response = self.port.request, self.port.response
+        # Reads that were granted and not answered yet: what is answered last is the header.
+        outstanding = Signal(range(_MOST_OUTSTANDING + 1))
+        with m.If(granted & ~response.valid):
+            m.d.sync += outstanding.eq(outstanding + 1)
+        with m.Elif(response.valid & ~granted):
+            m.d.sync += outstanding.eq(outstanding - 1)
+        layout = struct_layout(SEGMENT)
+        header = data.View(layout, response.p.data[: layout.size])
+        entries = Signal.like(header.entries)
+        from_header, next_entry, last_entry = Signal(), Signal(), Signal()
+        m.d.comb += next_entry.eq(reserve & ~from_header)
+        with m.If(from_header | next_entry):
+            m.d.sync += entries.eq(load_or_count_down(from_header, header.entries, entries))
+        m.d.comb += last_entry.eq(reserve & (entries == 0))
+        with m.FSM():
+            with m.State("ASK"):
+                m.d.comb += [
+                    request.valid.eq(outstanding == 0),
+                    self.words.valid.eq(response.valid),
+                ]
+                with m.If(granted):
+                    m.next = "HEADER"
+            with m.State("HEADER"):
+                with m.If(response.valid):
+                    m.d.comb += from_header.eq(1)
+                    m.next = "MEMORY"
+                    with m.If(header.flash):
+                        m.next = "FLASH"
+            with m.State("MEMORY"):
+                m.d.comb += [
+                    request.valid.eq(has_space),
+                    taken.eq(granted),
+                    self.words.valid.eq(response.valid),
+                ]
+                with m.If(last_entry):
+                    m.next = "ASK"
+            with m.State("FLASH"):
+                m.d.comb += [
+                    self.wants_flash.eq(1),
+                    self.flash.ready.eq(has_space),
+                    taken.eq(self.flash.valid & has_space),
+                    self.words.valid.eq(taken),
+                ]
+                with m.If(last_entry):
+                    m.next = "ASK"
+        m.d.comb += self.words.payload.eq(
+            Mux(self.wants_flash, self.flash.payload, response.p.data)
+        )
 
 
 class WeightRing(wiring.Component):
@@ -131,9 +211,9 @@ class WeightRing(wiring.Component):
             Signal(range(depth), name=name) for name in ("read_pointer", "marked", "write_pointer")
         )
         word = Signal(range(configuration.entry_words))
-        data: list[Signal] = []
+        parts: list[Signal] = []
         for index in range(configuration.entry_words):
-            width = min(8 * configuration.word_bytes, 8 * configuration.lanes - len(Cat(data)))
+            width = min(8 * configuration.word_bytes, 8 * configuration.lanes - len(Cat(parts)))
             m.submodules[f"part{index}"] = memory = Memory(shape=width, depth=depth, init=[])
             write, read = memory.write_port(), memory.read_port()
             m.d.comb += [
@@ -143,8 +223,8 @@ class WeightRing(wiring.Component):
                 read.en.eq(1),
                 read.addr.eq(read_pointer),
             ]
-            data.append(read.data)
-        m.d.comb += self.data.eq(Cat(data))
+            parts.append(read.data)
+        m.d.comb += self.data.eq(Cat(parts))
 
         committed = Signal()
         m.d.comb += committed.eq(self.words.valid & (word == configuration.entry_words - 1))

@@ -58,6 +58,8 @@ class CommandHandler(wiring.Component):
         Clock cycles a bit.
     bus : :py:`Out(ByteBusSignature())`
     engine : :py:`Out(EngineControlSignature())`
+    invalidate : :py:`In(1)`
+        High for one cycle: there is no valid image any more. Not while CHECK is carried out.
     valid : :py:`Out(1)`
         There is a valid image.
 
@@ -93,6 +95,7 @@ class CommandHandler(wiring.Component):
                 "divisor": Out(DIVISOR_BITS, init=reset_divisor),
                 "bus": Out(ByteBusSignature()),
                 "engine": Out(EngineControlSignature()),
+                "invalidate": In(1),
                 "valid": Out(1),
             }
         )
@@ -147,6 +150,8 @@ class CommandHandler(wiring.Component):
             m.d.sync += crc.flush.eq(rare[RareStrobe.FLUSH_CRC])
         with m.If(rare[RareStrobe.SET_VALID]):
             m.d.sync += self.valid.eq(processor.accumulator[0])
+        with m.If(self.invalidate):
+            m.d.sync += self.valid.eq(0)
         with m.If(rare[RareStrobe.SET_DIVISOR]):
             m.d.sync += self.divisor.eq(Cat(processor.accumulator, processor.index))
         with m.If(self.break_):

@@ -33,6 +33,8 @@ class Link(wiring.Component):
         The line. ``rx`` is asynchronous; ``tx`` comes from a register.
     bus : :py:`Out(ByteBusSignature())`
     engine : :py:`Out(EngineControlSignature())`
+    invalidate : :py:`In(1)`
+        High for one cycle: there is no valid image any more.
     valid : :py:`Out(1)`
         There is a valid image.
     """
@@ -45,6 +47,7 @@ class Link(wiring.Component):
                 "tx": Out(1, init=1),
                 "bus": Out(ByteBusSignature()),
                 "engine": Out(EngineControlSignature()),
+                "invalidate": In(1),
                 "valid": Out(1),
             }
         )
@@ -66,6 +69,7 @@ class Link(wiring.Component):
             commands.error.eq(receiver.error),
             commands.sent.eq(transmitter.idle),
             self.tx.eq(transmitter.tx),
+            commands.invalidate.eq(self.invalidate),
             self.valid.eq(commands.valid),
         ]
         return m
