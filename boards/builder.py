@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from amaranth.hdl import Elaboratable, Module, Value
-from amaranth.lib import io
+from amaranth.lib import io, wiring
 
 from gateware.interface.sources import source_hash
 from gateware.primitives import Technology
@@ -29,6 +29,7 @@ from model.errors import EyespotError
 from . import routed
 from .catalog import ROUTED_NETLIST, BoardDescription
 from .clocks import Clock
+from .flash_pads import BoardFlashPads
 from .programmer import Programmer
 from .report import BuildError, BuildReport, PlacementError, first_error, parse_log
 
@@ -141,7 +142,11 @@ class Top(Elaboratable):
             board=board.name,
             clock_hz=round(board.clock.frequency(self.frequency_hz)),
             technology=board.technology,
+            flash=board.description.flash,
         )
+        if board.description.flash is not None:
+            m.submodules.flash_pads = pads = BoardFlashPads(board.technology)
+            wiring.connect(m, soc.flash, pads.controller)
         uart = platform.request("uart", 0, dir="-")
         m.submodules.rx = rx = io.Buffer("i", uart.rx)
         m.submodules.tx = tx = io.Buffer("o", uart.tx)
@@ -587,6 +592,7 @@ def _parser(program_name: str, sizes: Sequence[str]) -> argparse.ArgumentParser:
     for add in _VERBS:
         verb = add(verbs)
         verb.add_argument("--size", help=", ".join(sizes) or "this board has one size only")
+        verb.add_argument("--flash", action="store_true", help="for models that lie in its flash")
         verb.add_argument(
             "--output", type=Path, metavar="DIR", help="for all that is written [build/NAME]"
         )
@@ -594,18 +600,26 @@ def _parser(program_name: str, sizes: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
-def _choose(name: str, boards: Mapping[str, Board], size: str | None) -> Board:
+def _choose(name: str, boards: Mapping[str, Board], size: str | None, flash: bool) -> Board:
     """The board of that size; raise BuildError, naming the sizes that there are."""
-    sizes = {each.upper(): board for each, board in boards.items()}
-    if size is None and len(boards) == 1:
-        return next(iter(boards.values()))
+    those = {
+        key.upper(): board
+        for key, board in boards.items()
+        if flash == (board.description.flash is not None)
+    }
+    if flash:
+        those = {key.removesuffix("FLASH").removesuffix("-"): each for key, each in those.items()}
+        if not those:
+            raise BuildError(f"there is no {name} with models in its flash")
+    if size is None and len(those) == 1:
+        return next(iter(those.values()))
     if size is None:
-        raise BuildError(f"--size is needed: {name} comes as {', '.join(boards)}")
-    if size.upper() not in sizes:
-        known = ", ".join(each for each in boards if each)
+        raise BuildError(f"--size is needed: {name} comes as {', '.join(those)}")
+    if size.upper() not in those:
+        known = ", ".join(each for each in those if each)
         others = f"there are: {known}" if known else "it has one size only"
         raise BuildError(f"there is no {name} of size {size!r}; {others}")
-    return sizes[size.upper()]
+    return those[size.upper()]
 
 
 def _progress(text: str) -> None:
@@ -623,7 +637,8 @@ def main(
     Parameters
     ----------
     boards : Board, or mapping of str to Board
-        The board; of a board that comes in several sizes, each.
+        The board; of a board that comes in several sizes, each, and those with models in their
+        flash with ``-flash`` behind it.
     arguments : sequence of str, optional
         Those of the process by default.
     name : str, optional
@@ -632,9 +647,10 @@ def main(
     if isinstance(boards, Board):
         boards = {"": boards}
     name = name or next(iter(boards.values())).name
-    options = _parser(name, [size for size in boards if size]).parse_args(arguments)
+    sizes = [size for size, board in boards.items() if size and board.description.flash is None]
+    options = _parser(name, sizes).parse_args(arguments)
     try:
-        board = _choose(name, boards, options.size)
+        board = _choose(name, boards, options.size, options.flash)
         status: int = options.run(board, options.output or Path("build") / board.name, options)
     except EyespotError as error:
         if options.debug:

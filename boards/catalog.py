@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateware.interface.configuration import EngineConfiguration
+from gateware.interface.flash import IS25LP128F, W25Q128JV, FlashPart
 from model.errors import EyespotError
 
 __all__ = ["BOARDS", "ROUTED_NETLIST", "BoardDescription", "UnknownBoardError", "board"]
@@ -24,18 +25,30 @@ class BoardDescription:
     Attributes
     ----------
     name : str
-        Carries the size where the board comes in several.
+        Carries the size where the board comes in several, and ``flash`` where models lie in it.
     device : str
         The FPGA.
     configuration : EngineConfiguration
     clock_hz : int
         Frequency of the engine.
+    flash : FlashPart or None
+        Where models lie; the configuration says then that there is one.
     """
 
     name: str
     device: str
     configuration: EngineConfiguration
     clock_hz: int
+    flash: FlashPart | None = None
+
+    def with_flash(self, part: FlashPart) -> BoardDescription:
+        """The same board, for models that lie in its flash."""
+        return replace(
+            self,
+            name=f"{self.name}-flash",
+            configuration=replace(self.configuration, flash=True),
+            flash=part,
+        )
 
 
 #: All eight SB_MAC16 in dual 8x8 mode, all four SPRAMs.
@@ -52,12 +65,17 @@ _ECP5_85F = EngineConfiguration(
     lanes=16, pixels=8, requantizers=8, memory_bytes=11 * 32 * 1024, banks=11
 )
 
+_ICEBREAKER = BoardDescription("icebreaker", "iCE40UP5K-SG48", _UP5K, 36_000_000)
+_ULX3S_25F = BoardDescription("ulx3s-25f", "LFE5U-25F", _ECP5_25F, 80_000_000)
+
 BOARDS = (
-    BoardDescription("icebreaker", "iCE40UP5K-SG48", _UP5K, 36_000_000),
+    _ICEBREAKER,
+    _ICEBREAKER.with_flash(W25Q128JV),
     BoardDescription("icesugar", "iCE40UP5K-SG48", _UP5K, 36_000_000),
     BoardDescription("upduino", "iCE40UP5K-SG48", _UP5K, 36_000_000),
     BoardDescription("ulx3s-12f", "LFE5U-12F", _ECP5_25F, 80_000_000),
-    BoardDescription("ulx3s-25f", "LFE5U-25F", _ECP5_25F, 80_000_000),
+    _ULX3S_25F,
+    _ULX3S_25F.with_flash(IS25LP128F),
     BoardDescription("ulx3s-45f", "LFE5U-45F", _ECP5_45F, 70_000_000),
     BoardDescription("ulx3s-85f", "LFE5U-85F", _ECP5_85F, 60_000_000),
     BoardDescription("icepi_zero", "LFE5U-25F", _ECP5_25F, 80_000_000),

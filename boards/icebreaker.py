@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
+from amaranth.build import Attrs
 from amaranth_boards.icebreaker import ICEBreakerPlatform
 
 from gateware.primitives import Technology
@@ -11,6 +13,7 @@ from gateware.primitives import Technology
 from .builder import Board, LedPins, main
 from .catalog import board
 from .clocks import Ice40Pll
+from .flash_pads import quad_flash
 from .programmer import ICEPROG
 
 BOARD = Board(
@@ -29,6 +32,22 @@ BOARD = Board(
         best=(("led_g", 1), ("led_g", 2), ("led_g", 3), ("led_g", 4)),
     ),
 )
+BOARDS = {
+    "": BOARD,
+    "FLASH": replace(
+        BOARD,
+        description=board("icebreaker-flash"),
+        resources=(
+            *BOARD.resources,
+            quad_flash(
+                select="16",
+                clock="15",
+                data="14 17 12 13",
+                attributes=Attrs(IO_STANDARD="SB_LVCMOS"),
+            ),
+        ),
+    ),
+}
 
 if __name__ == "__main__":
-    sys.exit(main(BOARD))
+    sys.exit(main(BOARDS, name="icebreaker"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 from amaranth.build import Attrs, Pins, Resource
 from amaranth_boards import ulx3s
@@ -12,6 +13,7 @@ from gateware.primitives import Technology
 from .builder import Board, LedPins, main
 from .catalog import board
 from .clocks import Ecp5Pll
+from .flash_pads import quad_flash
 from .programmer import open_fpga_loader
 
 BOARDS = {
@@ -34,6 +36,18 @@ BOARDS = {
     )
     for size in ("12F", "25F", "45F", "85F")
 }
+BOARDS["25F-FLASH"] = replace(
+    BOARDS["25F"],
+    description=board("ulx3s-25f-flash"),
+    resources=(
+        *BOARDS["25F"].resources,
+        quad_flash(
+            select="R2",
+            data="W2 V2 Y2 W1",
+            attributes=Attrs(PULLMODE="NONE", DRIVE="4", IO_TYPE="LVCMOS33"),
+        ),
+    ),
+)
 
 if __name__ == "__main__":
     sys.exit(main(BOARDS, name="ulx3s"))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .flash import PAGE_BYTES
+
 #: What the tape's addresses reach: of words in its rows, of bytes in what is written.
 MAX_MEMORY_WORDS = 1 << 18
 MAX_MEMORY_BYTES = 1 << 20
@@ -103,6 +105,11 @@ class EngineConfiguration:
     def window_taps(self) -> int:
         """Ring entries that a window may take if it is used more than once: one stays free."""
         return self.ring_entries - 1
+
+    @property
+    def usable_bytes(self) -> int:
+        """Memory for images and activations."""
+        return self.memory_bytes - (PAGE_BYTES if self.flash else 0)
 
     @property
     def memory_words(self) -> int:

@@ -13,12 +13,13 @@ from host.metadata import ModelCard, SoftmaxCard, TensorCard
 from model.graph import Graph
 
 from .cycles import CycleEstimate, Sharing, Work, estimate
-from .errors import CompileError
+from .errors import CompileError, DoesNotFitError
 from .layers import Layer
 from .loops import Loops
 from .lowering import Lowered, lower
 from .placement import Block, bank_shares, meeting, place
 from .report import CompiledModel, LayerReport, MemoryBlock
+from .residency import cut, in_order_of_cost, resident_sizes
 from .tape_writer import Addresses, tape_bytes, write_layer
 
 #: What the card may hold (:mod:`host.metadata`).
@@ -48,29 +49,79 @@ def compile(graph: Graph, configuration: EngineConfiguration) -> CompiledModel:
     # The metadata's length depends on the addresses in it: as long as they can be, at first.
     longest = dict.fromkeys(lowered.storage, configuration.memory_bytes)
     card = _card(graph, lowered, longest, len(sizes))
-    draft = build_image(configuration, bytes(sum(sizes)), card.to_dict(), len(sizes))
-    blocks = place(lowered, len(draft), _ranges(sizes), configuration)
+    streamed, blocks = _place(lowered, loops, sizes, card, configuration)
     addresses = {tensor: block.address for tensor, block in blocks.items()}
-    tape = _write_tape(lowered.layers, loops, addresses, configuration)
+    parts = _write_tape(lowered.layers, loops, addresses, configuration)
+    tape, stream = cut(parts, streamed, configuration)
     lifetime = blocks[lowered.input].lifetime
     read = lifetime.last + 1 if lifetime.kept else 0
     card = _card(graph, lowered, addresses, read if read <= MAX_RUN_LAYERS else 0)
     image = build_image(configuration, tape, card.to_dict(), len(sizes))
+    ranges = _ranges(resident_sizes(sizes, streamed, configuration))
     works = [
-        Work(layer, work, configuration, _sharing(layer, tape_range, blocks, configuration))
-        for layer, work, tape_range in zip(lowered.layers, loops, _ranges(sizes))
+        Work(
+            layer,
+            work,
+            configuration,
+            _sharing(layer, tape_range, blocks, configuration),
+            streams=streams,
+        )
+        for layer, work, tape_range, streams in zip(lowered.layers, loops, ranges, streamed)
     ]
     predictions = estimate(works, configuration)
     return CompiledModel(
         image=image,
+        stream=stream,
         card=card,
         layers=tuple(
-            _report(index, predictions[index], size, graph, lowered, addresses, configuration)
+            _report(
+                index,
+                predictions[index],
+                size,
+                streamed[index],
+                graph,
+                lowered,
+                addresses,
+                configuration,
+            )
             for index, size in enumerate(sizes)
         ),
         memory=_memory(graph, lowered, blocks, image),
         configuration=configuration,
     )
+
+
+def _place(
+    lowered: Lowered,
+    loops: Sequence[Loops],
+    sizes: Sequence[int],
+    card: ModelCard,
+    configuration: EngineConfiguration,
+) -> tuple[list[bool], dict[int, Block]]:
+    """Decide which layers stream, and where everything else lies.
+
+    Raises
+    ------
+    DoesNotFitError
+    """
+    streamed = [False] * len(sizes)
+    order = []
+    if configuration.flash:
+        works = [Work(layer, work, configuration) for layer, work in zip(lowered.layers, loops)]
+        order = in_order_of_cost(works, sizes, configuration)
+    while True:
+        resident = resident_sizes(sizes, streamed, configuration)
+        draft = build_image(configuration, bytes(sum(resident)), card.to_dict(), len(sizes))
+        try:
+            return streamed, place(lowered, len(draft), _ranges(resident), configuration)
+        except DoesNotFitError as error:
+            missing = error.needed - error.available
+            while order and missing > 0:
+                layer = order.pop(0)
+                streamed[layer] = True
+                missing -= sizes[layer]
+            if missing > 0:
+                raise
 
 
 def _ranges(sizes: Sequence[int]) -> list[tuple[int, int]]:
@@ -83,8 +134,8 @@ def _write_tape(
     loops: Sequence[Loops],
     addresses: dict[int, int],
     configuration: EngineConfiguration,
-) -> bytes:
-    return b"".join(
+) -> list[bytes]:
+    return [
         write_layer(
             layer,
             work,
@@ -96,7 +147,7 @@ def _write_tape(
             last=layer is layers[-1],
         )
         for layer, work in zip(layers, loops)
-    )
+    ]
 
 
 def _layout(lowered: Lowered, addresses: dict[int, int], tensor: int) -> TensorLayout:
@@ -160,6 +211,7 @@ def _report(
     index: int,
     prediction: CycleEstimate,
     size: int,
+    streams: bool,
     graph: Graph,
     lowered: Lowered,
     addresses: dict[int, int],
@@ -180,6 +232,7 @@ def _report(
         output=_layout(lowered, addresses, stored),
         channels=lowered.storage[stored].channels,
         tape_bytes=size,
+        streams=streams,
     )
 
 

@@ -108,6 +108,7 @@ class Work:
     loops: Loops
     configuration: EngineConfiguration
     sharing: Sharing = Sharing()
+    streams: bool = False
 
     @property
     def vectors(self) -> int:
@@ -231,6 +232,8 @@ class Work:
 
         Other accesses to the same bank come before it, but not more of them than there are.
         """
+        if self.streams:
+            return 2 * self.configuration.entry_bytes
         words, windows = self.configuration.entry_words, self.loops.windows
         others = self._reads * self.sharing.tape_source
         others += self._accesses * self.sharing.tape_target

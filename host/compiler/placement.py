@@ -141,7 +141,7 @@ def _place(
             placement = _Placement(image_bytes, pairs, tape_ranges, configuration, heed_banks)
             for lifetime in sorted(needs, key=order):
                 placement.add(lifetime)
-            if placement.end <= configuration.memory_bytes:
+            if placement.end <= configuration.usable_bytes:
                 fitting.append(placement)
             if best is None or placement.end < best.end:
                 best = placement
@@ -151,9 +151,9 @@ def _place(
     assert best is not None
     raise DoesNotFitError(
         f"the network needs {best.end} bytes of memory ({image_bytes} for the image, "
-        f"{best.end - image_bytes} for activations), the board has {configuration.memory_bytes}",
+        f"{best.end - image_bytes} for activations), the board has {configuration.usable_bytes}",
         needed=best.end,
-        available=configuration.memory_bytes,
+        available=configuration.usable_bytes,
     )
 
 
@@ -215,7 +215,7 @@ class _Placement:
         if not self.heed_banks:
             self.blocks.append(Block(lifetime, lowest))
             return
-        top = self.configuration.memory_bytes - lifetime.size
+        top = self.configuration.usable_bytes - lifetime.size
         candidates = [a for a in self._candidates(lifetime, taken) if self.begin <= a <= top]
         cost: Callable[[int], tuple[float, int]] = lambda address: (  # noqa: E731
             self._conflicts(lifetime, address),
@@ -226,7 +226,7 @@ class _Placement:
 
     def _candidates(self, lifetime: Lifetime, taken: Iterable[Block]) -> list[int]:
         bank = self.configuration.bank_bytes
-        addresses = [self.begin, self.configuration.memory_bytes - lifetime.size]
+        addresses = [self.begin, self.configuration.usable_bytes - lifetime.size]
         for block in taken:
             addresses += [block.end, block.address - lifetime.size]
         for index in range(self.configuration.banks):
@@ -264,10 +264,10 @@ def meeting(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def bank_shares(begin: int, end: int, configuration: EngineConfiguration) -> list[float]:
-    """Part of the addresses from ``begin`` to ``end`` that each bank holds."""
+    """Part of the addresses from ``begin`` to ``end`` that each bank holds; of none, nothing."""
     bank = configuration.bank_bytes
     parts = [
         max(0, min(end, (index + 1) * bank) - max(begin, index * bank))
         for index in range(configuration.banks)
     ]
-    return [part / (end - begin) for part in parts]
+    return [part / max(1, end - begin) for part in parts]

@@ -37,6 +37,8 @@ class LayerReport:
     channels : int
         Channels of the tensor.
     tape_bytes : int
+    streams : bool
+        Its part of the tape comes from flash.
     """
 
     name: str
@@ -49,6 +51,7 @@ class LayerReport:
     output: TensorLayout
     channels: int
     tape_bytes: int
+    streams: bool = False
 
     def unpack(self, data: bytes) -> npt.NDArray[np.int8]:
         """The tensor, shape (height, width, channels), from the bytes at ``output``."""
@@ -86,6 +89,8 @@ class CompiledModel:
         By address. Blocks whose times do not meet may overlap.
     configuration : EngineConfiguration
         The engine that it is for.
+    stream : bytes
+        What streams from flash.
     """
 
     image: bytes
@@ -93,6 +98,7 @@ class CompiledModel:
     layers: tuple[LayerReport, ...]
     memory: tuple[MemoryBlock, ...]
     configuration: EngineConfiguration
+    stream: bytes = b""
 
     @property
     def input(self) -> TensorLayout:

@@ -13,6 +13,7 @@ from streams import pause, simulate
 from gateware.engine.weight_ring import TapeReader, WeightRing
 from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.image import TAPE_ADDRESS
+from gateware.interface.tape import SEGMENT
 
 
 @dataclass(frozen=True)
@@ -190,3 +191,114 @@ def test_a_word_a_cycle() -> None:
 
     simulate(m, wait, background=[tape.serve(reader.port)])
     assert tape.words_read > 490
+
+
+class SegmentedTape:
+    """The same words, some from the memory, behind headers, and some from the flash."""
+
+    def __init__(self, configuration: EngineConfiguration, rng: random.Random, entries: int):
+        self.configuration = configuration
+        self.memory: list[int] = []
+        self.flash: deque[int] = deque()
+        self.words: list[int] = []
+        width = 8 * configuration.word_bytes
+        while len(self.words) < entries * configuration.entry_words:
+            count, flash = rng.choice([1, 2, rng.randrange(1, 40)]), rng.random() < 0.5
+            # What is beside the header in its word means nothing.
+            rest = rng.getrandbits(width - 16) << 16 if width > 16 else 0
+            self.memory.append(SEGMENT.pack(entries=count - 1, flash=flash) | rest)
+            words = [rng.getrandbits(width) for _ in range(count * configuration.entry_words)]
+            self.words += words
+            (self.flash if flash else self.memory).extend(words)
+
+    def serve_memory(self, port, rng: random.Random, stall: float):
+        async def testbench(ctx) -> None:
+            first = TAPE_ADDRESS // self.configuration.word_bytes
+            expected = first
+            under_way: deque[int | None] = deque([None] * 3)
+            while True:
+                # As the scratchpad: an answer comes three cycles after the grant.
+                ctx.set(port.request.ready, rng.random() >= stall)
+                word = under_way.popleft()
+                ctx.set(port.response.valid, word is not None)
+                ctx.set(port.response.p.data, rng.getrandbits(16) if word is None else word)
+                *_, valid, ready, request = await ctx.tick().sample(
+                    port.request.valid, port.request.ready, port.request.p
+                )
+                under_way.append(None)
+                if valid and ready:
+                    assert request.address == expected
+                    index = expected - first
+                    under_way[-1] = self.memory[index] if index < len(self.memory) else 0
+                    expected += 1
+
+        return testbench
+
+    def serve_flash(self, reader, rng: random.Random, stall: float):
+        async def testbench(ctx) -> None:
+            while True:
+                await pause(ctx, rng, stall)
+                if not self.flash:
+                    return
+                ctx.set(reader.flash.payload, self.flash[0])
+                ctx.set(reader.flash.valid, 1)
+                ready = False
+                while not ready:
+                    *_, ready, wanted = await ctx.tick().sample(
+                        reader.flash.ready, reader.wants_flash
+                    )
+                    assert wanted or not ready
+                ctx.set(reader.flash.valid, 0)
+                self.flash.popleft()
+
+        return testbench
+
+
+@pytest.mark.parametrize(
+    ("memory_stall", "flash_stall", "step_stall"),
+    [(0, 0, 0), (0.6, 0, 0), (0, 0.6, 0.3), (0, 0, 0.8)],
+)
+@pytest.mark.parametrize("size", SIZES)
+def test_segments_come_from_where_their_headers_say(
+    size: tuple[int, int], memory_stall: float, flash_stall: float, step_stall: float
+) -> None:
+    configuration = EngineConfiguration(lanes=size[0], pixels=size[1], ring_entries=16, flash=True)
+    rng = random.Random(sum(size))
+    reader, ring = TapeReader(configuration), WeightRing(configuration)
+    # More than the ring can hold behind the last step.
+    tape = SegmentedTape(configuration, rng, 340)
+    m = Module()
+    m.submodules += [reader, ring]
+    m.d.comb += [
+        ring.words.valid.eq(reader.words.valid),
+        ring.words.payload.eq(reader.words.payload),
+        ring.fresh.eq(1),
+        reader.freed.eq(ring.step),
+    ]
+    came: list[int] = []
+
+    async def collect(ctx) -> None:
+        while True:
+            *_, valid, word = await ctx.tick().sample(reader.words.valid, reader.words.payload)
+            if valid:
+                came.append(word)
+
+    async def step(ctx) -> None:
+        for _ in range(300):
+            await pause(ctx, rng, step_stall)
+            while not ctx.get(ring.available):
+                await ctx.tick()
+            ctx.set(ring.step, 1)
+            await ctx.tick()
+            ctx.set(ring.step, 0)
+
+    background = [
+        tape.serve_memory(reader.port, random.Random(1), memory_stall),
+        tape.serve_flash(reader, random.Random(2), flash_stall),
+        collect,
+    ]
+    simulate(m, step, background=background)
+    assert len(came) >= 300 * configuration.entry_words
+    assert came == tape.words[: len(came)]
+    # The ring has no place for more.
+    assert len(came) <= (300 + configuration.ring_entries) * configuration.entry_words
