@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 #: Submodules of engine and link; yosys makes a name unique with a dollar sign and a number.
-_BLOCK = re.compile(r"soc\.((?:engine|link)\.\w+)(?:\$\d+)?")
+_BLOCK = re.compile(r"soc\.((?:engine|link|flash)\.\w+|flash)(?:\$\d+)?")
 #: Nets that yosys calls otherwise than after the block that drives them.
 _NETS = {
     re.compile(r"soc\.engine\.\w+\.layer[._]"): "engine.layer",

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amaranth.sim import Simulator
+
+if TYPE_CHECKING:
+    from .flash import Flash
 
 __all__ = ["AmaranthBackend"]
 
@@ -22,12 +25,15 @@ class AmaranthBackend:
     ----------
     design : wiring.Component
         With pins ``rx`` and ``tx`` and a ``sync`` domain.
+    flash : Flash, optional
+        At the other pins of a :class:`.FlashBoard`.
     """
 
     name = "amaranth"
 
-    def __init__(self, design: Any) -> None:
+    def __init__(self, design: Any, flash: Flash | None = None) -> None:
         self._design = design
+        self.flash = flash
         self._cycles = 0
         self._bit_cycles = 16.0
         self._queue: deque[int] = deque()
@@ -38,6 +44,8 @@ class AmaranthBackend:
         self._simulator.add_clock(_PERIOD)
         self._simulator.add_testbench(self._transmit, background=True)
         self._simulator.add_testbench(self._receive, background=True)
+        if flash is not None:
+            self._simulator.add_testbench(self._attach, background=True)
 
     @property
     def cycles(self) -> int:
@@ -87,6 +95,14 @@ class AmaranthBackend:
             if not ctx.get(self._design.tx):
                 await ctx.posedge(self._design.tx)
 
+    async def _attach(self, ctx: Any) -> None:
+        design = self._design
+        pins = (design.flash_select, design.flash_clock, design.flash_o, design.flash_oe)
+        while True:
+            assert self.flash is not None
+            ctx.set(design.flash_i, self.flash.cycle(*(ctx.get(pin) for pin in pins)))
+            await ctx.tick()
+
     def run(self, cycles: int) -> bytes:
         end = self._cycles + cycles
         step = max(1, int(self._bit_cycles))
@@ -106,12 +122,15 @@ class AmaranthBackend:
 
     def snapshot(self) -> bytes:
         values = [list(slot.data) if hasattr(slot, "data") else slot.curr for slot in self._slots()]
-        return json.dumps(values, separators=(",", ":")).encode()
+        flash = self.flash.snapshot().hex() if self.flash else ""
+        return json.dumps([flash, *values], separators=(",", ":")).encode()
 
     def restore(self, state: bytes) -> None:
-        slots, values = self._slots(), json.loads(state)
+        slots, (flash, *values) = self._slots(), json.loads(state)
         if len(values) != len(slots):
             raise ValueError(f"The state of this board has {len(slots)} parts, not {len(values)}")
+        if self.flash is not None:
+            self.flash.restore(bytes.fromhex(flash))
         for slot, value in zip(slots, values):
             if hasattr(slot, "data"):
                 slot.data[:] = value

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from .flash import Flash
 
 __all__ = ["Backend"]
 
@@ -16,9 +19,12 @@ class Backend(Protocol):
         As in the address: ``?backend=name``.
     cycles : int
         Clock cycles simulated so far.
+    flash : Flash or None
+        The board's; a snapshot has its state, but not its contents, which outlast power.
     """
 
     name: str
+    flash: Flash | None
 
     @property
     def cycles(self) -> int: ...

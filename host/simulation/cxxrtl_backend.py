@@ -13,13 +13,17 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import EyespotError
 from .cache import cache_directory, hash_files, write_atomically
 
+if TYPE_CHECKING:
+    from .flash import Flash
+
 __all__ = [
     "DRIVER",
+    "FLASH_DRIVER",
     "CompileError",
     "CxxrtlBackend",
     "build_library",
@@ -29,6 +33,8 @@ __all__ = [
 
 #: A clock, and a UART at the other end of ``rx`` and ``tx``.
 DRIVER = Path(__file__).with_name("driver.cc")
+#: The same, and a flash.
+FLASH_DRIVER = Path(__file__).with_name("flash_driver.cc")
 #: Wires are split where their bits have different drivers, and multiplexers likewise: otherwise a
 #: wire of which one bit depends on another looks like a loop, and every cycle takes two
 #: evaluations. The same goes for what Yosys's `opt_share` does, so there is little optimisation.
@@ -250,13 +256,26 @@ class CxxrtlBackend:
     library : Path
         From :func:`build_library`.
     name : str
+    flash : callable, optional
+        Makes the board's flash, given the library: for one with FLASH_DRIVER.
     """
 
-    def __init__(self, library: Path, name: str = "cxxrtl") -> None:
+    def __init__(
+        self,
+        library: Path,
+        name: str = "cxxrtl",
+        flash: Callable[[ctypes.CDLL], Flash] | None = None,
+    ) -> None:
         self.name = name
         self._library = _load(library)
         self._board: int | None = self._library.board_create()
         self._buffer = ctypes.create_string_buffer(_BUFFER)
+        self.flash: Flash | None = None
+        if flash is not None:
+            self.flash = flash(self._library)
+            attach = self._library.board_set_flash
+            attach.restype, attach.argtypes = None, [ctypes.c_void_p, ctypes.c_void_p]
+            attach(self._board, self.flash.pointer)
 
     @property
     def cycles(self) -> int:
@@ -277,17 +296,21 @@ class CxxrtlBackend:
 
     def run(self, cycles: int) -> bytes:
         count = self._library.board_run(self._board, cycles, self._buffer, _BUFFER)
+        if self.flash is not None:
+            self.flash.check()
         return self._buffer.raw[:count]
 
     def snapshot(self) -> bytes:
         state = ctypes.create_string_buffer(self._library.board_state_size(self._board))
         self._library.board_save(self._board, state)
-        return state.raw
+        return state.raw + (self.flash.snapshot() if self.flash else b"")
 
     def restore(self, state: bytes) -> None:
         size = self._library.board_state_size(self._board)
-        if len(state) != size:
+        if len(state) < size or (self.flash is None and len(state) > size):
             raise ValueError(f"The state of this board has {size} bytes, not {len(state)}")
+        if self.flash is not None:
+            self.flash.restore(state[size:])
         self._library.board_restore(self._board, state)
 
     def close(self) -> None:

@@ -1,13 +1,17 @@
 // Around a CXXRTL design with pins clk, rx, tx: its clock, and a UART at the pins' other end.
 //
 // Compiled together with the design, so that many thousands of cycles pass in one call from
-// Python. Times are in clock cycles with 16 fractional bits.
+// Python. Times are in clock cycles with 16 fractional bits. With EYESPOT_FLASH defined there is
+// also a flash at the pins flash_select, flash_clock, flash_o, flash_oe and flash_i.
 
 #include <cstdint>
 #include <cstring>
 #include <deque>
 
 #include "design.cc"
+#ifdef EYESPOT_FLASH
+#include "flash.cc"
+#endif
 
 namespace {
 
@@ -15,9 +19,9 @@ constexpr int FRACTION = 16;
 
 // An output is a wire if it comes from a register, and a value otherwise.
 template <size_t Width>
-bool level(const cxxrtl::value<Width> &pin) { return pin.data[0] & 1; }
+unsigned levels(const cxxrtl::value<Width> &pin) { return pin.data[0]; }
 template <size_t Width>
-bool level(const cxxrtl::wire<Width> &pin) { return pin.curr.data[0] & 1; }
+unsigned levels(const cxxrtl::wire<Width> &pin) { return pin.curr.data[0]; }
 
 struct Board {
   cxxrtl_design::p_top design;
@@ -37,6 +41,10 @@ struct Board {
   unsigned byte = 0;
   int bits_seen = 0;
   uint64_t next_sample = 0;
+
+#ifdef EYESPOT_FLASH
+  Flash *flash = nullptr;
+#endif
 
   uint64_t now() const { return cycle << FRACTION; }
 
@@ -66,6 +74,11 @@ struct Board {
   // One clock cycle with one evaluation: it computes all registers' inputs from the levels before
   // the edge. The falling edge means nothing to the design and is left out.
   void tick() {
+#ifdef EYESPOT_FLASH
+    design.p_flash__i.set<uint8_t>(
+        flash->cycle(levels(design.p_flash__select), levels(design.p_flash__clock),
+                     levels(design.p_flash__o), levels(design.p_flash__oe)));
+#endif
     design.p_rx.set<bool>(bits & 1);
     design.p_clk.set<bool>(true);
     design.prev_p_clk.set<bool>(false);
@@ -75,7 +88,7 @@ struct Board {
 
   // True when a byte is complete.
   bool sample() {
-    bool line = level(design.p_tx);
+    bool line = levels(design.p_tx);
     if (idle) {
       if (in_break) {
         in_break = !line;
@@ -121,6 +134,9 @@ extern "C" {
 
 Board *board_create() { return new Board; }
 void board_destroy(Board *board) { delete board; }
+#ifdef EYESPOT_FLASH
+void board_set_flash(Board *board, Flash *flash) { board->flash = flash; }
+#endif
 uint64_t board_cycles(Board *board) { return board->cycle; }
 void board_set_period(Board *board, uint64_t period) { board->period = period; }
 void board_hold_low(Board *board, uint64_t cycles) { board->low_cycles = cycles; }

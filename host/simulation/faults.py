@@ -216,6 +216,8 @@ class FaultyLine:
         if faults.disconnect is not None:
             self.at(faults.disconnect, self.disconnect)
         self.name = backend.name
+        self.flash = backend.flash
+        self._seed = faults.seed
 
     # What tests and the address ask for.
 
@@ -225,7 +227,13 @@ class FaultyLine:
         heapq.heappush(self._actions, (cycle, len(self._actions), action))
 
     def reset(self) -> None:
-        """All of the board's registers and memories are as after switching it on."""
+        """The power goes and comes: registers and memories are as after switching it on.
+
+        What the flash was erasing or programming is damaged.
+        """
+        if self.flash is not None:
+            self._seed += 1
+            self.flash.lose_power(self._seed)
         self._backend.restore(self._switched_on)
 
     def disconnect(self) -> None:

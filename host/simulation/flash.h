@@ -67,7 +67,7 @@ class Flash {
   bool powered_down_, write_enabled_, volatile_write_, quad_, continuous_;
   Operation operation_;
   double until_;
-  uint32_t target_;
+  uint32_t target_ = 0;
   std::vector<uint8_t> buffer_;
 
   // The selection.
@@ -79,6 +79,27 @@ class Flash {
   unsigned clocks_, bits_;
   uint32_t value_, address_;
   uint8_t drives_, shows_;
+
+  // Everything but the memory, faults and the error, one member after the other.
+  template <typename Visit>
+  void visit(Visit visit) {
+    visit(&now_, sizeof now_);
+    for (bool *flag : {&powered_down_, &write_enabled_, &volatile_write_, &quad_, &continuous_,
+                       &selected_, &by_four_})
+      visit(flag, sizeof *flag);
+    visit(&operation_, sizeof operation_);
+    visit(&until_, sizeof until_);
+    visit(&deselected_at_, sizeof deselected_at_);
+    visit(&phase_, sizeof phase_);
+    for (uint8_t *byte : {&command_, &drives_, &shows_}) visit(byte, 1);
+    for (unsigned *number : {&clocks_, &bits_}) visit(number, sizeof *number);
+    for (uint32_t *number : {&target_, &value_, &address_}) visit(number, sizeof *number);
+    uint32_t size = buffer_.size();
+    visit(&size, sizeof size);
+    buffer_.resize(PAGE);
+    visit(buffer_.data(), PAGE);
+    buffer_.resize(size < PAGE ? size : PAGE);
+  }
 
   void fail(const std::string &what) {
     if (error_.empty()) error_ = what;
@@ -296,6 +317,20 @@ class Flash {
       fall();
     }
     return lines;
+  }
+
+  size_t state_size() {
+    size_t size = 0;
+    visit([&](void *, size_t bytes) { size += bytes; });
+    return size;
+  }
+
+  void save(uint8_t *state) {
+    visit([&](void *member, size_t bytes) { std::memcpy(state, member, bytes), state += bytes; });
+  }
+
+  void restore(const uint8_t *state) {
+    visit([&](void *member, size_t bytes) { std::memcpy(member, state, bytes), state += bytes; });
   }
 
   // Power fails and comes back. What was being erased or programmed is neither old nor new.

@@ -55,7 +55,7 @@ def _library() -> Path:
     return library
 
 
-def _load() -> ctypes.CDLL:
+def _declare(loaded: ctypes.CDLL) -> ctypes.CDLL:
     pointer, byte = ctypes.c_void_p, ctypes.c_uint8
     functions: dict[str, tuple[Any, list[Any]]] = {
         "flash_create": (pointer, [ctypes.c_uint, ctypes.c_double, ctypes.c_double]),
@@ -64,10 +64,12 @@ def _load() -> ctypes.CDLL:
         "flash_error": (ctypes.c_char_p, [pointer]),
         "flash_busy": (ctypes.c_bool, [pointer]),
         "flash_memory": (pointer, [pointer]),
+        "flash_state_size": (ctypes.c_size_t, [pointer]),
+        "flash_save": (None, [pointer, ctypes.c_char_p]),
+        "flash_restore": (None, [pointer, ctypes.c_char_p]),
         "flash_set_faults": (None, [pointer, ctypes.c_uint32]),
         "flash_lose_power": (None, [pointer, ctypes.c_uint32]),
     }
-    loaded = ctypes.CDLL(str(_library()))
     for name, (result, arguments) in functions.items():
         function = getattr(loaded, name)
         function.restype, function.argtypes = result, arguments
@@ -85,11 +87,15 @@ class Flash:
     scale : float
         How much longer than in the datasheet erasing, programming and waking take.
     faults : FlashFault
+    library : ctypes.CDLL, optional
+        A compiled simulation with the model in it, which has a flash of its own this way.
 
     Attributes
     ----------
     memory : memoryview
         Its contents; may be changed.
+    pointer : int
+        For the library.
 
     Raises
     ------
@@ -106,19 +112,20 @@ class Flash:
         clock_hz: float = 36e6,
         scale: float = 1.0,
         faults: FlashFault = FlashFault(0),  # noqa: B008 - a constant
+        library: ctypes.CDLL | None = None,
     ) -> None:
         if part not in _PARTS:
             raise ValueError(f"There is a model of {[p.name for p in _PARTS]}, not of {part!r}")
-        self._library = _load()
-        self._flash = self._library.flash_create(_PARTS.index(part), 1e9 / clock_hz, scale)
-        address = self._library.flash_memory(self._flash)
+        self._library = _declare(library or ctypes.CDLL(str(_library())))
+        self.pointer = self._library.flash_create(_PARTS.index(part), 1e9 / clock_hz, scale)
+        address = self._library.flash_memory(self.pointer)
         bytes_there = (ctypes.c_uint8 * part.size_bytes).from_address(address)
         self.memory = memoryview(bytes_there).cast("B")
         self.set_faults(faults)
 
     def set_faults(self, faults: FlashFault) -> None:
         """Break it in these ways, and in no other."""
-        self._library.flash_set_faults(self._flash, faults)
+        self._library.flash_set_faults(self.pointer, faults)
 
     def cycle(self, select: int, clock: int, o: int, oe: int) -> int:
         """The four data lines' levels in a cycle, from what the FPGA's pads do in it.
@@ -128,21 +135,38 @@ class Flash:
         FlashMisused
             From the first misuse on, in every cycle.
         """
-        lines = self._library.flash_cycle(self._flash, bool(select), bool(clock), o, oe)
-        if error := self._library.flash_error(self._flash):
-            raise FlashMisused(f"simulated flash: {error.decode()}")
+        lines = self._library.flash_cycle(self.pointer, bool(select), bool(clock), o, oe)
+        self.check()
         return lines
+
+    def check(self) -> None:
+        """Raise FlashMisused if it was misused."""
+        if error := self._library.flash_error(self.pointer):
+            raise FlashMisused(f"simulated flash: {error.decode()}")
+
+    def snapshot(self) -> bytes:
+        """What a loss of power takes with it."""
+        state = ctypes.create_string_buffer(self._library.flash_state_size(self.pointer))
+        self._library.flash_save(self.pointer, state)
+        return state.raw
+
+    def restore(self, state: bytes) -> None:
+        """Go back to a :meth:`snapshot`; ValueError where it is none."""
+        size = self._library.flash_state_size(self.pointer)
+        if len(state) != size:
+            raise ValueError(f"The state of a flash has {size} bytes, not {len(state)}")
+        self._library.flash_restore(self.pointer, state)
 
     @property
     def busy(self) -> bool:
         """It erases, programs or wakes up."""
-        return self._library.flash_busy(self._flash)
+        return self._library.flash_busy(self.pointer)
 
     def lose_power(self, seed: int) -> None:
         """Off and on again; what was being erased or programmed is damaged, as ``seed`` says."""
-        self._library.flash_lose_power(self._flash, seed)
+        self._library.flash_lose_power(self.pointer, seed)
 
     def __del__(self) -> None:
-        if getattr(self, "_flash", None):
-            self._library.flash_destroy(self._flash)
-            self._flash = None
+        if getattr(self, "pointer", None):
+            self._library.flash_destroy(self.pointer)
+            self.pointer = None

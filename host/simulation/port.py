@@ -3,6 +3,7 @@
 ::
 
     sim://BOARD[?backend=amaranth|cxxrtl][&reset_baud=N][&memory=kept|fresh][&faults=NAME:VALUE,...]
+    sim://BOARD[?flash=PATH][&flash_scale=X][&flash_faults=NAME,...]
     sim://BOARD?netlist=PATH[&memory=kept|fresh][&faults=NAME:VALUE,...]
 
 ``backend``
@@ -15,6 +16,14 @@
 ``netlist``
     What nextpnr placed and routed instead of the gateware: a build's directory, or the netlist in
     it. See :mod:`.routed`.
+``flash``
+    Of a board with models in its flash: the file with what the flash holds, made if it is not
+    there. Without it, what the flash holds is kept or forgotten as ``memory`` says.
+``flash_scale``
+    How much longer than in the datasheet erasing and programming take: 1, or less.
+``flash_faults``
+    How the flash is broken: ``absent``, ``unknown_id``, ``protected``, ``worn``, ``stuck``,
+    ``quad_off``.
 ``faults``
     What happens on the line, as ``flip:1e-3,latency:16ms``: see :mod:`.faults`.
 """
@@ -22,6 +31,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
 import zlib
 from pathlib import Path
@@ -38,6 +48,7 @@ from .faults import Faults, FaultyLine
 
 if TYPE_CHECKING:
     from .backend import Backend
+    from .flash import Flash
 
 __all__ = ["DEFAULT_BOARD", "SimulatedPort"]
 
@@ -45,6 +56,8 @@ DEFAULT_BOARD = "icebreaker"
 
 _BACKENDS = ("cxxrtl", "amaranth")
 _MEMORIES = ("kept", "fresh")
+#: As :class:`.FlashFault` has them.
+_FLASH_FAULTS = ("absent", "unknown_id", "protected", "worn", "stuck", "quad_off")
 _BITS_PER_BYTE = 10
 _NO_COMPILER = (
     "There is no C++ compiler, so the board is simulated some hundred times slower. Any will do: "
@@ -65,6 +78,13 @@ class _Address(NamedTuple):
     memory: str
     faults: Faults | None
     netlist: Path | None = None
+    flash: Path | None = None
+    flash_scale: float = 1.0
+    flash_faults: tuple[str, ...] = ()
+
+    @property
+    def names_a_flash(self) -> bool:
+        return self.flash is not None or self.flash_scale != 1 or bool(self.flash_faults)
 
 
 def _parse(url: str) -> _Address:
@@ -76,6 +96,9 @@ def _parse(url: str) -> _Address:
     reset_baud = options.pop("reset_baud", None)
     faults = options.pop("faults", None)
     netlist = options.pop("netlist", None)
+    flash = options.pop("flash", None)
+    flash_scale = options.pop("flash_scale", "1")
+    flash_faults = [name for name in options.pop("flash_faults", "").split(",") if name]
     if backend is not None and backend not in _BACKENDS:
         raise PortError(f"{url}: backend is {' or '.join(_BACKENDS)}, not {backend!r}")
     if memory not in _MEMORIES:
@@ -84,6 +107,15 @@ def _parse(url: str) -> _Address:
         raise PortError(f"{url}: reset_baud is a number, not {reset_baud!r}")
     if netlist is not None and (backend or reset_baud):
         raise PortError(f"{url}: a netlist leaves no choice of backend or reset_baud")
+    try:
+        scale = float(flash_scale)
+    except ValueError:
+        scale = math.nan
+    if not 0 <= scale <= 1000:
+        raise PortError(f"{url}: flash_scale is a number from 0 to 1000, not {flash_scale!r}")
+    for name in flash_faults:
+        if name not in _FLASH_FAULTS:
+            raise PortError(f"{url}: flash_faults are {', '.join(_FLASH_FAULTS)}, not {name!r}")
     if options:
         raise PortError(f"{url}: there is no option {next(iter(options))!r}")
     return _Address(
@@ -93,6 +125,9 @@ def _parse(url: str) -> _Address:
         memory,
         None if faults is None else Faults.parse(faults),
         None if netlist is None else Path(netlist),
+        None if flash is None else Path(flash),
+        scale,
+        tuple(flash_faults),
     )
 
 
@@ -123,6 +158,7 @@ class SimulatedPort(SerialBase):
         #: The bad line, where the address wants one.
         self.line: FaultyLine | None = None
         self._state_file: Path | None = None
+        self._flash_file: Path | None = None
         self._lock: Lock | None = None
         self._received = bytearray()
         self._clock_hz = 1
@@ -139,6 +175,8 @@ class SimulatedPort(SerialBase):
         address = _parse(self.portstr or "")
         description = board(address.board)
         self._clock_hz = description.clock_hz
+        if address.names_a_flash and (description.flash is None or address.netlist is not None):
+            raise PortError(f"{self.portstr}: this board has no models in its flash")
         if address.netlist is not None:
             from .routed import start
 
@@ -152,10 +190,17 @@ class SimulatedPort(SerialBase):
             self._backend = self.line
             self.latency = _LATENCY + 2 * address.faults.latency
         if address.memory == "kept":
+            if address.flash is not None:
+                # A board whose flash is exchanged is another board.
+                content = hash_files([], content, str(address.flash.resolve()))
             name = f"{description.name}-{self._backend.name}-{content}.state"
             self._state_file = state_directory() / "boards" / name
             self._take_for_itself(description.name)
             self._restore()
+        if self._backend.flash is not None:
+            kept = state_directory() / "boards" / f"{description.name}.flash"
+            self._flash_file = address.flash or (kept if address.memory == "kept" else None)
+            self._read_flash(self._backend.flash)
         self._received.clear()
         self.is_open = True
         self._reconfigure_port()
@@ -164,20 +209,53 @@ class SimulatedPort(SerialBase):
         def elaborate() -> Any:
             from gateware.soc import Soc
 
-            return Soc(
+            soc = Soc(
                 description.configuration,
                 board=description.name,
                 clock_hz=description.clock_hz,
                 reset_baud=self.reset_baud,
+                flash=description.flash,
+            )
+            if description.flash is None:
+                return soc
+            from .flash_board import FlashBoard
+
+            return FlashBoard(soc)
+
+        def flash(library: Any = None) -> Flash:
+            from .flash import Flash, FlashFault
+
+            faults = FlashFault(0)
+            for name in address.flash_faults:
+                faults |= FlashFault[name.upper()]
+            return Flash(
+                description.flash,
+                clock_hz=description.clock_hz,
+                scale=address.flash_scale,
+                faults=faults,
+                library=library,
             )
 
-        from .cxxrtl_backend import CompileError, CxxrtlBackend, build_library, find_compiler
+        from .cxxrtl_backend import (
+            DRIVER,
+            FLASH_DRIVER,
+            CompileError,
+            CxxrtlBackend,
+            build_library,
+            find_compiler,
+        )
 
         if address.backend == "cxxrtl" or (address.backend is None and find_compiler()):
             self.reset_baud = address.reset_baud or RESET_BAUD
             key = _source_hash(description.name, str(self._clock_hz), str(self.reset_baud))
+            has_flash = description.flash is not None
+            driver = FLASH_DRIVER if has_flash else DRIVER
+            if has_flash:
+                included = [driver.with_name(name) for name in ("driver.cc", "flash.cc", "flash.h")]
+                key = hash_files(included, key)
             try:
-                return CxxrtlBackend(build_library(elaborate, key))
+                library = build_library(elaborate, key, driver)
+                return CxxrtlBackend(library, flash=flash if has_flash else None)
             except CompileError as error:
                 if address.backend:
                     raise
@@ -187,7 +265,26 @@ class SimulatedPort(SerialBase):
         from .amaranth_backend import AmaranthBackend
 
         self.reset_baud = address.reset_baud or self._clock_hz // _FAST_BIT_CYCLES
-        return AmaranthBackend(elaborate())
+        return AmaranthBackend(elaborate(), flash() if description.flash is not None else None)
+
+    def _read_flash(self, flash: Flash) -> None:
+        """What the flash holds: from its file, if there is one."""
+        if self._flash_file is None:
+            return
+        try:
+            content = zlib.decompress(self._flash_file.read_bytes())
+            flash.memory[:] = content
+        except FileNotFoundError:
+            return  # erased at the factory
+        except (OSError, zlib.error, ValueError) as error:
+            name, self._flash_file, self._state_file = self._flash_file, None, None
+            self.close()
+            raise PortError(f"{name}: is not what this board's flash holds: {error}") from error
+
+    def _write_flash(self, backend: Backend) -> None:
+        if self._flash_file is not None and backend.flash is not None:
+            self._flash_file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(self._flash_file, zlib.compress(backend.flash.memory, 1))
 
     def _take_for_itself(self, board: str) -> None:
         """One program at a time has the board that keeps its power, as a real port."""
@@ -195,7 +292,7 @@ class SimulatedPort(SerialBase):
         try:
             self._lock = Lock(self._state_file.with_suffix(".lock"))
         except BlockingIOError as error:
-            self._state_file = None
+            self._state_file = self._flash_file = None
             self.close()
             raise PortError(
                 f"sim://{board}: the board is in use by another program "
@@ -220,6 +317,7 @@ class SimulatedPort(SerialBase):
         backend, self._backend = self._backend, None
         self.is_open = False
         try:
+            self._write_flash(backend)
             if self._state_file is not None:
                 write_atomically(self._state_file, zlib.compress(backend.snapshot(), 1))
         except OSError:

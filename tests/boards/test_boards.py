@@ -27,10 +27,10 @@ def declared() -> dict[str, Board]:
     found: list[Board] = []
     for path in sorted(Path(boards.__file__).parent.glob("*.py")):
         module = importlib.import_module(f"boards.{path.stem}")
-        if isinstance(getattr(module, "BOARD", None), Board):
-            found.append(module.BOARD)
-        elif isinstance(getattr(module, "BOARDS", None), dict):
+        if isinstance(getattr(module, "BOARDS", None), dict):
             found += module.BOARDS.values()
+        elif isinstance(getattr(module, "BOARD", None), Board):
+            found.append(module.BOARD)
     return {each.name: each for each in found}
 
 

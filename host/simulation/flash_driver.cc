@@ -1,0 +1,4 @@
+// As driver.cc, with a flash at the design's other pins.
+
+#define EYESPOT_FLASH
+#include "driver.cc"
