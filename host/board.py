@@ -36,6 +36,8 @@ from gateware.interface.protocol import (
 )
 
 from .errors import BoardError, LinkError
+from .flash import BoardFlash
+from .flash_slots import FlashError, Slot
 from .framing import Reply, Request
 from .link import Link, Port
 from .metadata import ModelCard
@@ -168,6 +170,8 @@ class Board:
         What the board is.
     configuration : EngineConfiguration
         Its engine.
+    flash : BoardFlash or None
+        Its flash, if models can lie in it.
     """
 
     def __init__(self, link: Link) -> None:
@@ -185,6 +189,7 @@ class Board:
                 accumulator_bits=self.info.accumulator_bits,
                 requantizers=self.info.requantizers,
                 pooling=self.info.pooling,
+                flash=self.info.flash,
             )
         except ValueError as error:
             raise LinkError(f"the board's description of itself is wrong: {error}") from error
@@ -192,6 +197,7 @@ class Board:
         self._model_is_known = False
         #: Clock cycles after which the engine has read the input; None: not known yet.
         self._input_cycles: int | None = None
+        self.flash = BoardFlash(self) if self.configuration.flash else None
 
     @classmethod
     def open(cls, port: str | Port, baud: int | None = None) -> Board:
@@ -254,6 +260,8 @@ class Board:
     def model(self) -> ModelCard | None:
         """The model that the board holds, as its memory says; None if it holds no valid one.
 
+        A board that holds none and has models in its flash runs the newest of them from now on.
+
         Raises
         ------
         BoardError
@@ -262,6 +270,8 @@ class Board:
         if not self._model_is_known:
             self._model = self._read_model()
             self._model_is_known = True
+            if self._model is None and self.flash is not None and self.boot_flash() is not None:
+                return self.model
             if self._model is not None and self._model.cycles:
                 self.link.run_cycles = self._model.cycles
         return self._model
@@ -314,6 +324,17 @@ class Board:
         BoardError
             If the board did not take it.
         """
+        compiled = self._compile(model)
+        if compiled.stream:
+            raise BoardError(
+                f"{compiled.card.name} does not fit into the board's memory: it must lie in its "
+                "flash (`host upload-weights --flash`)"
+            )
+        self._upload(compiled.image, progress)
+        self.link.run_cycles = compiled.cycles
+        return compiled
+
+    def _compile(self, model: str | os.PathLike[str] | Graph | CompiledModel) -> CompiledModel:
         from . import compiler
         from .models import load_model
 
@@ -324,13 +345,52 @@ class Board:
             compiled = compiler.compile(graph, self.configuration)
         if compiled.configuration != self.configuration:
             raise BoardError("the model was compiled for another board")
-        self._upload(compiled.image, progress)
+        return compiled
+
+    def store(
+        self,
+        model: str | os.PathLike[str] | Graph | CompiledModel,
+        progress: Progress | None = None,
+    ) -> CompiledModel:
+        """Write a model into the board's flash, and run it from now on, also after power-up.
+
+        Whatever happens meanwhile, the board has the model that it had before, or this one.
+
+        Parameters, returns and errors are those of :meth:`load`; and FlashError if there is no
+        flash, or it does not take the model.
+        """
+        compiled = self._compile(model)
+        flash = self._require_flash()
+        slot = flash.write(compiled.image, compiled.stream, progress or (lambda done, total: None))
+        self._forget_model()
+        if not flash.boot(slot):
+            raise FlashError("the flash does not hold what was written: the board's CRC differs")
         self.link.run_cycles = compiled.cycles
         return compiled
 
-    def _upload(self, image: bytes, progress: Progress | None) -> None:
+    def boot_flash(self) -> Slot | None:
+        """Let the newest model in the flash run from now on; None if there is none.
+
+        Raises
+        ------
+        BoardError, FlashError
+            If the board has no models in its flash, or the flash does not answer.
+        """
+        flash = self._require_flash()
+        self._forget_model()
+        return flash.boot_newest()
+
+    def _require_flash(self) -> BoardFlash:
+        if self.flash is None:
+            raise BoardError(f"the {self.info.board} was built without models in its flash")
+        return self.flash
+
+    def _forget_model(self) -> None:
         self._model_is_known = False
         self._input_cycles = None
+
+    def _upload(self, image: bytes, progress: Progress | None) -> None:
+        self._forget_model()
         requests = _writes(0, image)
         replies = self.link.exchange([request] for request in requests)
         sent = 0
@@ -339,8 +399,8 @@ class Board:
             sent += len(request.payload)
             if progress is not None:
                 progress(sent, len(image))
-        (checked,) = next(self.link.exchange([[Request(Opcode.CHECK, len(image))]]))
-        self._check(checked, "the upload failed")
+        if not self.check_image(len(image)):
+            raise BoardError(f"the upload failed: {_REFUSALS[Status.CRC_MISMATCH]}")
 
     # Memory.
 
@@ -348,6 +408,19 @@ class Board:
     def _check(reply: Reply, what: str) -> None:
         if reply.status != Status.OK:
             raise BoardError(f"{what}: the board says that {_REFUSALS[reply.status]}")
+
+    def check_image(self, count: int) -> bool:
+        """Whether memory begins with ``count`` bytes that end with their CRC: a valid image."""
+        (reply,) = next(self.link.exchange([[Request(Opcode.CHECK, count)]]))
+        if reply.status == Status.CRC_MISMATCH:
+            return False
+        self._check(reply, "the check failed")
+        return True
+
+    def write(self, address: int, data: bytes) -> None:
+        """Bytes into the board's memory; where a valid image lies, it is one no more."""
+        for (reply,) in self.link.exchange([each] for each in _writes(address, data)):
+            self._check(reply, "WRITE failed")
 
     def read(self, address: int, count: int) -> bytes:
         """Bytes of the board's memory."""

@@ -1,8 +1,8 @@
 """Two slots for models in the flash's model area, of which one is valid at any moment.
 
-A slot is half of the area: a sector with the header, then the image. The header is written last,
-so a slot whose update was cut off has none, or one that its own CRC refuses, and the other slot is
-untouched.
+A slot is half of the area: a sector with the header, then what streams, then the image, each from a
+sector's beginning. The header is written last, so a slot whose update was cut off has none, or one
+that its own CRC refuses, and the other slot is untouched.
 """
 
 from __future__ import annotations
@@ -13,13 +13,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateware.interface.flash import PAGE_BYTES, SECTOR_BYTES, SECTOR_PAGES, FlashPart
+from gateware.interface.flash import (
+    PAGE_BYTES,
+    SECTOR_BYTES,
+    SECTOR_PAGES,
+    SLOT_PAGES,
+    STREAM_PAGE,
+)
 
 from .errors import EyespotError
 
-__all__ = ["FlashDevice", "FlashError", "Slot", "SlotHeader", "Slots"]
+__all__ = ["CHUNK_BYTES", "FlashDevice", "FlashError", "Slot", "SlotHeader", "Slots"]
 
 _MAGIC = b"EYSL"
+#: So much of what streams has a CRC of its own: it fits every board's memory, which checks it.
+CHUNK_BYTES = 1 << 16
 
 
 class FlashError(EyespotError):
@@ -39,6 +47,11 @@ class FlashDevice(Protocol):
         """Bytes from a page on."""
 
 
+def chunks(stream: bytes) -> list[bytes]:
+    """What streams, in the pieces that have a CRC each."""
+    return [stream[at : at + CHUNK_BYTES] for at in range(0, len(stream), CHUNK_BYTES)]
+
+
 @dataclass(frozen=True)
 class SlotHeader:
     """First bytes of a slot; numbers are little-endian, 32 bits each.
@@ -47,40 +60,88 @@ class SlotHeader:
     ----------
     sequence : int
         One more than the other slot's, modulo 2³², when this was written.
-    length : int
-        Of the image, in bytes.
-    crc : int
-        CRC-32 of the image.
+    image_length, image_crc : int
+        Of the image, in bytes, and its CRC-32.
+    stream_length : int
+        Of what streams.
+    stream_crcs : tuple of int
+        CRC-32 of each :data:`CHUNK_BYTES` of it; behind the other numbers.
     """
 
     sequence: int
-    length: int
-    crc: int
+    image_length: int
+    image_crc: int
+    stream_length: int = 0
+    stream_crcs: tuple[int, ...] = ()
 
-    _FORMAT = struct.Struct("<4sIII")
-    BYTES = _FORMAT.size + 4
+    _FORMAT = struct.Struct("<4sIIII")
+    #: Of the longest.
+    MOST_BYTES = _FORMAT.size + 4 * (SLOT_PAGES * PAGE_BYTES // CHUNK_BYTES) + 4
+
+    @classmethod
+    def of(cls, sequence: int, image: bytes, stream: bytes) -> SlotHeader:
+        crcs = tuple(zlib.crc32(chunk) for chunk in chunks(stream))
+        return cls(sequence, len(image), zlib.crc32(image), len(stream), crcs)
 
     def pack(self) -> bytes:
         """With its own CRC-32 behind it."""
-        data = self._FORMAT.pack(_MAGIC, self.sequence, self.length, self.crc)
+        data = self._FORMAT.pack(
+            _MAGIC, self.sequence, self.image_length, self.image_crc, self.stream_length
+        )
+        data += b"".join(crc.to_bytes(4, "little") for crc in self.stream_crcs)
         return data + zlib.crc32(data).to_bytes(4, "little")
 
     @classmethod
     def unpack(cls, data: bytes) -> SlotHeader | None:
         """None where there is none, or a damaged one."""
-        fields, crc = data[: cls._FORMAT.size], data[cls._FORMAT.size : cls.BYTES]
-        if len(crc) < 4 or zlib.crc32(fields) != int.from_bytes(crc, "little"):
+        if len(data) < cls._FORMAT.size:
             return None
-        magic, *numbers = cls._FORMAT.unpack(fields)
-        return cls(*numbers) if magic == _MAGIC else None
+        magic, sequence, image, image_crc, stream = cls._FORMAT.unpack(data[: cls._FORMAT.size])
+        count = -(-stream // CHUNK_BYTES)
+        end = cls._FORMAT.size + 4 * count
+        if magic != _MAGIC or end + 4 > len(data):
+            return None
+        if zlib.crc32(data[:end]) != int.from_bytes(data[end : end + 4], "little"):
+            return None
+        crcs = struct.unpack_from(f"<{count}I", data, cls._FORMAT.size)
+        header = cls(sequence, image, image_crc, stream, crcs)
+        return header if 0 < header.image_length and header.end_page <= SLOT_PAGES else None
+
+    @property
+    def image_page(self) -> int:
+        """Of the slot, where the image begins."""
+        return STREAM_PAGE + -(-self.stream_length // SECTOR_BYTES) * SECTOR_PAGES
+
+    @property
+    def end_page(self) -> int:
+        return self.image_page + -(-self.image_length // PAGE_BYTES)
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A slot that holds a whole image."""
+    """A slot with a header.
+
+    Attributes
+    ----------
+    number : int
+        0 or 1.
+    header : SlotHeader
+    """
 
     number: int
     header: SlotHeader
+
+    @property
+    def first_page(self) -> int:
+        return self.number * SLOT_PAGES
+
+    @property
+    def stream_page(self) -> int:
+        return self.first_page + STREAM_PAGE
+
+    @property
+    def image_page(self) -> int:
+        return self.first_page + self.header.image_page
 
 
 class Slots:
@@ -89,26 +150,18 @@ class Slots:
     Parameters
     ----------
     device : FlashDevice
-    part : FlashPart
     """
 
-    def __init__(self, device: FlashDevice, part: FlashPart) -> None:
+    def __init__(self, device: FlashDevice) -> None:
         self._device = device
-        self._pages = (1 << part.page_bits) // 2
 
-    @property
-    def capacity(self) -> int:
-        """Bytes of the longest image."""
-        return self._pages * PAGE_BYTES - SECTOR_BYTES
-
-    def valid(self) -> list[Slot]:
-        """Slots with a whole image, the one to run first: the newer."""
+    def headers(self) -> list[Slot]:
+        """Slots with a header, the one to run first: the newer."""
         slots = []
         for number in range(2):
-            header = SlotHeader.unpack(self._device.read(number * self._pages, SlotHeader.BYTES))
-            if header is None or not 0 < header.length <= self.capacity:
-                continue
-            if zlib.crc32(self.image(Slot(number, header))) == header.crc:
+            start = self._device.read(number * SLOT_PAGES, SlotHeader.MOST_BYTES)
+            header = SlotHeader.unpack(start)
+            if header is not None:
                 slots.append(Slot(number, header))
         if len(slots) == 2:
             ahead = (slots[1].header.sequence - slots[0].header.sequence) % (1 << 32)
@@ -116,43 +169,67 @@ class Slots:
                 slots.reverse()
         return slots
 
-    def image(self, slot: Slot) -> bytes:
-        """What the slot holds."""
-        return self._device.read(slot.number * self._pages + SECTOR_PAGES, slot.header.length)
+    def content(self, slot: Slot) -> tuple[bytes, bytes] | None:
+        """Image and stream; None if they are damaged."""
+        stream = self._device.read(slot.stream_page, slot.header.stream_length)
+        image = self._device.read(slot.image_page, slot.header.image_length)
+        intact = SlotHeader.of(slot.header.sequence, image, stream) == slot.header
+        return (image, stream) if intact else None
 
-    def update(self, image: bytes, progress: Callable[[int], None] = lambda written: None) -> Slot:
-        """Write an image into the slot that is not to run now; from then on it is.
+    def erase(self, number: int) -> None:
+        """Take a slot's header away: it holds nothing then."""
+        self._device.erase(number * SLOT_PAGES)
+
+    def update(
+        self,
+        image: bytes,
+        stream: bytes = b"",
+        *,
+        keep: int | None = None,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Slot:
+        """Write a model into the slot that is not to run now; from then on it is.
 
         Parameters
         ----------
-        image : bytes
+        image, stream : bytes
+        keep : int, optional
+            The slot that must not be touched, where it is not the newer one.
         progress : callable
-            Told how many bytes are written.
+            Told how many bytes are written, and how many are to be.
 
         Raises
         ------
         FlashError
-            If the image is empty or too long, or the flash does not give back what was written;
-            the other slot is still there.
+            If the image is empty, or there is no place, or the flash does not give back what was
+            written; the other slot is still there.
         """
-        if not 0 < len(image) <= self.capacity:
-            raise FlashError(f"a slot takes 1 to {self.capacity:,} bytes, not {len(image):,}")
-        running = self.valid()[:1]
-        number = 1 - running[0].number if running else 0
-        sequence = (running[0].header.sequence + 1) % (1 << 32) if running else 0
-        slot = Slot(number, SlotHeader(sequence, len(image), zlib.crc32(image)))
-        first = number * self._pages
-        # Without its header the slot is not valid, whatever happens to the image.
-        self._device.erase(first)
-        for at in range(0, len(image), PAGE_BYTES):
-            if at % SECTOR_BYTES == 0:
-                self._device.erase(first + SECTOR_PAGES + at // PAGE_BYTES)
-            self._device.program(image[at : at + PAGE_BYTES].ljust(PAGE_BYTES, b"\xff"))
-            progress(min(at + PAGE_BYTES, len(image)))
-        if self.image(slot) != image:
-            raise FlashError("the flash does not hold what was written: write-protected, or worn")
-        self._device.erase(first)
-        self._device.program(slot.header.pack().ljust(PAGE_BYTES, b"\xff"))
-        if SlotHeader.unpack(self._device.read(first, SlotHeader.BYTES)) != slot.header:
-            raise FlashError("the flash does not hold the header: write-protected, or worn")
+        headers = self.headers()
+        sequence = (headers[0].header.sequence + 1) % (1 << 32) if headers else 0
+        if keep is None:
+            keep = headers[0].number if headers else 1
+        slot = Slot(1 - keep, SlotHeader.of(sequence, image, stream))
+        if not image or slot.header.end_page > SLOT_PAGES:
+            raise FlashError(
+                f"a slot takes 1 to {(SLOT_PAGES - STREAM_PAGE) * PAGE_BYTES:,} bytes, not "
+                f"{len(image) + len(stream):,}"
+            )
+        parts = [(slot.stream_page, stream), (slot.image_page, image)]
+        done, total = 0, len(stream) + len(image)
+        # Without its header the slot is not valid, whatever happens to the rest.
+        self.erase(slot.number)
+        for first, data in parts:
+            for at in range(0, len(data), SECTOR_BYTES):
+                piece = data[at : at + SECTOR_BYTES]
+                self._write_sector(first + at // PAGE_BYTES, piece)
+                done += len(piece)
+                progress(done, total)
+        self._write_sector(slot.first_page, slot.header.pack())
         return slot
+
+    def _write_sector(self, page: int, data: bytes) -> None:
+        self._device.erase(page)
+        for at in range(0, len(data), PAGE_BYTES):
+            self._device.program(data[at : at + PAGE_BYTES].ljust(PAGE_BYTES, b"\xff"))
+        if self._device.read(page, len(data)) != data:
+            raise FlashError("the flash does not hold what was written: write-protected, or worn")

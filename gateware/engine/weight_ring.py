@@ -127,8 +127,9 @@ class TapeReader(wiring.Component):
         m.d.comb += last_entry.eq(reserve & (entries == 0))
         with m.FSM():
             with m.State("ASK"):
+                # Without space nothing would follow; and in reset, there is none.
                 m.d.comb += [
-                    request.valid.eq(outstanding == 0),
+                    request.valid.eq(has_space & (outstanding == 0)),
                     self.words.valid.eq(response.valid),
                 ]
                 with m.If(granted):

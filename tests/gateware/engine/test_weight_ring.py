@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 
 import pytest
-from amaranth.hdl import Module
+from amaranth.hdl import Module, ResetInserter, Signal
 from streams import pause, simulate
 
 from gateware.engine.weight_ring import TapeReader, WeightRing
@@ -302,3 +302,17 @@ def test_segments_come_from_where_their_headers_say(
     assert came == tape.words[: len(came)]
     # The ring has no place for more.
     assert len(came) <= (300 + configuration.ring_entries) * configuration.entry_words
+
+
+def test_a_reader_in_reset_leaves_the_memory_alone() -> None:
+    """Between runs the host reads where the tape reader rests."""
+    for flash in (False, True):
+        reader = TapeReader(EngineConfiguration(flash=flash))
+        held = Signal(init=1)
+
+        async def wait(ctx, reader=reader) -> None:
+            for _ in range(20):
+                assert not ctx.get(reader.port.request.valid)
+                await ctx.tick()
+
+        simulate(ResetInserter(held)(reader), wait)
