@@ -72,11 +72,9 @@ class BoardFlash:
                 raise FlashError(f"the flash is still busy {what} after {_PATIENCE:g} seconds")
         return status
 
-    def _carry_out(
-        self, operation: FlashOperation, what: str, page: int = 0, address: int = 0
-    ) -> None:
+    def _carry_out(self, operation: FlashOperation, what: str, argument: int = 0) -> None:
         tag = not self._wait(what) & FlashStatus.TAG
-        payload = pack_request(operation, int(tag), page, address)
+        payload = pack_request(operation, int(tag), argument)
         assert len(payload) == REQUEST_BYTES <= MAX_PAYLOAD
         reply = self._board.link.request(Request(Opcode.WRITE, self._window, payload))
         if reply.status != Status.OK:
@@ -84,7 +82,7 @@ class BoardFlash:
         status = self._wait(what)
         if bool(status & FlashStatus.TAG) != tag:
             raise BoardError("the board refuses to use its flash: it is busy")
-        if FlashStatus.FAILED in status:
+        if FlashStatus.FAILED in status and operation is not FlashOperation.SELECT:
             self.require()
             raise FlashError(f"the flash refused {what}: it is write-protected")
 
@@ -97,21 +95,26 @@ class BoardFlash:
     def program(self, data: bytes) -> None:
         """Program the next page of the sector that was erased last."""
         self._board.write(self._last_page, data)
-        self._carry_out(FlashOperation.PROGRAM, "programming", 0, self._last_page)
+        self._carry_out(FlashOperation.PROGRAM, "programming", self._last_page)
 
     def read(self, page: int, count: int) -> bytes:
         """Bytes from a page on; the model in memory stays what it is."""
         data = bytearray()
         while len(data) < count:
-            self._carry_out(FlashOperation.READ, "reading", page, self._last_page)
+            self._seek(page)
+            self._carry_out(FlashOperation.READ, "reading", self._last_page)
             data += self._board.read(self._last_page, min(PAGE_BYTES, count - len(data)))
             page += 1
         return bytes(data)
 
+    def _seek(self, page: int) -> None:
+        self._carry_out(FlashOperation.SEEK, "reading", page)
+
     def load(self, page: int, count: int) -> None:
         """Copy so many bytes, and up to a sector more, to the memory's beginning."""
-        for at in range(0, count, SECTOR_BYTES):
-            self._carry_out(FlashOperation.READ, "reading", page + at // PAGE_BYTES, at)
+        self._seek(page)
+        for address in range(0, count, SECTOR_BYTES):
+            self._carry_out(FlashOperation.READ, "reading", address)
 
     # Models.
 

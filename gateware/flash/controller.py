@@ -57,6 +57,8 @@ class FlashController(wiring.Component):
         There is a flash, and it is the part.
     busy : :py:`Out(1)`
         A command, or the wake-up, is not finished. A read counts as finished once it streams.
+    streaming : :py:`Out(1)`
+        READ was the last command, and words come.
     failed : :py:`Out(1)`
         The last command was not carried out: no flash, nothing erased, or write-enable refused.
 
@@ -92,6 +94,7 @@ class FlashController(wiring.Component):
                 "words": Out(stream.Signature(8 * word_bytes)),
                 "present": Out(1),
                 "busy": Out(1, init=1),
+                "streaming": Out(1),
                 "failed": Out(1),
             }
         )
@@ -261,6 +264,7 @@ class FlashController(wiring.Component):
                     m.next = "Step"
             with m.State("Stream"):
                 m.d.comb += [streaming.eq(~self.command.valid), pulse.eq(more)]
+                m.d.comb += self.streaming.eq(1)
                 m.d.sync += self.busy.eq(0)
                 with m.If(self.command.valid):
                     m.d.sync += [self.pins.select.eq(0), wait.eq(0)]

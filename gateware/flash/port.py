@@ -103,10 +103,10 @@ class FlashPort(wiring.Component):
 
         # The request, and what becomes of it.
         address = Signal(bits_for(memory_bytes - 1), reset_less=True)
-        page = Signal(16, reset_less=True)
-        operation = Signal(FlashOperation, reset_less=True)
+        page = address[: self.part.page_bits]
+        operation = Signal(FlashOperation, reset_less=True)  # its codes are the controller's
         tag, slot = Signal(), Signal()
-        pending, moving = Signal(), Signal()
+        pending, moving, misplaced = Signal(), Signal(), Signal()
 
         # The bus: to the window, or on to the memory.
         bus, memory = self.bus.request, self.memory.request
@@ -121,7 +121,7 @@ class FlashPort(wiring.Component):
         ]
         status_read = Signal()
         m.d.sync += status_read.eq(to_window & ~bus.p.write)
-        status = Cat(controller.present, controller.busy, controller.failed, tag, slot)
+        status = Cat(controller.present, controller.busy, controller.failed | misplaced, tag, slot)
         m.d.comb += [
             self.bus.response.valid.eq(status_read | (self.memory.response.valid & ~moving)),
             self.bus.response.payload.eq(Mux(status_read, status, self.memory.response.payload)),
@@ -136,36 +136,41 @@ class FlashPort(wiring.Component):
             shifts.eq(written & ~is_last),
             accepted.eq(written & is_last & (word.tag != tag) & ~self.running & ~controller.busy),
         ]
-        with m.If(shifts):
-            m.d.sync += page.eq(Cat(bus.p.data, page))
         with m.If(shifts | moved):
-            shifted = Cat(page[8:], address)[: len(address)]
+            shifted = Cat(bus.p.data, address)[: len(address)]
             m.d.sync += address.eq(load_or_count(shifts, shifted, address))
 
         # What is behind the last whole page is no part of any image.
         in_last_page = Signal()
         m.d.comb += in_last_page.eq(address[_PAGE_BITS:] == memory_bytes // PAGE_BYTES - 1)
         with m.If(accepted):
-            m.d.sync += [tag.eq(word.tag), operation.eq(word.operation)]
+            m.d.sync += [tag.eq(word.tag), operation.eq(word.operation), misplaced.eq(0)]
             with m.Switch(word.operation):
                 with m.Case(FlashOperation.SELECT):
                     m.d.sync += slot.eq(page[_SLOT_BIT])
                     m.d.comb += self.invalidate.eq(1)
-                with m.Case(FlashOperation.ERASE):
-                    m.d.sync += pending.eq(1)
-                    m.d.comb += self.invalidate.eq(page[_SLOT_BIT] == slot)
                 with m.Case(FlashOperation.READ):
-                    m.d.sync += [pending.eq(1), moving.eq(1)]
+                    m.d.sync += [
+                        moving.eq(controller.streaming),
+                        misplaced.eq(~controller.streaming),
+                    ]
                     m.d.comb += self.invalidate.eq(~in_last_page)
                 with m.Default():
-                    m.d.sync += [pending.eq(1), moving.eq(1)]
+                    m.d.sync += [
+                        pending.eq(1),
+                        moving.eq(word.operation == FlashOperation.PROGRAM),
+                    ]
+                    m.d.comb += self.invalidate.eq(
+                        (word.operation == FlashOperation.ERASE) & (page[_SLOT_BIT] == slot)
+                    )
 
-        # The controller's commands: the operation, or the run's stream, once for each run.
+        # The controller's commands: the operation, or the run's stream, once for each run. A READ
+        # that is still under way when a run begins comes to its end first.
         streams = Signal()
         command = controller.command
         m.d.comb += [
-            command.valid.eq(pending | (self.wants_stream & ~streams)),
-            command.p.kind.eq(Mux(pending, operation, FlashCommand.READ)),
+            command.valid.eq(pending | (self.wants_stream & ~streams & ~moving)),
+            command.p.kind.eq(Mux(pending, operation[:2], FlashCommand.READ)),
             command.p.page.eq(Mux(pending, page, Cat(Const(STREAM_PAGE, _SLOT_BIT), slot))),
         ]
         with m.If(command.valid & command.ready):
@@ -179,8 +184,8 @@ class FlashPort(wiring.Component):
         reads_flash, reads_memory = Signal(), Signal()
         chosen = address[: bits_for(self.configuration.word_bytes - 1)]
         m.d.comb += [
-            reads_flash.eq(moving & ~pending & (operation == FlashOperation.READ)),
-            reads_memory.eq(moving & ~pending & (operation == FlashOperation.PROGRAM)),
+            reads_flash.eq(moving & (operation == FlashOperation.READ)),
+            reads_memory.eq(moving & (operation != FlashOperation.READ)),
             memory.p.address.eq(Mux(moving, address, bus.p.address)),
             memory.p.write.eq(Mux(moving, reads_flash, bus.p.write)),
             memory.p.data.eq(

@@ -36,6 +36,7 @@ SECTOR_PAGES = SECTOR_BYTES // PAGE_BYTES
 class FlashCommand(IntEnum):
     """What the controller is asked to do with a page of the model area."""
 
+    #: As in :class:`FlashOperation`, where READ is called SEEK.
     READ = 0
     ERASE = 1
     PROGRAM = 2
@@ -102,8 +103,8 @@ IS25LP128F = FlashPart("IS25LP128F", (0x9D, 0x60, 0x18), 1 << 24, False)
 
 #: Addresses behind the memory.
 WINDOW_BYTES = 8
-#: A request: memory address u24, page u16, operation and tag u8; most significant byte first.
-REQUEST_BYTES = 6
+#: A request: argument u24, operation and tag u8; most significant byte first.
+REQUEST_BYTES = 4
 #: Pages of a slot, half of the model area of a flash of 16 MiB.
 SLOT_PAGES = 1 << 14
 #: Page of a slot from which the tape streams.
@@ -118,16 +119,21 @@ class FlashOperation(IntEnum):
     that of the request.
     """
 
-    #: Bytes from a page on into memory from an address on, up to a multiple of SECTOR_BYTES.
-    READ = 0
+    #: The flash stands at the page's first byte. Argument: a page.
+    SEEK = 0
     #: The page's sector; its first page is then the one to program. The selected slot's sectors
-    #: make the image in memory invalid, as it may stream from there.
+    #: make the image in memory invalid, as it may stream from there. Argument: a page.
     ERASE = 1
-    #: The page that is to be programmed gets the memory's bytes from an address on, a multiple of
-    #: PAGE_BYTES.
+    #: The page that is to be programmed gets the memory's bytes from an address on, which is the
+    #: argument, a multiple of PAGE_BYTES.
     PROGRAM = 2
-    #: The page's slot is the one from which the tape streams; the image becomes invalid.
+    #: The page's slot is the one from which the tape streams; the image becomes invalid. Argument:
+    #: a page.
     SELECT = 3
+    #: Bytes from where the flash stands into memory, from an address on, which is the argument, up
+    #: to a multiple of SECTOR_BYTES; then the flash stands behind them. After anything but SEEK and
+    #: READ it fails.
+    READ = 4
 
 
 class FlashStatus(IntFlag):
@@ -145,8 +151,6 @@ class FlashStatus(IntFlag):
     SLOT = 16
 
 
-def pack_request(operation: FlashOperation, tag: int, page: int = 0, address: int = 0) -> bytes:
+def pack_request(operation: FlashOperation, tag: int, argument: int = 0) -> bytes:
     """A request as it is written to the window."""
-    return (
-        address.to_bytes(3, "big") + page.to_bytes(2, "big") + bytes([operation | (tag & 1) << 2])
-    )
+    return argument.to_bytes(3, "big") + bytes([operation | (tag & 1) << 3])

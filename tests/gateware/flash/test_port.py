@@ -119,22 +119,26 @@ class Bench:
     async def status(self, ctx) -> FlashStatus:
         return FlashStatus(await self.read(ctx, MEMORY + self.rng.randrange(WINDOW_BYTES)))
 
+    async def load(self, ctx, page: int, address: int) -> None:
+        await self.carry_out(ctx, FlashOperation.SEEK, page)
+        await self.carry_out(ctx, FlashOperation.READ, address)
+
     async def finish(self, ctx) -> FlashStatus:
         while FlashStatus.BUSY in (status := await self.status(ctx)):
             pass
         return status
 
-    async def request(self, ctx, operation: FlashOperation, page=0, address=0) -> bool:
+    async def request(self, ctx, operation: FlashOperation, argument=0) -> bool:
         """Give a request; True if it was accepted."""
-        request = pack_request(operation, self.tag ^ 1, page, address)
+        request = pack_request(operation, self.tag ^ 1, argument)
         await self.write(ctx, MEMORY, request)
         accepted = (FlashStatus.TAG in await self.status(ctx)) == bool(self.tag ^ 1)
         if accepted:
             self.tag ^= 1
         return accepted
 
-    async def carry_out(self, ctx, operation: FlashOperation, page=0, address=0) -> None:
-        assert await self.request(ctx, operation, page, address)
+    async def carry_out(self, ctx, operation: FlashOperation, argument=0) -> None:
+        assert await self.request(ctx, operation, argument)
         assert FlashStatus.FAILED not in await self.finish(ctx)
 
 
@@ -147,7 +151,7 @@ def test_moves_bytes_between_flash_and_memory(pixels, stall):
         status = await bench.finish(ctx)
         assert status == FlashStatus.PRESENT
         # Into the last page: no image is touched.
-        await bench.carry_out(ctx, FlashOperation.READ, 3, LAST_PAGE)
+        await bench.load(ctx, 3, LAST_PAGE)
         first = AREA + 3 * PAGE_BYTES
         expected = bytes(bench.flash.memory[first : first + PAGE_BYTES])
         before = bytes(bench.memory[:LAST_PAGE])
@@ -155,24 +159,34 @@ def test_moves_bytes_between_flash_and_memory(pixels, stall):
         assert not bench.invalidations
         # From any address on, up to the end of its sector.
         begin = 5 * SECTOR_BYTES - 600
-        await bench.carry_out(ctx, FlashOperation.READ, 1, begin)
+        await bench.load(ctx, 1, begin)
         first = AREA + PAGE_BYTES
         assert bench.memory[begin : begin + 600] == bytes(bench.flash.memory[first : first + 600])
         assert bench.memory[:begin] == before[:begin]
         assert bench.memory[begin + 600 : LAST_PAGE] == before[begin + 600 :]
         assert bench.invalidations == 1
+        # What follows in the flash needs no seek; and may cross sectors of the flash.
+        for number in range(2):
+            await bench.carry_out(ctx, FlashOperation.READ, number * SECTOR_BYTES)
+        first += 600
+        expected = bytes(bench.flash.memory[first : first + 2 * SECTOR_BYTES])
+        assert bench.memory[: 2 * SECTOR_BYTES] == expected
+        assert bench.invalidations == 3
         # And the way back.
         page = SLOT_PAGES + 5 * SECTOR_PAGES
         await bench.carry_out(ctx, FlashOperation.ERASE, page + 7)
         for number in range(2):
-            await bench.carry_out(ctx, FlashOperation.PROGRAM, 0, number * PAGE_BYTES)
-        assert bench.invalidations == 1
+            await bench.carry_out(ctx, FlashOperation.PROGRAM, number * PAGE_BYTES)
+        # Where the flash stands now is no place to read on from.
+        assert await bench.request(ctx, FlashOperation.READ, 0)
+        assert FlashStatus.FAILED in await bench.finish(ctx)
+        bench.invalidations = 1
         first = AREA + page * PAGE_BYTES
         written = bytes(bench.flash.memory[first : first + SECTOR_BYTES])
         assert written == bytes(bench.memory[: 2 * PAGE_BYTES]).ljust(SECTOR_BYTES, b"\xff")
         # A read takes the page to program away.
-        await bench.carry_out(ctx, FlashOperation.READ, 0, LAST_PAGE)
-        assert await bench.request(ctx, FlashOperation.PROGRAM, 0, 0)
+        await bench.load(ctx, 0, LAST_PAGE)
+        assert await bench.request(ctx, FlashOperation.PROGRAM, 0)
         assert FlashStatus.FAILED in await bench.finish(ctx)
         # The bus is free again.
         await bench.write(ctx, 100, b"again")
@@ -182,6 +196,23 @@ def test_moves_bytes_between_flash_and_memory(pixels, stall):
     bench.run(test, 400_000)
 
 
+def test_a_run_waits_for_a_read_that_is_under_way():
+    bench = Bench(stall=0)
+
+    async def test(ctx) -> None:
+        await bench.finish(ctx)
+        await bench.carry_out(ctx, FlashOperation.SEEK, 0)
+        await bench.write(ctx, MEMORY, pack_request(FlashOperation.READ, bench.tag ^ 1, 0))
+        ctx.set(bench.port.running, 1)
+        ctx.set(bench.port.wants_stream, 1)
+        first = AREA + STREAM_PAGE * PAGE_BYTES
+        word = int.from_bytes(bytes(bench.flash.memory[first : first + 2]), "little")
+        assert await receive(ctx, bench.port.stream, 1, bench.rng) == [word]
+        assert bench.memory[:SECTOR_BYTES] == bytes(bench.flash.memory[AREA : AREA + SECTOR_BYTES])
+
+    bench.run(test)
+
+
 def test_a_request_that_comes_again_changes_nothing():
     bench = Bench(stall=0)
 
@@ -189,7 +220,7 @@ def test_a_request_that_comes_again_changes_nothing():
         await bench.finish(ctx)
         await bench.carry_out(ctx, FlashOperation.ERASE, 0)
         for _ in range(3):
-            again = pack_request(FlashOperation.PROGRAM, 0, 0, 0)
+            again = pack_request(FlashOperation.PROGRAM, 0, 0)
             await bench.write(ctx, MEMORY, again)
             await bench.finish(ctx)
         written = bytes(bench.flash.memory[AREA : AREA + 2 * PAGE_BYTES])
@@ -246,7 +277,7 @@ def test_streams_to_each_run_from_its_beginning(pixels, slot):
             ctx.set(bench.port.running, 0)
             await ctx.tick()
             assert not ctx.get(bench.port.stream.valid)
-        await bench.carry_out(ctx, FlashOperation.READ, 0, LAST_PAGE)
+        await bench.load(ctx, 0, LAST_PAGE)
         assert bench.memory[LAST_PAGE:] == bytes(bench.flash.memory[AREA : AREA + PAGE_BYTES])
 
     bench.run(test)
@@ -259,8 +290,10 @@ def test_without_the_flash_requests_fail_and_the_bus_lives(fault):
     async def test(ctx) -> None:
         before = bytes(bench.memory)
         assert FlashStatus.PRESENT not in await bench.finish(ctx)
-        for operation in (FlashOperation.READ, FlashOperation.PROGRAM, FlashOperation.ERASE):
-            assert await bench.request(ctx, operation, 0, LAST_PAGE)
+        for operation in FlashOperation:
+            if operation is FlashOperation.SELECT:
+                continue
+            assert await bench.request(ctx, operation, LAST_PAGE)
             assert FlashStatus.FAILED in await bench.finish(ctx)
         assert bytes(bench.memory) == before
         assert await bench.read(ctx, 77) == before[77]
