@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from amaranth.sim import Simulator
+from streams import untraced
 
 from gateware.interface.protocol import REPLY_FLAG, Info, Opcode, Status
 from gateware.link.commands import CommandHandler
@@ -275,7 +276,8 @@ class CommandBench:
             assert not self.replies, f"Replies to nothing: {self.replies!r}"
 
         simulator.add_testbench(testbench)
-        simulator.run()
+        with untraced():
+            simulator.run()
 
 
 def simulate(dut, *testbenches, background=None) -> None:
@@ -286,4 +288,5 @@ def simulate(dut, *testbenches, background=None) -> None:
         simulator.add_testbench(background, background=True)
     for testbench in testbenches:
         simulator.add_testbench(testbench)
-    simulator.run()
+    with untraced():
+        simulator.run()

@@ -7,6 +7,7 @@ import random
 import pytest
 from amaranth.sim import Simulator
 from serial_bench import INFO, parse_reply, request, wait, with_crc
+from streams import untraced
 
 from gateware.interface.protocol import Info, Opcode, Status
 from gateware.link.link import Link
@@ -158,4 +159,5 @@ class LineBench:
         simulator.add_testbench(self._serve_memory, background=True)
         simulator.add_testbench(self._listen, background=True)
         simulator.add_testbench(host)
-        simulator.run()
+        with untraced():
+            simulator.run()
