@@ -303,6 +303,8 @@ class Board:
         self,
         model: str | os.PathLike[str] | Graph | CompiledModel,
         progress: Progress | None = None,
+        *,
+        flash: bool | None = False,
     ) -> CompiledModel:
         """Upload a model; it is there once the board's own CRC of it is right.
 
@@ -312,6 +314,9 @@ class Board:
             A model's name or file, a network, or what the compiler made of one.
         progress : callable, optional
             Called with the bytes sent and the bytes to send.
+        flash : bool or None
+            Into the board's flash, to stay when the power goes: whatever happens meanwhile, the
+            flash has the model that it had before, or this one. None: if it needs to.
 
         Returns
         -------
@@ -321,20 +326,9 @@ class Board:
         ------
         ModelError
             If the model cannot be read, or cannot run on this board.
-        BoardError
-            If the board did not take it.
+        BoardError, FlashError
+            If the board, or its flash, did not take it.
         """
-        compiled = self._compile(model)
-        if compiled.stream:
-            raise BoardError(
-                f"{compiled.card.name} does not fit into the board's memory: it must lie in its "
-                "flash (`host upload-weights --flash`)"
-            )
-        self._upload(compiled.image, progress)
-        self.link.run_cycles = compiled.cycles
-        return compiled
-
-    def _compile(self, model: str | os.PathLike[str] | Graph | CompiledModel) -> CompiledModel:
         from . import compiler
         from .models import load_model
 
@@ -345,28 +339,27 @@ class Board:
             compiled = compiler.compile(graph, self.configuration)
         if compiled.configuration != self.configuration:
             raise BoardError("the model was compiled for another board")
-        return compiled
-
-    def store(
-        self,
-        model: str | os.PathLike[str] | Graph | CompiledModel,
-        progress: Progress | None = None,
-    ) -> CompiledModel:
-        """Write a model into the board's flash, and run it from now on, also after power-up.
-
-        Whatever happens meanwhile, the board has the model that it had before, or this one.
-
-        Parameters, returns and errors are those of :meth:`load`; and FlashError if there is no
-        flash, or it does not take the model.
-        """
-        compiled = self._compile(model)
-        flash = self._require_flash()
-        slot = flash.write(compiled.image, compiled.stream, progress or (lambda done, total: None))
-        self._forget_model()
-        if not flash.boot(slot):
-            raise FlashError("the flash does not hold what was written: the board's CRC differs")
+        show = progress or (lambda done, total: None)
+        if flash or (compiled.stream and flash is None):
+            self._store(compiled, show)
+        elif compiled.stream:
+            raise BoardError(
+                f"{compiled.card.name} does not fit into the board's memory: it must lie in its "
+                "flash (`host upload-weights --flash`)"
+            )
+        else:
+            self._upload(compiled.image, show)
         self.link.run_cycles = compiled.cycles
         return compiled
+
+    def _store(self, compiled: CompiledModel, progress: Progress) -> None:
+        flash = self._require_flash()
+        slot = flash.write(compiled.image, compiled.stream, progress)
+        self._forget_model()
+        if not flash.boot(slot):
+            flash.slots.erase(slot.number)
+            flash.boot_newest()
+            raise FlashError("the flash does not hold what was written: the board's CRC differs")
 
     def boot_flash(self) -> Slot | None:
         """Let the newest model in the flash run from now on; None if there is none.
@@ -389,7 +382,7 @@ class Board:
         self._model_is_known = False
         self._input_cycles = None
 
-    def _upload(self, image: bytes, progress: Progress | None) -> None:
+    def _upload(self, image: bytes, progress: Progress) -> None:
         self._forget_model()
         requests = _writes(0, image)
         replies = self.link.exchange([request] for request in requests)
@@ -397,8 +390,7 @@ class Board:
         for request, (reply,) in zip(requests, replies):
             self._check(reply, "the upload failed")
             sent += len(request.payload)
-            if progress is not None:
-                progress(sent, len(image))
+            progress(sent, len(image))
         if not self.check_image(len(image)):
             raise BoardError(f"the upload failed: {_REFUSALS[Status.CRC_MISMATCH]}")
 

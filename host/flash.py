@@ -183,10 +183,13 @@ class BoardFlash:
     def write(self, image: bytes, stream: bytes, progress: Callable[[int, int], None]) -> Slot:
         """Write a model into a slot that is neither running nor the only one to run next.
 
-        The model in memory stays valid. See :meth:`.Slots.update` for errors.
+        The model in memory stays valid. A slot that holds this very model already is not written
+        again. See :meth:`.Slots.update` for errors.
         """
         self.require()
         running, headers = self.running_slot(), self.slots.headers()
+        if headers and headers[0].header.is_of(image, stream):
+            return headers[0]
         if running is not None:
             keep = running.number
         elif headers:

@@ -60,8 +60,9 @@ class SlotHeader:
     ----------
     sequence : int
         One more than the other slot's, modulo 2³², when this was written.
-    image_length, image_crc : int
-        Of the image, in bytes, and its CRC-32.
+    image_length, image_sum : int
+        Of the image, in bytes, and its Adler-32: an image ends with its own CRC-32, so that the
+        CRC-32 of all of it is the same for every image.
     stream_length : int
         Of what streams.
     stream_crcs : tuple of int
@@ -70,7 +71,7 @@ class SlotHeader:
 
     sequence: int
     image_length: int
-    image_crc: int
+    image_sum: int
     stream_length: int = 0
     stream_crcs: tuple[int, ...] = ()
 
@@ -81,12 +82,16 @@ class SlotHeader:
     @classmethod
     def of(cls, sequence: int, image: bytes, stream: bytes) -> SlotHeader:
         crcs = tuple(zlib.crc32(chunk) for chunk in chunks(stream))
-        return cls(sequence, len(image), zlib.crc32(image), len(stream), crcs)
+        return cls(sequence, len(image), zlib.adler32(image), len(stream), crcs)
+
+    def is_of(self, image: bytes, stream: bytes) -> bool:
+        """Whether this is the header of that model."""
+        return self == self.of(self.sequence, image, stream)
 
     def pack(self) -> bytes:
         """With its own CRC-32 behind it."""
         data = self._FORMAT.pack(
-            _MAGIC, self.sequence, self.image_length, self.image_crc, self.stream_length
+            _MAGIC, self.sequence, self.image_length, self.image_sum, self.stream_length
         )
         data += b"".join(crc.to_bytes(4, "little") for crc in self.stream_crcs)
         return data + zlib.crc32(data).to_bytes(4, "little")
@@ -96,7 +101,7 @@ class SlotHeader:
         """None where there is none, or a damaged one."""
         if len(data) < cls._FORMAT.size:
             return None
-        magic, sequence, image, image_crc, stream = cls._FORMAT.unpack(data[: cls._FORMAT.size])
+        magic, sequence, image, image_sum, stream = cls._FORMAT.unpack(data[: cls._FORMAT.size])
         count = -(-stream // CHUNK_BYTES)
         end = cls._FORMAT.size + 4 * count
         if magic != _MAGIC or end + 4 > len(data):
@@ -104,7 +109,7 @@ class SlotHeader:
         if zlib.crc32(data[:end]) != int.from_bytes(data[end : end + 4], "little"):
             return None
         crcs = struct.unpack_from(f"<{count}I", data, cls._FORMAT.size)
-        header = cls(sequence, image, image_crc, stream, crcs)
+        header = cls(sequence, image, image_sum, stream, crcs)
         return header if 0 < header.image_length and header.end_page <= SLOT_PAGES else None
 
     @property
@@ -173,8 +178,7 @@ class Slots:
         """Image and stream; None if they are damaged."""
         stream = self._device.read(slot.stream_page, slot.header.stream_length)
         image = self._device.read(slot.image_page, slot.header.image_length)
-        intact = SlotHeader.of(slot.header.sequence, image, stream) == slot.header
-        return (image, stream) if intact else None
+        return (image, stream) if slot.header.is_of(image, stream) else None
 
     def erase(self, number: int) -> None:
         """Take a slot's header away: it holds nothing then."""

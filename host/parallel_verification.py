@@ -90,7 +90,7 @@ def _work(task: _Task, connection: Connection) -> None:
     with closing(connection):
         try:
             with threadpool_limits(1), Board.open(task.port, task.baud) as board:
-                board.load(task.compiled)
+                board.load(task.compiled, flash=None)
                 report = verify(
                     board,
                     task.graph,

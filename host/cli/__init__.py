@@ -29,6 +29,7 @@ VERBS = {
     "train": "train",
     "compile": "compile",
     "upload-weights": "upload_weights",
+    "flash": "flash",
     "classify": "classify",
     "verify": "verify",
     "trace": "trace",

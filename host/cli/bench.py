@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     with open_board(arguments) as board:
         if graph is not None:
             with progress(f"Sending {graph.name}", "bytes") as show:
-                board.load(graph, show)
+                board.load(graph, show, flash=None)
         report = benchmark(board, arguments.count)
         info, card = board.info, board.model
     data = {

@@ -14,6 +14,8 @@ from ..errors import OutputError
 from .common import Outcome, check_writable, table
 
 if TYPE_CHECKING:
+    from model.graph import Graph
+
     from ..compiler import CompiledModel
 
 #: Characters of a tensor's name in the table.
@@ -41,7 +43,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
         compiled = compiler.compile(graph, description.configuration)
     except compiler.DoesNotFitError as error:
         data: dict[str, Any] = {"fits": False, "needed": error.needed, "available": error.available}
-        return Outcome(data, "", failure=str(error))
+        return Outcome(data, "", failure=f"{error}{_help(graph, description.name)}")
     if arguments.output is not None:
         try:
             arguments.output.write_bytes(compiled.image)
@@ -63,6 +65,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
             "used": compiled.memory_bytes,
             "available": description.configuration.memory_bytes,
             "image": len(compiled.image),
+            "streamed": len(compiled.stream),
             "blocks": [
                 {"name": each.name, "address": each.address, "size": each.size}
                 for each in compiled.memory
@@ -77,11 +80,26 @@ def run(arguments: argparse.Namespace) -> Outcome:
                 "utilisation": each.utilisation,
                 "bound": each.bound,
                 "tape_bytes": each.tape_bytes,
+                "streams": each.streams,
             }
             for each in compiled.layers
         ],
     }
     return Outcome(data, _text(compiled, description.name, rate, description.clock_hz))
+
+
+def _help(graph: Graph, board: str) -> str:
+    """Whether the same board takes a model that is too large, if it lies in the flash."""
+    from boards.catalog import UnknownBoardError
+    from boards.catalog import board as find_board
+
+    from .. import compiler
+
+    try:
+        compiler.compile(graph, find_board(f"{board}-flash").configuration)
+    except (UnknownBoardError, compiler.CompileError):
+        return ""
+    return f"; from its flash it runs: --board {board}-flash, and upload-weights --flash"
 
 
 def _text(compiled: CompiledModel, board: str, rate: float, clock_hz: int) -> str:
@@ -94,6 +112,7 @@ def _text(compiled: CompiledModel, board: str, rate: float, clock_hz: int) -> st
             f"{each.utilisation:.1%}",
             each.bound,
             f"{each.tape_bytes:,}",
+            "flash" if each.streams else "memory",
         )
         for each in compiled.layers
     ]
@@ -105,13 +124,20 @@ def _text(compiled: CompiledModel, board: str, rate: float, clock_hz: int) -> st
         f"{compiled.utilisation:.1%}",
         "",
         f"{sum(each.tape_bytes for each in compiled.layers):,}",
+        "",
     )
-    headings = ("layer", "operators", "MACs", "cycles", "use", "bound by", "tape bytes")
+    headings = ("layer", "operators", "MACs", "cycles", "use", "bound by", "tape bytes", "in")
     blocks = [
         (f"0x{each.address:05x}", f"{each.size:,}", _shortened(each.name))
         for each in sorted(compiled.memory, key=lambda block: block.address)
     ]
-    used, available = compiled.memory_bytes, compiled.configuration.memory_bytes
+    used, available = compiled.memory_bytes, compiled.configuration.usable_bytes
+    streams = (
+        f" {len(compiled.stream):,} bytes of its weights stream from flash: "
+        "`host upload-weights MODEL --flash` puts them there."
+        if compiled.stream
+        else ""
+    )
     return "\n".join(
         [
             table(headings, [*rows, total]),
@@ -119,7 +145,7 @@ def _text(compiled: CompiledModel, board: str, rate: float, clock_hz: int) -> st
             table(("address", "bytes", "what"), blocks, left=3),
             "",
             f"{compiled.card.name} fits the {board}: {used:,} of {available:,} bytes, predicted "
-            f"{rate:,.0f} inferences/s at {clock_hz / 1e6:g} MHz.",
+            f"{rate:,.0f} inferences/s at {clock_hz / 1e6:g} MHz.{streams}",
         ]
     )
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from boards.catalog import BOARDS
 from gateware.interface.protocol import Info
 from gateware.interface.sources import source_hash
 
+from ..flash_slots import FlashError
 from .common import Outcome, add_port_arguments, open_board
+from .flash import slots
 
 HELP = "what the board is, what it holds"
 
@@ -37,9 +40,27 @@ def differences(info: Info) -> list[str]:
     return found
 
 
+def _flash_text(flash: dict[str, Any]) -> str:
+    if flash["problem"]:
+        return str(flash["problem"])
+    models = [
+        f"{each['model'] or 'a damaged model'} in slot {each['slot']}"
+        + (", which runs" if each["running"] else "")
+        for each in flash["slots"]
+    ]
+    return "; ".join(models) or "no models"
+
+
 def run(arguments: argparse.Namespace) -> Outcome:
     with open_board(arguments) as board:
-        info, card = board.info, board.model
+        info, card, problem = board.info, None, None
+        try:
+            card = board.model
+        except FlashError as error:
+            problem = str(error)
+        flash = None
+        if board.flash is not None:
+            flash = {"problem": problem, "slots": [] if problem else slots(board)}
         baud = board.baud
     model = None
     if card is not None:
@@ -63,6 +84,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
         "differences": different,
         "baud": baud,
         "model": model,
+        "flash": flash,
     }
     lines = [
         f"board     {info.board}, {info.clock_hz / 1e6:g} MHz, {info.memory_bytes // 1024} KiB",
@@ -76,6 +98,8 @@ def run(arguments: argparse.Namespace) -> Outcome:
         size = "x".join(map(str, card.input.shape))
         classes = f": {', '.join(card.labels)}" if card.labels else ""
         lines.append(f"model     {card.name}, {size} to {card.output.shape[-1]} classes{classes}")
+    if flash is not None:
+        lines.append(f"flash     {_flash_text(flash)}")
     if different:
         lines.append(f"MISMATCH  {'; '.join(different)}: build the bitstream again and program it")
     return Outcome(data, "\n".join(lines))

@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
         compiled = compiler.compile(graph, board.configuration)
         x = read_input(arguments.image, compiled.card, arguments.invert)
         with progress(f"Sending {graph.name}", "bytes") as show:
-            board.load(compiled, show)
+            board.load(compiled, show, flash=None)
         layers = trace(board, graph, compiled, x)
         name = board.info.board
     try:

@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     else:
         with open_board(arguments) as board:
             with progress(f"Sending {graph.name}", "bytes") as show:
-                compiled = board.load(graph, show)
+                compiled = board.load(graph, show, flash=None)
             with progress("Comparing", "comparisons") as show:
                 report = verify(
                     board, graph, compiled, x, y, layers=arguments.layers, progress=show

@@ -45,6 +45,9 @@ class Bench(wiring.Component):
                 "cycles": Out(32),
                 "stalls": Out(32),
                 "best": Out(16),
+                "flash": In(8 * configuration.word_bytes),
+                "flash_valid": In(1),
+                "flash_ready": Out(1),
             }
         )
 
@@ -68,6 +71,9 @@ class Bench(wiring.Component):
             self.cycles.eq(control.cycles),
             self.stalls.eq(control.stalls),
             self.best.eq(control.best),
+            engine.flash.payload.eq(self.flash),
+            engine.flash.valid.eq(self.flash_valid),
+            self.flash_ready.eq(engine.flash.ready),
         ]
         return m
 
@@ -96,6 +102,7 @@ def _library(
         ctypes.c_uint32,
     ]
     library.bench_read.argtypes = library.bench_write.argtypes
+    library.bench_set_stream.argtypes = library.bench_write.argtypes
     library.bench_run.argtypes = [
         ctypes.c_void_p,
         ctypes.c_uint32,
@@ -145,6 +152,13 @@ class EngineBench:
         buffer = ctypes.create_string_buffer(size)
         self._library.bench_read(self._handle, address, buffer, size)
         return buffer.raw
+
+    def set_stream(self, data: bytes) -> None:
+        """What every run gets from flash: a nibble a cycle, so many words."""
+        self._stream = data  # the engine reads it where it lies
+        self._library.bench_set_stream(
+            self._handle, self.configuration.word_bytes, self._stream, len(data)
+        )
 
     def run(
         self, layers: int = 0, cause: StallCause = StallCause.PIXELS, limit: int = 1 << 29

@@ -6,7 +6,11 @@
 
 namespace {
 
-using Design = cxxrtl_design::p_top;
+// The design, and what comes from flash.
+struct Design : cxxrtl_design::p_top {
+  const uint8_t *stream = nullptr;
+  uint32_t word_bytes = 1, size = 0, at = 0, wait = 0;
+};
 
 // An output is a wire if it comes from a register, and a value otherwise.
 template <size_t Width>
@@ -19,7 +23,25 @@ void settle(Design &design) {
   design.step();
 }
 
+// A word is there twice as many cycles as it has bytes after the one before was taken.
+void offer(Design &design) {
+  bool valid = design.at < design.size && !design.wait;
+  uint64_t word = 0;
+  for (uint32_t i = 0; valid && i < design.word_bytes; i++)
+    word |= uint64_t(design.stream[design.at + i]) << 8 * i;
+  design.p_flash__valid.set<uint32_t>(valid);
+  for (size_t chunk = 0; chunk < design.p_flash.chunks; chunk++)
+    design.p_flash.data[chunk] = word >> 32 * chunk;
+  settle(design);
+  if (valid && get(design.p_flash__ready)) {
+    design.at += design.word_bytes;
+    design.wait = 2 * design.word_bytes;
+  }
+  if (design.wait) design.wait--;
+}
+
 void edge(Design &design) {
+  if (design.size) offer(design);
   design.p_clk.set<uint32_t>(1);
   design.step();
   settle(design);
@@ -66,11 +88,19 @@ void bench_read(void *handle, uint32_t address, uint8_t *data, uint32_t size) {
   }
 }
 
+void bench_set_stream(void *handle, uint32_t word_bytes, const uint8_t *data, uint32_t size) {
+  auto &design = *static_cast<Design *>(handle);
+  design.stream = data;
+  design.word_bytes = word_bytes;
+  design.size = size;
+}
+
 // Returns the engine's error, or 255 if it was still running after `limit` cycles.
 uint32_t bench_run(void *handle, uint32_t layers, uint32_t cause, uint64_t limit, uint32_t *result) {
   auto &design = *static_cast<Design *>(handle);
   design.p_layers.set<uint32_t>(layers);
   design.p_stall__cause.set<uint32_t>(cause);
+  design.at = design.wait = 0;
   design.p_run.set<uint32_t>(1);
   settle(design);
   edge(design);

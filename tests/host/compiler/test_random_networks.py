@@ -17,6 +17,7 @@ import pytest
 from networks import EVERY, EVERY_AND_POOLED, configuration, random_network, run
 
 from host.compiler import CompileError, compile
+from host.simulation.cxxrtl_backend import find_compiler
 from model import reference
 
 sys.path.append(str(Path(__file__).parents[2] / "gateware" / "engine"))
@@ -104,6 +105,37 @@ def test_engine(engine):
         check_layers(compiled, expected, memory_after)
         tried += 1
     assert tried > len(SEEDS) // 2
+
+
+@pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler")
+def test_engine_with_a_flash():
+    """With less and less memory more and more of a network streams."""
+    from bench import EngineBench
+
+    engine = EngineBench(configuration((8, 2), memory_bytes=64 * 1024, flash=True))
+    streaming = 0
+    for seed in SEEDS:
+        graph, picture = network(seed)
+        expected = reference.predict(graph, picture[np.newaxis])[0]
+        for memory_bytes in (1 << bits for bits in range(16, 11, -1)):
+            # An engine with more memory runs it as well.
+            small = configuration((8, 2), memory_bytes=memory_bytes, banks=1, flash=True)
+            try:
+                compiled = compile(graph, small)
+            except CompileError:
+                break
+            engine.write(0, compiled.image)
+            engine.set_stream(compiled.stream)
+            for _ in range(2):
+                engine.write(compiled.input.address, compiled.card.input.pack(picture))
+                engine.run()
+                layout = compiled.output
+                answer = compiled.card.output.unpack(engine.read(layout.address, layout.size))
+                if compiled.card.softmax is None:
+                    assert np.array_equal(answer.reshape(expected.shape), expected), seed
+            streaming += bool(compiled.stream)
+    engine.close()
+    assert streaming > len(SEEDS) // 2
 
 
 def test_tensorflow_lite_for_microcontrollers_agrees():
