@@ -12,9 +12,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from datetime import date
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -372,21 +373,25 @@ def _placements(
     """The reports of the seeds for which a place was found, as they come."""
     failure: PlacementError | None = None
     found = False
+    left = iter(seeds)
     with ThreadPoolExecutor(jobs) as pool:
-        waiting = {pool.submit(place, netlist, seed): seed for seed in seeds}
-        try:
-            for each in as_completed(waiting):
-                try:
-                    report = each.result()
-                except PlacementError as error:
-                    failure = error
-                    progress(f"Seed {waiting[each]}: found no placement")
-                    continue
+        waiting = {pool.submit(place, netlist, seed): seed for seed in islice(left, jobs)}
+        while waiting:
+            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            each = done.pop()
+            seed = waiting.pop(each)
+            try:
+                report = each.result()
+            except PlacementError as error:
+                failure = error
+                progress(f"Seed {seed}: found no placement")
+            else:
                 found = True
-                progress(f"Seed {report.seed}: {report.fmax_mhz:.2f} MHz")
+                progress(f"Seed {seed}: {report.fmax_mhz:.2f} MHz")
                 yield report
-        finally:
-            pool.shutdown(cancel_futures=True)
+            # Only now: who has what was wanted does not wait for one more.
+            for seed in islice(left, 1):
+                waiting[pool.submit(place, netlist, seed)] = seed
     if failure is not None and not found:
         raise failure
 

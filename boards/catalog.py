@@ -41,12 +41,12 @@ class BoardDescription:
     clock_hz: int
     flash: FlashPart | None = None
 
-    def with_flash(self, part: FlashPart) -> BoardDescription:
-        """The same board, for models that lie in its flash."""
+    def with_flash(self, part: FlashPart, **configuration: bool) -> BoardDescription:
+        """The same board, for models that lie in its flash, and with what else is said."""
         return replace(
             self,
             name=f"{self.name}-flash",
-            configuration=replace(self.configuration, flash=True),
+            configuration=replace(self.configuration, flash=True, **configuration),
             flash=part,
         )
 
@@ -70,7 +70,8 @@ _ULX3S_25F = BoardDescription("ulx3s-25f", "LFE5U-25F", _ECP5_25F, 80_000_000)
 
 BOARDS = (
     _ICEBREAKER,
-    _ICEBREAKER.with_flash(W25Q128JV),
+    # What makes room for the flash, in a device that is nearly full.
+    _ICEBREAKER.with_flash(W25Q128JV, pooling=False, diagnostics=False),
     BoardDescription("icesugar", "iCE40UP5K-SG48", _UP5K, 36_000_000),
     BoardDescription("upduino", "iCE40UP5K-SG48", _UP5K, 36_000_000),
     BoardDescription("ulx3s-12f", "LFE5U-12F", _ECP5_25F, 80_000_000),

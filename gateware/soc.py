@@ -49,7 +49,7 @@ class Soc(wiring.Component):
     busy, error, valid : :py:`Out(1)`
         The engine runs; its last run ended with an error; there is a model.
     best : :py:`Out(10)`
-        Class of the last answer.
+        Class of the last answer; zero without diagnostics.
     flash : :py:`Out(FlashPinsSignature())`
         Before the pads' registers (:class:`.FlashPads`); only with a flash.
 
@@ -91,6 +91,7 @@ class Soc(wiring.Component):
             requantizers=configuration.requantizers,
             pooling=configuration.pooling,
             flash=configuration.flash,
+            diagnostics=configuration.diagnostics,
             memory_bytes=configuration.memory_bytes,
             clock_hz=clock_hz,
             gateware=GATEWARE_VERSION,

@@ -80,9 +80,10 @@ class Inference:
     output : ndarray of int8
         The model's output: the softmax of ``logits`` if the model ends with one.
     cycles, stalls : int
-        Clock cycles of the engine, and those in which it waited for the chosen cause.
+        Clock cycles of the engine, and those in which it waited for the chosen cause: 0 where the
+        board does not count them.
     best : int
-        Index of the greatest of ``logits``, found by the board.
+        Index of the greatest of ``logits``, found by the board if it does that.
     """
 
     logits: Int8Array
@@ -190,6 +191,7 @@ class Board:
                 requantizers=self.info.requantizers,
                 pooling=self.info.pooling,
                 flash=self.info.flash,
+                diagnostics=self.info.diagnostics,
             )
         except ValueError as error:
             raise LinkError(f"the board's description of itself is wrong: {error}") from error
@@ -484,8 +486,8 @@ class Board:
                 logits=logits,
                 output=_finish(card, logits),
                 cycles=result.cycles,
-                stalls=result.stalls,
-                best=result.best,
+                stalls=result.stalls if self.info.diagnostics else 0,
+                best=result.best if self.info.diagnostics else int(logits.argmax()),
             )
 
     def _measure_input(self, card: ModelCard) -> int | None:

@@ -209,10 +209,13 @@ class Engine(wiring.Component):
         ]
         cycles, stalls = control.cycles, control.stalls
         # Both are read, byte by byte, by turning them through each other.
-        for name, count, other, counts in (
+        counters = [
             ("cycles", cycles, stalls, running),
             ("stalls", stalls, cycles, running & stall),
-        ):
+        ]
+        if not self.configuration.diagnostics:
+            counters = [("cycles", cycles, cycles, running)]
+        for name, count, other, counts in counters:
             m.submodules[name] = counter = SelectAdder(len(count), AdderMode.COUNT, self.technology)
             m.d.comb += [
                 counter.a.eq(count),

@@ -129,7 +129,8 @@ class Writer(wiring.Component):
                 complete & ~(noticed | self.results.valid) & ~(layer_combines & Cat(pending).any())
             ),
         ]
-        self._search(m)
+        if self.configuration.diagnostics:
+            self._search(m)
         return m
 
     def _loops(self, m: Module) -> tuple[Signal, Signal, Signal, Signal]:

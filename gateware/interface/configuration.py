@@ -43,6 +43,9 @@ class EngineConfiguration:
     flash : bool
         Whether the tape comes in segments, some of them from flash: see :mod:`.tape`. The
         memory's last page (:data:`.flash.PAGE_BYTES`) is then the flash's, for what it programs.
+    diagnostics : bool
+        Whether stalls are counted and the class of an answer is found on the board, for its LEDs;
+        the host can do without either. About 110 logic cells of an iCE40.
 
     Raises
     ------
@@ -59,6 +62,7 @@ class EngineConfiguration:
     requantizers: int = 1
     pooling: bool = True
     flash: bool = False
+    diagnostics: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.lanes <= 32:

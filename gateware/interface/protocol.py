@@ -144,12 +144,14 @@ class Info:
     board: str
     pooling: bool = True
     flash: bool = False
+    diagnostics: bool = True
     state: State = State(0)
     image_bytes: int = 0
 
     #: Bits of ``features``.
     _POOLING = 1
     _FLASH = 2
+    _NO_DIAGNOSTICS = 4
     _FORMAT = struct.Struct("<8B II 4B I 16s I")
     STATIC_BYTES = 40
     BYTES = 44
@@ -166,7 +168,11 @@ class Info:
             self.banks,
             self.accumulator_bits,
             self.requantizers,
-            self._POOLING * self.pooling | self._FLASH * self.flash,
+            (
+                self._POOLING * self.pooling
+                | self._FLASH * self.flash
+                | self._NO_DIAGNOSTICS * (not self.diagnostics)
+            ),
             self.memory_bytes,
             self.clock_hz,
             *self.gateware,
@@ -211,6 +217,7 @@ class Info:
             board=board.rstrip(b"\0").decode("ascii", "replace"),
             pooling=bool(features & cls._POOLING),
             flash=bool(features & cls._FLASH),
+            diagnostics=not features & cls._NO_DIAGNOSTICS,
             state=State(state & 3),
             image_bytes=state >> 8,
         )
@@ -221,6 +228,7 @@ class Result:
     """Payload of a RESULT reply: ``error u8, zero u8, class u16, cycles u32, stalls u32``.
 
     ``best`` is the index of the greatest byte that the last layer gave (the first of equals).
+    Without :attr:`Info.diagnostics`, class and stalls mean nothing.
     """
 
     error: EngineError
