@@ -201,11 +201,13 @@ class Engine(wiring.Component):
         cause = Signal(StallCause)
         flush = Signal(range(FLUSH_CYCLES))
         running, timeout, stall = Signal(), Signal(), Signal()
+        # Running, or flush is not zero: but the link's conditions begin at a register.
+        busy = Signal()
         m.d.comb += [
             idle.eq(~running),
             sequencer.layers.eq(layers),
             timeout.eq(control.cycles[self.max_run_cycles.bit_length() - 1]),
-            control.busy.eq(running | (flush != 0)),
+            control.busy.eq(busy),
         ]
         cycles, stalls = control.cycles, control.stalls
         # Both are read, byte by byte, by turning them through each other.
@@ -234,9 +236,12 @@ class Engine(wiring.Component):
                 m.d.sync += control.error.eq(EngineError.TIMEOUT)
         with m.Elif(flush != 0):
             m.d.sync += flush.eq(flush - 1)
+            with m.If(flush == 1):
+                m.d.sync += busy.eq(0)
         with m.Elif(control.run):
             m.d.sync += [
                 running.eq(1),
+                busy.eq(1),
                 stall.eq(0),
                 layers.eq(control.layers),
                 cause.eq(control.stall_cause),

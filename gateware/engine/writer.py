@@ -30,7 +30,8 @@ class Writer(wiring.Component):
     Results that belong to no channel, pixel or line of the output are passed over. Where the layer
     adds, or in the second of two lines that are pooled, a result meets the byte that lies where it
     goes: its address is read first, and written when the two are combined. Throughput: ``R``
-    results a cycle; every 2 cycles where the layer combines. Latency: none, or that of the
+    results every :attr:`.EngineConfiguration.result_cycles`; every 2 cycles where the layer
+    combines. Latency: none, or that of the
     combination.
 
     Parameters
@@ -171,10 +172,17 @@ class Writer(wiring.Component):
         with m.Else():
             m.d.comb += level.eq(Level.TILE)
 
+        # The outer loops advance a cycle later where results come every other cycle at most.
+        inner_done, outer_advances = Signal(), Signal()
+        m.d.comb += inner_done.eq(self.notice & last_lanes & last_slot)
+        if self.configuration.result_cycles == 2:
+            m.d.sync += outer_advances.eq(inner_done)
+        else:
+            m.d.comb += outer_advances.eq(inner_done)
         complete = Signal()
         with m.If(self.start | ~layer.pooled):
             m.d.sync += second_line.eq(0)
-        with m.Elif(self.notice & last_lanes & last_slot & last_group):
+        with m.Elif(inner_done & last_group):
             m.d.sync += second_line.eq(~second_line)
         with m.If(self.start):
             m.d.sync += [
@@ -185,16 +193,17 @@ class Writer(wiring.Component):
                 tile.eq(layer.tiles),
                 complete.eq(0),
             ]
-        with m.Elif(self.notice):
-            m.d.sync += lanes.eq(lanes + 1)
-            with m.If(last_lanes):
-                m.d.sync += [lanes.eq(0), slot.eq(Mux(last_slot, 0, slot + 1))]
-                with m.If(last_slot):
-                    m.d.sync += group.eq(Mux(last_group, layer.groups, group - 1))
-                    with m.If(last_group):
-                        m.d.sync += line.eq(Mux(last_line, layer.lines, line - 1))
-                        with m.If(last_line):
-                            m.d.sync += [tile.eq(tile - 1), complete.eq(last_tile)]
+        with m.Else():
+            with m.If(self.notice):
+                m.d.sync += lanes.eq(lanes + 1)
+                with m.If(last_lanes):
+                    m.d.sync += [lanes.eq(0), slot.eq(Mux(last_slot, 0, slot + 1))]
+            with m.If(outer_advances):
+                m.d.sync += group.eq(Mux(last_group, layer.groups, group - 1))
+                with m.If(last_group):
+                    m.d.sync += line.eq(Mux(last_line, layer.lines, line - 1))
+                    with m.If(last_line):
+                        m.d.sync += [tile.eq(tile - 1), complete.eq(last_tile)]
 
         beyond = Signal()
         m.d.comb += beyond.eq(

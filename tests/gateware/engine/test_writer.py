@@ -173,6 +173,7 @@ class WriterBench:
         cycle = self.cycle + rng.randrange(2) + 1 + NOTICE_CYCLES
         last = cycle
         combines = layer["add"] or layer["pooled"]
+        apart = 2 if combines else self.configuration.result_cycles
         for address, outputs, meets in expected_results(self.configuration, layer, deltas):
             results, sums = self.random_bytes(), self.random_bytes()
             data = [
@@ -189,7 +190,7 @@ class WriterBench:
             self.sums[cycle + COMBINATION_LATENCY] = sums
             written += [value for value in data if value is not None]
             last = cycle
-            cycle += 2 if combines else 1
+            cycle += apart
             if rng.random() < self.stall:
                 cycle += (2 if combines else 1) * rng.randrange(4)
         while self.cycle <= last or self.requests:
