@@ -82,15 +82,6 @@ class TapeReader(wiring.Component):
             with m.If(word == configuration.entry_words - 1):
                 m.d.sync += word.eq(0)
                 m.d.comb += reserve.eq(1)
-        if configuration.flash:
-            self._follow_segments(m, has_space, granted, taken, reserve)
-        else:
-            m.d.comb += [
-                request.valid.eq(has_space),
-                taken.eq(granted),
-                self.words.valid.eq(response.valid),
-                self.words.payload.eq(response.p.data),
-            ]
         # Of entries that take several words, the next one is not begun before this is counted: so
         # the grant ends here.
         counted = Signal()
@@ -98,6 +89,15 @@ class TapeReader(wiring.Component):
             m.d.sync += counted.eq(reserve)
         else:
             m.d.comb += counted.eq(reserve)
+        if configuration.flash:
+            self._follow_segments(m, has_space, granted, taken, reserve, counted)
+        else:
+            m.d.comb += [
+                request.valid.eq(has_space),
+                taken.eq(granted),
+                self.words.valid.eq(response.valid),
+                self.words.payload.eq(response.p.data),
+            ]
         with m.If(counted & ~self.freed):
             m.d.sync += space.eq(space - 1)
         with m.Elif(self.freed & ~counted):
@@ -107,7 +107,13 @@ class TapeReader(wiring.Component):
         return m
 
     def _follow_segments(
-        self, m: Module, has_space: Signal, granted: Signal, taken: Signal, reserve: Signal
+        self,
+        m: Module,
+        has_space: Signal,
+        granted: Signal,
+        taken: Signal,
+        reserve: Signal,
+        counted: Signal,
     ) -> None:
         """Take words from where the headers say."""
         request, response = self.port.request, self.port.response
@@ -120,9 +126,8 @@ class TapeReader(wiring.Component):
         layout = struct_layout(SEGMENT)
         header = data.View(layout, response.p.data[: layout.size])
         entries = Signal.like(header.entries)
-        from_header, next_entry, last_entry = Signal(), Signal(), Signal()
-        m.d.comb += next_entry.eq(reserve & ~from_header)
-        with m.If(from_header | next_entry):
+        from_header, last_entry = Signal(), Signal()
+        with m.If(from_header | counted):
             m.d.sync += entries.eq(load_or_count_down(from_header, header.entries, entries))
         m.d.comb += last_entry.eq(reserve & (entries == 0))
         with m.FSM():

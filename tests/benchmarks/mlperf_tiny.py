@@ -3,9 +3,9 @@
 ``python tests/benchmarks/mlperf_tiny.py DIRECTORY`` runs what docs/performance.md tells: ResNet8 on
 the 200 pictures and DS-CNN on the 1,000 inputs that lie in DIRECTORY, on the simulated iCEBreaker,
 and MobileNet and the autoencoder on 20 inputs each, random and structured ones, on the simulated
-ULX3S-85F; three inputs of each also layer by layer. TFLM's answers are the recorded ones, or else
-come from its wheel. DIRECTORY is ``shared/data`` beside the project, with ``models`` in it. Needs a
-C++ compiler.
+ULX3S-85F and, streaming from flash, on the simulated iCEBreaker; three inputs of each also layer by
+layer. TFLM's answers are the recorded ones, or else come from its wheel. DIRECTORY is
+``shared/data`` beside the project, with ``models`` in it. Needs a C++ compiler.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ RUNS = (
     ("kws_ref_model", "kws01", "kws01_tflm_outputs", "sim"),
     ("vww_96_int8", None, None, "sim://ulx3s-85f"),
     ("ad01_int8", None, None, "sim://ulx3s-85f"),
+    ("vww_96_int8", None, None, "sim://icebreaker-flash?flash_scale=0.01"),
+    ("ad01_int8", None, None, "sim://icebreaker-flash?flash_scale=0.01"),
 )
 
 
