@@ -6,11 +6,13 @@ There are two slots; `host upload-weights --flash` writes the one that is not in
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..board import Board
 from ..errors import BoardError
 from .common import Outcome, add_port_arguments, open_board, table
+
+if TYPE_CHECKING:
+    from ..board import Board
 
 HELP = "models in a board's flash: list, erase, boot"
 

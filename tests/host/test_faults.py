@@ -17,6 +17,7 @@ class Echo:
     """A backend that gives back each byte ten cycles after it came."""
 
     name = "echo"
+    flash = None
 
     def __init__(self) -> None:
         self.cycles = 0

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+import zlib
+from dataclasses import replace
 
 import pytest
 
 from gateware.interface.flash import PAGE_BYTES, SECTOR_BYTES, W25Q128JV
+from host import flash_slots
 from host.flash_slots import FlashError, SlotHeader, Slots
 from host.simulation.cxxrtl_backend import find_compiler
 from host.simulation.flash import Flash, FlashFault
@@ -76,44 +79,68 @@ class Device:
         return self.say(b"\x03" + self.where(page), count)
 
 
-def running(flash: Flash) -> bytes | None:
-    slots = Slots(Device(flash), PART)
-    valid = slots.valid()
-    return slots.image(valid[0]) if valid else None
+def running(flash: Flash) -> tuple[bytes, bytes] | None:
+    """Image and stream of the newest whole model."""
+    slots = Slots(Device(flash))
+    contents = [slots.content(slot) for slot in slots.headers()]
+    return next((content for content in contents if content is not None), None)
 
 
 def test_updates_alternate():
     flash = Flash(PART, scale=1e-5)
     generator = random.Random(1)
-    slots = Slots(Device(flash), PART)
-    assert slots.valid() == []
-    told: list[int] = []
+    slots = Slots(Device(flash))
+    assert slots.headers() == []
+    told: list[tuple[int, int]] = []
     for turn in range(4):
-        image = generator.randbytes(5000)
-        slot = slots.update(image, told.append)
+        model = generator.randbytes(5000), generator.randbytes((0, 300, 4096, 5000)[turn])
+        slot = slots.update(*model, progress=lambda done, total: told.append((done, total)))
         assert (slot.number, slot.header.sequence) == (turn % 2, turn)
-        assert slots.valid()[0] == slot and slots.image(slot) == image
-        assert told[-1] == 5000
+        assert slots.headers()[0] == slot and slots.content(slot) == model
+        assert told == sorted(told) and told[-1] == (sum(map(len, model)),) * 2
         told.clear()
+
+
+def test_a_slot_can_be_kept():
+    flash = Flash(PART, scale=1e-5)
+    slots = Slots(Device(flash))
+    slots.update(b"one")
+    slots.update(b"two")
+    slots.update(b"three", keep=0)
+    assert [slots.content(slot) for slot in slots.headers()] == [(b"three", b""), (b"one", b"")]
+
+
+def test_what_streams_has_a_check_for_each_piece(monkeypatch):
+    monkeypatch.setattr(flash_slots, "CHUNK_BYTES", 1000)
+    flash = Flash(PART, scale=1e-5)
+    slots = Slots(Device(flash))
+    stream = random.Random(1).randbytes(2500)
+    slot = slots.update(b"image", stream)
+    assert slot.header.stream_crcs == tuple(
+        zlib.crc32(stream[at : at + 1000]) for at in (0, 1000, 2000)
+    )
+    assert slots.content(slot) == (b"image", stream)
+    flash.memory[PART.area_address + SECTOR_BYTES + 1234] ^= 1
+    assert slots.content(slot) is None
 
 
 def test_an_update_cut_off_at_any_moment_leaves_the_old_model_or_the_new():
     flash = Flash(PART, scale=1e-4)
     generator = random.Random(2)
     device = Device(flash)
-    old = generator.randbytes(600)
-    Slots(device, PART).update(old)
+    old = generator.randbytes(600), b""
+    Slots(device).update(*old)
     device.left = 1e9
-    new = generator.randbytes(600)
-    Slots(device, PART).update(new)
+    new = generator.randbytes(300), generator.randbytes(300)
+    Slots(device).update(*new)
     whole = int(1e9 - device.left)
     old, seen = new, [0, 0]
     for turn in range(200):
-        new = generator.randbytes(600)
+        new = generator.randbytes(300), generator.randbytes(300)
         # Some of them at the very end, where the header is written.
         begin = 0 if turn % 2 else int(0.8 * whole)
         try:
-            Slots(Device(flash, generator.randrange(begin, whole + 500)), PART).update(new)
+            Slots(Device(flash, generator.randrange(begin, whole + 500))).update(*new)
         except PowerLost:
             flash.lose_power(turn)
         else:
@@ -128,32 +155,32 @@ def test_an_update_cut_off_at_any_moment_leaves_the_old_model_or_the_new():
 
 def test_sequence_numbers_wrap():
     flash = Flash(PART, scale=1e-5)
-    slots = Slots(Device(flash), PART)
+    slots = Slots(Device(flash))
     slots.update(b"a")
-    header = SlotHeader((1 << 32) - 1, 1, slots.valid()[0].header.crc)
-    flash.memory[PART.area_address : PART.area_address + SlotHeader.BYTES] = header.pack()
+    header = replace(slots.headers()[0].header, sequence=(1 << 32) - 1).pack()
+    flash.memory[PART.area_address : PART.area_address + len(header)] = header
     slot = slots.update(b"b")
     assert (slot.number, slot.header.sequence) == (1, 0)
-    assert slots.image(slots.valid()[0]) == b"b"
+    assert running(flash) == (b"b", b"")
 
 
 @pytest.mark.parametrize("fault", [FlashFault.PROTECTED, FlashFault.WORN])
 def test_a_flash_that_does_not_take_it_leaves_the_running_model(fault):
     flash = Flash(PART, scale=1e-5)
-    Slots(Device(flash), PART).update(b"old")
+    Slots(Device(flash)).update(b"old")
     flash.set_faults(fault)
     with pytest.raises(FlashError, match="write-protected, or worn"):
-        Slots(Device(flash), PART).update(bytes(300))
-    assert running(flash) == b"old"
+        Slots(Device(flash)).update(bytes(300))
+    assert running(flash) == (b"old", b"")
 
 
 def test_a_damaged_image_is_not_valid():
     flash = Flash(PART, scale=1e-5)
-    slots = Slots(Device(flash), PART)
+    slots = Slots(Device(flash))
     slots.update(b"old")
     slots.update(b"new")
     flash.memory[PART.area_address + PART.area_address // 2 + SECTOR_BYTES] ^= 1
-    assert [slots.image(slot) for slot in slots.valid()] == [b"old"]
+    assert running(flash) == (b"old", b"")
 
 
 def test_an_image_that_was_not_taken_gets_no_header():
@@ -162,26 +189,27 @@ def test_an_image_that_was_not_taken_gets_no_header():
             super().program(bytes(PAGE_BYTES) if data[:3] == b"new" else data)
 
     flash = Flash(PART, scale=1e-5)
-    slots = Slots(OneBadPage(flash), PART)
+    slots = Slots(OneBadPage(flash))
     slots.update(b"old")
     with pytest.raises(FlashError, match="does not hold what was written"):
         slots.update(b"new")
     header = PART.area_address + PART.area_address // 2
-    assert bytes(flash.memory[header : header + SlotHeader.BYTES]) == b"\xff" * SlotHeader.BYTES
+    assert bytes(flash.memory[header : header + 100]) == b"\xff" * 100
 
 
 @pytest.mark.parametrize("size", [0, 1 << 22])
 def test_what_does_not_fit_is_refused(size):
     with pytest.raises(FlashError, match=r"a slot takes 1 to 4,190,208 bytes"):
-        Slots(Device(Flash(PART, scale=1e-5)), PART).update(bytes(size))
+        Slots(Device(Flash(PART, scale=1e-5))).update(bytes(size))
 
 
 def test_a_damaged_header_is_none():
-    packed = SlotHeader(1, 2, 3).pack()
-    assert SlotHeader.unpack(packed) == SlotHeader(1, 2, 3)
+    header = SlotHeader(1, 2, 3, 4, (5,))
+    packed = header.pack()
+    assert SlotHeader.unpack(packed) == header
     for at in range(8 * len(packed)):
         damaged = bytearray(packed)
         damaged[at // 8] ^= 1 << at % 8
         assert SlotHeader.unpack(bytes(damaged)) is None
-    assert SlotHeader.unpack(b"\xff" * SlotHeader.BYTES) is None
+    assert SlotHeader.unpack(b"\xff" * SlotHeader.MOST_BYTES) is None
     assert SlotHeader.unpack(packed[:-1]) is None
