@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from amaranth.hdl import Elaboratable, Module, Value
+from amaranth.hdl import Cat, Elaboratable, Module, Signal, Value
 from amaranth.lib import io, wiring
 
 from gateware.interface.sources import source_hash
@@ -164,6 +164,10 @@ class Top(Elaboratable):
             *zip(leds.best, soc.best, strict=False),
             *self.board.held,
         ]
+        if leds == LedPins():
+            # With nothing to show, yosys 0.70 loses its way: its ABC pass ends in an assertion.
+            unseen = Signal(13, attrs={"keep": 1})
+            m.d.comb += unseen.eq(Cat(soc.valid, soc.error, soc.busy, soc.best))
         # A resource with several signals comes at once, whatever of it is used.
         requested: dict[tuple[str, int], Any] = {}
         for pin, value in values:
