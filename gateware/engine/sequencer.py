@@ -57,7 +57,8 @@ class Sequencer(wiring.Component):
         For the address generators, the requantiser and the epilogue.
     layer : :py:`Out(LAYER)`
     start : :py:`Out(1)`
-        ``layer`` and the deltas are complete: begin to fetch, expect results.
+        ``layer`` and the deltas are complete: begin to fetch, expect results. Comes from a
+        register, a cycle after the descriptor was checked: it enables counters in every block.
     take : :py:`Out(1)`
         A byte of each pixel stream is taken.
     step : :py:`Out(1)`, flags : :py:`Out(StepFlags)`
@@ -146,6 +147,7 @@ class Sequencer(wiring.Component):
 
         layers_left = Signal(8)
         first_layer = Signal(init=1)
+        m.d.sync += self.start.eq(0)
         with m.FSM():
             with m.State("LOAD_DESCRIPTOR"):
                 load(tape.DESCRIPTOR_WORDS - 1, descriptor)
@@ -157,7 +159,7 @@ class Sequencer(wiring.Component):
                     m.d.sync += [first_layer.eq(0), layers_left.eq(self.layers)]
                 m.next = "START_LAYER"
             with m.State("START_LAYER"):
-                m.d.comb += self.start.eq(~self.bad_descriptor)
+                m.d.sync += self.start.eq(~self.bad_descriptor)
                 windows.begin_layer(m)
                 m.d.sync += loading.eq(1)
                 m.next = "LOAD_PARAMETERS"
