@@ -167,11 +167,6 @@ class FlashController(wiring.Component):
             nothing.eq(received[:8].all()),
         ]
 
-        def fail() -> None:
-            m.d.sync += [self.failed.eq(1), erased.eq(0), self.busy.eq(0)]
-            m.d.sync += [self.pins.select.eq(0), wait.eq(0)]
-            m.next = "Leave"
-
         with m.FSM(init="Fetch"):
             with m.State("Idle"):
                 m.d.comb += self.command.ready.eq(1)
@@ -189,7 +184,7 @@ class FlashController(wiring.Component):
                         with m.If(accepted != FlashCommand.PROGRAM):
                             m.d.sync += in_sector.eq(0)
                     with m.If(~self.present | ((accepted == FlashCommand.PROGRAM) & ~erased)):
-                        fail()
+                        m.next = "Fail"
             with m.State("Fetch"):
                 m.next = "Step"
             with m.State("Step"):
@@ -229,10 +224,10 @@ class FlashController(wiring.Component):
                     with m.Switch(kind):
                         with m.Case(Kind.EXPECT):
                             with m.If(~judged):
-                                fail()
+                                m.next = "Fail"
                         with m.Case(Kind.POLL):
                             with m.If(nothing):
-                                fail()
+                                m.next = "Fail"
                             with m.Elif(received[0]):
                                 m.next = "Step"
                         with m.Case(Kind.DATA):
@@ -269,6 +264,10 @@ class FlashController(wiring.Component):
                 with m.If(self.command.valid):
                     m.d.sync += [self.pins.select.eq(0), wait.eq(0)]
                     m.next = "Leave"
+            with m.State("Fail"):
+                m.d.sync += [self.failed.eq(1), erased.eq(0), self.busy.eq(0)]
+                m.d.sync += [self.pins.select.eq(0), wait.eq(0)]
+                m.next = "Leave"
             with m.State("Leave"):
                 m.d.sync += wait.eq(wait + 1)
                 with m.If(wait == _GAP_CYCLES - 1):

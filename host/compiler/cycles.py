@@ -43,7 +43,7 @@ TAPE_LATENCY = 7
 REFILL_LATENCY = 7
 #: From a layer's descriptor to its start, and from there to the first pixel.
 START_LATENCY = 2
-PIXEL_LATENCY = 16
+PIXEL_LATENCY = 17
 #: From there to the last result's being in memory, but for the results before it, which come as
 #: often as that.
 RESULT_LATENCY = {1: 28, 2: 25}
@@ -132,8 +132,11 @@ class Work:
             few, later = FEW_MAXIMA, self.configuration.pool_latency - 2
         else:
             few, later = FEW_SUMS, self.configuration.mac_latency - 4
-        # What loads a cycle later than the drain expects may wait for another result's time.
-        free = self.vectors * self.result_cycles + later * self.result_cycles
+        # What loads a cycle later than the drain expects waits for another result's time, unless
+        # results leave only every other cycle by themselves: then there is a cycle for it.
+        free = self.vectors * self.result_cycles
+        if not self.combines:
+            free += later * self.result_cycles
         return max(few.get(self.vectors, few[2]) + later, free)
 
     @property

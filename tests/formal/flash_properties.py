@@ -17,7 +17,7 @@ _ERASE, _PROGRAM = 0x20, 0x02
 #: Bits of a program command with a page of one byte.
 _PROGRAM_BITS = 40
 #: Of the controller's state machine.
-_STATES = 10
+_STATES = 11
 _SECTOR_BITS = SECTOR_PAGES.bit_length() - 1
 
 
@@ -177,7 +177,7 @@ class FlashIsWrittenWithinBounds(Property):
         ]
         # The step is the table's, once it had the time.
         m.d.comb += Assert(
-            within("Idle", "Leave", "Fetch")
+            within("Idle", "Fail", "Leave", "Fetch")
             | (within("Gap") & (wait == 0))
             | (
                 (inner["kind"] == kind)
@@ -193,7 +193,7 @@ class FlashIsWrittenWithinBounds(Property):
         m.d.comb += due.eq(base)
         with m.If(within("Shift")):
             m.d.comb += due.eq(base + 7 - left)
-        with m.Elif(within("Settle", "Next") & ~waits & ~skips):
+        with m.Elif(within("Settle", "Next", "Fail") & ~waits & ~skips):
             m.d.comb += due.eq(base + 8)
         seen = Mux(count < 32, plan >> (32 - count)[:6], plan)
         opened = reads & (at != script.read) & ~within("Idle", "Leave")
@@ -214,7 +214,7 @@ class FlashIsWrittenWithinBounds(Property):
             ),
         ]
         # What the controller knows of the sector is what the onlooker saw.
-        running = ~within("Idle", "Leave")
+        running = ~within("Idle", "Fail", "Leave")
         writing = running & (at >= script.write) & ~reads
         past = writing & (at > data_at) & ~(within("Gap") & (wait == 0) & (at == data_at + 1))
         there = self.known & (self.sector == address[_SECTOR_BITS:])
@@ -225,6 +225,6 @@ class FlashIsWrittenWithinBounds(Property):
             Assert(~running | ~reads | ~erased),
             Assert(~writing | (writes == erased)),
             Assert(~writing | writes | (in_sector == 0)),
-            Assert(~erased | (there & (self.programmed == mask[:SECTOR_PAGES]))),
+            Assert(within("Fail") | ~erased | (there & (self.programmed == mask[:SECTOR_PAGES]))),
             Assert(~past | writes | (there & (self.programmed == 0))),
         ]
