@@ -27,6 +27,7 @@ import serial
 
 from gateware.interface.protocol import (
     CRC_BYTES,
+    MAX_PAYLOAD,
     MAX_RUN_CYCLES,
     PROTOCOL_VERSION,
     REPLY_HEADER_BYTES,
@@ -97,6 +98,8 @@ _CLOCKS_HZ = range(100_000, 2_000_000_000)
 #: Bytes of a frame on the wire besides its payload, at most: header, CRC, COBS code, delimiter.
 _FRAME_BYTES = REQUEST_HEADER_BYTES + CRC_BYTES + 2
 _ANSWER_BYTES = REPLY_HEADER_BYTES + CRC_BYTES + 2
+#: Most bytes that a board sends in answer to what it holds: two requests, and an answer under way.
+_OWED_BYTES = 3 * (_ANSWER_BYTES + MAX_PAYLOAD)
 #: Longest wait in one read, in seconds: how fast Ctrl-C and time-outs take effect.
 _POLL = 0.05
 
@@ -586,9 +589,19 @@ class Link:
             info = self._ask_info(attempts=1)
             if info is not None:
                 return info
+            self._let_pass()
         if self._decoder.received:
             raise LinkError("what is connected there answers, but is no Eyespot board")
         raise LinkError("no answer: is the board connected, and programmed with Eyespot?")
+
+    def _let_pass(self) -> None:
+        """What the board owes to a host that died, to be answered before us, at the reset rate."""
+        end = self.now() + _OWED_BYTES * _BITS_PER_BYTE / self.port.baudrate
+        while self.now() < end:
+            before = self._decoder.received
+            reply = self._receive(min(end, self.now() + self._latency))
+            if reply is None and self._decoder.received == before:
+                return
 
     def _ask_info(self, attempts: int) -> Info | None:
         request = Request(Opcode.INFO, reply_bytes=Info.BYTES)

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from gateware.interface.protocol import MAX_READ, Opcode
 from host.board import Board
 from host.errors import PortError
+from host.framing import Request
 from host.simulation.cxxrtl_backend import find_compiler
 from model import datasets
 
@@ -109,3 +111,15 @@ def test_a_program_that_was_killed_leaves_the_board_free(state):
     with Board.open("sim") as board:
         # As it was when a program last gave it back.
         assert board.model is not None and board.model.name == "patterns"
+
+
+@pytest.mark.parametrize("microseconds", [20, 50, 80, 120, 400])
+def test_a_board_that_owes_answers_is_found(microseconds):
+    """Long ones were asked for at 3 Mbaud by a host that died; they come at the reset rate."""
+    with Board.open("sim") as board:
+        link = board.link
+        for _ in range(3):
+            link._send(Request(Opcode.READ, 0, bytes([MAX_READ]), reply_bytes=MAX_READ))
+        link._receive(link.now() + microseconds * 1e-6)
+    with Board.open("sim") as board:
+        assert board.link.port.baudrate > board.link._reset_baud
