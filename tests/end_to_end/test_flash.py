@@ -155,20 +155,21 @@ def test_updates_cut_off_at_any_moment_leave_a_valid_model(port, how, monkeypatc
         x = datasets.samples(name).x[:1]
         inputs[name] = x, reference.predict(graph, x)[0]
     with Board.open(port) as board:
-        board.load(models[0], flash=True)
-        begin = board.now()
-        board.load(models[1], flash=True)
-        duration = board.now() - begin
+        durations = {}
+        for name in models:
+            begin = board.now()
+            board.load(name, flash=True)
+            durations[name] = board.now() - begin
     rng = random.Random(how)
     seen: dict[bool, int] = {False: 0, True: 0}
     for turn in range(UPDATES):
-        new = models[turn % 2]
         with Board.open(f"{port}&faults=seed:{turn}") as board:
             old = board.model
             assert old is not None
+            new = models[1 - models.index(old.name)]
             line = board.link.port.line
             assert isinstance(line, FaultyLine)
-            end = board.now() + rng.random() * 1.1 * duration
+            end = board.now() + rng.random() * 1.2 * durations[new]
             try:
                 line.at(end, line.reset if how == "power" else _die)
                 board.load(new, flash=True)
