@@ -71,7 +71,7 @@ _PLACEMENT = {
 }
 
 #: Placements to try where no seed is given: what is routed differs by some MHz between them.
-_SEEDS = 4
+_SEEDS = (1, 2, 3, 4)
 _SEED_VARIABLE = "EYESPOT_SEED"
 
 Progress = Callable[[str], None]
@@ -373,10 +373,8 @@ def place(netlist: Netlist, seed: int) -> BuildReport:
 
 def _placements(
     netlist: Netlist, seeds: Sequence[int], jobs: int, progress: Progress
-) -> Iterator[BuildReport]:
-    """The reports of the seeds for which a place was found, as they come."""
-    failure: PlacementError | None = None
-    found = False
+) -> Iterator[tuple[int, BuildReport | PlacementError]]:
+    """Each seed and what came of it, as they come."""
     left = iter(seeds)
     with ThreadPoolExecutor(jobs) as pool:
         waiting = {pool.submit(place, netlist, seed): seed for seed in islice(left, jobs)}
@@ -387,25 +385,21 @@ def _placements(
             try:
                 report = each.result()
             except PlacementError as error:
-                failure = error
                 progress(f"Seed {seed}: found no placement")
+                yield seed, error
             else:
-                found = True
                 progress(f"Seed {seed}: {report.fmax_mhz:.2f} MHz")
-                yield report
+                yield seed, report
             # Only now: who has what was wanted does not wait for one more.
             for seed in islice(left, 1):
                 waiting[pool.submit(place, netlist, seed)] = seed
-    if failure is not None and not found:
-        raise failure
 
 
 def build(
     board: Board,
     *,
     output: Path,
-    seeds: Sequence[int] = (1,),
-    first: bool = False,
+    seeds: Sequence[int] | None = None,
     jobs: int = 1,
     frequency_mhz: float | None = None,
     progress: Progress = lambda text: None,
@@ -417,10 +411,8 @@ def build(
     board : Board
     output : Path
         Directory for all that the tools write; ``report.json`` there has the report.
-    seeds : sequence of int
-        Of nextpnr's placer.
-    first : bool
-        Be content with the first seed that meets timing.
+    seeds : sequence of int, optional
+        Of nextpnr's placer. All are tried; without, the first few, until one meets timing.
     jobs : int
         Seeds that are tried at once.
     frequency_mhz, progress
@@ -435,17 +427,24 @@ def build(
         (output / old).unlink(missing_ok=True)
     netlist = synthesize(board, output=output, frequency_mhz=frequency_mhz, progress=progress)
     progress("Placement and routing (some minutes for the larger boards)")
-    reports = []
-    for report in _placements(netlist, seeds, jobs, progress):
-        reports.append(report)
-        if first and report.timing_met:
+    outcomes: dict[int, BuildReport | PlacementError] = {}
+    candidates = _SEEDS if seeds is None else seeds
+    for seed, outcome in _placements(netlist, candidates, jobs, progress):
+        outcomes[seed] = outcome
+        if seeds is None and isinstance(outcome, BuildReport) and outcome.timing_met:
             break
-    best = max(reports, key=lambda report: (report.fmax_mhz, -report.seed))
+    reports = {seed: each for seed, each in outcomes.items() if isinstance(each, BuildReport)}
+    if not reports:
+        raise next(each for each in outcomes.values() if isinstance(each, PlacementError))
+    best = max(reports.values(), key=lambda report: (report.fmax_mhz, -report.seed))
     for path in (output / f"seed-{best.seed}").iterdir():
         os.replace(path, output / path.name)
-    for seed in seeds:
+    for seed in candidates:
         shutil.rmtree(output / f"seed-{seed}", ignore_errors=True)
     values = asdict(best)
+    values["tried"] = {
+        seed: reports[seed].fmax_mhz if seed in reports else None for seed in sorted(outcomes)
+    }
     values["bitstream"] = str(output / _BITSTREAMS[board.technology])
     values["seconds"] = time.monotonic() - began
     report = BuildReport(**values)
@@ -496,15 +495,11 @@ def _missed(report: BuildReport) -> str:
 def _run_build(board: Board, output: Path, options: argparse.Namespace) -> int:
     if options.program:
         board.programmer.find()
-    if options.seed is not None:
-        seeds = [options.seed]
-    else:
-        seeds = list(range(1, (options.seeds or _SEEDS) + 1))
+    seeds = None if options.seeds is None else range(1, options.seeds + 1)
     report = build(
         board,
         output=output,
-        seeds=seeds,
-        first=options.seeds is None,
+        seeds=seeds if options.seed is None else (options.seed,),
         jobs=options.jobs or ((os.cpu_count() or 1) if options.seeds else 1),
         frequency_mhz=options.frequency,
         progress=_progress,
@@ -521,8 +516,7 @@ def _run_simulate(board: Board, output: Path, options: argparse.Namespace) -> in
     if board.technology is not Technology.ICE40:
         raise BuildError(f"{board.name}: only routed netlists of iCE40 can be simulated")
     if not (output / ROUTED_NETLIST).exists():
-        seeds = range(1, _SEEDS + 1)
-        build(board, output=output, seeds=seeds, first=True, progress=_progress)
+        build(board, output=output, progress=_progress)
     return routed.verify(board.name, output, options)
 
 
@@ -537,7 +531,7 @@ def _run_report(board: Board, output: Path, options: argparse.Namespace) -> int:
     return 0
 
 
-def _positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+def positive(kind: Callable[[str], Any]) -> Callable[[str], Any]:
     def convert(text: str) -> Any:
         value = kind(text)
         if not value > 0:
@@ -555,15 +549,15 @@ def _add_build(verbs: Any) -> argparse.ArgumentParser:
         "--seed",
         type=int,
         metavar="N",
-        help=f"of the placer [the first of 1 to {_SEEDS} that meets timing]",
+        help=f"of the placer [the first of 1 to {_SEEDS[-1]} that meets timing]",
     )
     seeds.add_argument(
-        "--seeds", type=_positive(int), metavar="N", help="try 1 to N and keep the fastest"
+        "--seeds", type=positive(int), metavar="N", help="try 1 to N and keep the fastest"
     )
     verb.add_argument(
-        "--jobs", type=_positive(int), metavar="N", help="--seeds at once [as many as cores]"
+        "--jobs", type=positive(int), metavar="N", help="--seeds at once [as many as cores]"
     )
-    verb.add_argument("--frequency", type=_positive(float), metavar="MHZ", help="of the engine")
+    verb.add_argument("--frequency", type=positive(float), metavar="MHZ", help="of the engine")
     verb.add_argument("--program", action="store_true", help="send it to the board")
     verb.add_argument("--json", action="store_true", help="one JSON object on standard output")
     verb.set_defaults(run=_run_build)

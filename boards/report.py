@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from statistics import median
 
 from model.errors import EyespotError
 
@@ -49,6 +50,9 @@ class BuildReport:
     date : str
         Of the build, ISO 8601.
     seconds : float
+    tried : dict
+        Seed to the Fmax that it reached, None if no placement was found: this one and what was
+        tried beside it.
     """
 
     board: str
@@ -64,6 +68,7 @@ class BuildReport:
     tools: dict[str, str]
     date: str
     seconds: float
+    tried: dict[int, float | None] = field(default_factory=dict)
 
     def save(self, directory: Path) -> None:
         (directory / _FILE).write_text(json.dumps(asdict(self), indent=1) + "\n")
@@ -78,7 +83,8 @@ class BuildReport:
                 name: (int(used), int(available))
                 for name, (used, available) in values["resources"].items()
             }
-            return cls(**{field.name: values[field.name] for field in fields(cls)})
+            values["tried"] = {int(seed): fmax for seed, fmax in values["tried"].items()}
+            return cls(**{each.name: values[each.name] for each in fields(cls)})
         except FileNotFoundError:
             raise BuildError(f"{directory} has no finished build: build the board first") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -94,10 +100,19 @@ class BuildReport:
             f"  timing {verdict}: {self.fmax_mhz:.2f} MHz after routing, "
             f"{self.frequency_mhz:g} MHz wanted"
         )
+        if len(self.tried) > 1:
+            lines.append(f"  seeds {self.describe_seeds()}")
         tools = ", ".join(f"{name} {version}" for name, version in self.tools.items())
         lines.append(f"  {self.date}, {tools}, source hash {self.source_hash}")
         lines.append(f"  bitstream {self.bitstream}")
         return "\n".join(lines)
+
+    def describe_seeds(self) -> str:
+        """What the seeds reached that were tried, in one line."""
+        reached = sorted(fmax for fmax in self.tried.values() if fmax is not None)
+        met = sum(fmax >= self.frequency_mhz for fmax in reached)
+        text = f"{min(self.tried)} to {max(self.tried)}: {reached[0]:.1f} to {reached[-1]:.1f} MHz"
+        return f"{text}, median {median(reached):.1f}, {met} of {len(self.tried)} met"
 
 
 def parse_log(log: str) -> tuple[float, dict[str, tuple[int, int]]]:

@@ -41,7 +41,7 @@ FEW_SUMS, FEW_MAXIMA = {1: 6, 2: 7, 3: 8}, {1: 4, 2: 5}
 TAPE_LATENCY = 7
 #: From an entry's being freed to the request that fills its place, and its arrival.
 REFILL_LATENCY = 7
-#: From a layer's descriptor to its start, and from there to the first pixel.
+#: From a layer's descriptor to what follows it on the tape, and from there to the first pixel.
 START_LATENCY = 2
 PIXEL_LATENCY = 17
 #: From there to the last result's being in memory, but for the results before it, which come as

@@ -76,7 +76,8 @@ def test_first_seed_that_meets_timing_is_taken(built, capsys):
     built.update({1: None, 2: 35.0, 3: 37.0})
     assert builder.main(BOARD, ["build", "--json"]) == 0
     captured = capsys.readouterr()
-    assert json.loads(captured.out)["seed"] == 3
+    made = json.loads(captured.out)
+    assert (made["seed"], made["tried"]) == (3, {"1": None, "2": 35.0, "3": 37.0})
     assert captured.err.splitlines()[-3:] == [
         "Seed 1: found no placement",
         "Seed 2: 35.00 MHz",
@@ -89,6 +90,7 @@ def test_seeds_keep_the_fastest(built, capsys, tmp_path):
     assert builder.main(BOARD, ["build", "--seeds", "5", "--jobs", "2", "--json"]) == 0
     made = json.loads(capsys.readouterr().out)
     assert (made["seed"], made["fmax_mhz"]) == (3, 39.0)
+    assert made["tried"] == {"1": None, "2": 37.0, "3": 39.0, "4": 39.0, "5": 36.5}
     kept = sorted(path.name for path in (tmp_path / "build" / "icebreaker").iterdir())
     assert kept == ["eyespot.bin", "report.json"]
     assert builder.main(BOARD, ["report", "--json"]) == 0

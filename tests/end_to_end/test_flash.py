@@ -181,6 +181,7 @@ def test_updates_cut_off_at_any_moment_leave_a_valid_model(port, how, monkeypatc
             assert now.name in (old.name, new)
             assert answers_as(board, *inputs[now.name])
             seen[now.name == new] += 1
+    assert seen[True] and seen[False], "cut off too early, or too late, to tell anything"
     print(f"{how}: {UPDATES} updates cut off, {seen[True]} with the new model, {seen[False]} not")
 
 
