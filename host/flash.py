@@ -84,7 +84,9 @@ class BoardFlash:
             raise BoardError("the board refuses to use its flash: it is busy")
         if FlashStatus.FAILED in status and operation is not FlashOperation.SELECT:
             self.require()
-            raise FlashError(f"the flash refused {what}: it is write-protected")
+            raise FlashError(
+                f"the flash refused {what}: it is write-protected, or the board was reset"
+            )
 
     # Pages of the model area.
 

@@ -236,4 +236,7 @@ class Slots:
         for at in range(0, len(data), PAGE_BYTES):
             self._device.program(data[at : at + PAGE_BYTES].ljust(PAGE_BYTES, b"\xff"))
         if self._device.read(page, len(data)) != data:
-            raise FlashError("the flash does not hold what was written: write-protected, or worn")
+            raise FlashError(
+                "the flash does not hold what was written: it is write-protected or worn, or the "
+                "board was reset"
+            )

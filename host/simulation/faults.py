@@ -236,6 +236,16 @@ class FaultyLine:
             self.flash.lose_power(self._seed)
         self._backend.restore(self._switched_on)
 
+    def reload(self) -> None:
+        """The FPGA is loaded anew: as :meth:`reset`, but the flash goes on with what it does."""
+        state = None
+        if self.flash is not None:
+            self.flash.lose_master()
+            state = self.flash.snapshot()
+        self._backend.restore(self._switched_on)
+        if self.flash is not None and state is not None:
+            self.flash.restore(state)
+
     def disconnect(self) -> None:
         """Pull the cable: what is under way is lost, and the port fails from now on."""
         self._connected = False

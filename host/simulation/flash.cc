@@ -20,6 +20,7 @@ size_t flash_state_size(Flash *flash) { return flash->state_size(); }
 void flash_save(Flash *flash, uint8_t *state) { flash->save(state); }
 void flash_restore(Flash *flash, const uint8_t *state) { flash->restore(state); }
 void flash_set_faults(Flash *flash, uint32_t faults) { flash->faults = faults; }
+void flash_lose_master(Flash *flash) { flash->lose_master(); }
 void flash_lose_power(Flash *flash, uint32_t seed) { flash->lose_power(seed); }
 
 }

@@ -161,6 +161,7 @@ class Flash {
       case 0x35: case 0x31:
         if (!part_.quad_in_register_2) fail("command " + hex(command_) + " is unknown");
         phase_ = command_ == 0x35 ? READ : WRITE;
+        buffer_.clear();
         break;
       case 0x9F: phase_ = READ; break;
       case 0x06: case 0x04: case 0xB9: break;
@@ -331,6 +332,17 @@ class Flash {
 
   void restore(const uint8_t *state) {
     visit([&](void *member, size_t bytes) { std::memcpy(member, state, bytes), state += bytes; });
+  }
+
+  // The FPGA is loaded anew and lets go of the pins, wherever it was; a load takes longer than a
+  // release. What was cut off within a byte is not executed; a page gets the bytes it was sent.
+  void lose_master() {
+    if (operation_ == RELEASE) finish();
+    if (!selected_) return;
+    selected_ = false;
+    drives_ = 0;
+    deselected_at_ = now_;
+    if (phase_ == DONE || (phase_ == WRITE && !bits_ && !buffer_.empty())) deselect();
   }
 
   // Power fails and comes back. What was being erased or programmed is neither old nor new.

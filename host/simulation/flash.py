@@ -68,6 +68,7 @@ def _declare(loaded: ctypes.CDLL) -> ctypes.CDLL:
         "flash_save": (None, [pointer, ctypes.c_char_p]),
         "flash_restore": (None, [pointer, ctypes.c_char_p]),
         "flash_set_faults": (None, [pointer, ctypes.c_uint32]),
+        "flash_lose_master": (None, [pointer]),
         "flash_lose_power": (None, [pointer, ctypes.c_uint32]),
     }
     for name, (result, arguments) in functions.items():
@@ -161,6 +162,10 @@ class Flash:
     def busy(self) -> bool:
         """It erases, programs or wakes up."""
         return self._library.flash_busy(self.pointer)
+
+    def lose_master(self) -> None:
+        """The FPGA is reset and deselects it, within a command or not; what is busy goes on."""
+        self._library.flash_lose_master(self.pointer)
 
     def lose_power(self, seed: int) -> None:
         """Off and on again; what was being erased or programmed is damaged, as ``seed`` says."""

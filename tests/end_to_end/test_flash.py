@@ -141,10 +141,10 @@ def test_a_network_larger_than_the_memory_streams(port, large):
             next(board.run_many(x))
 
 
-@pytest.mark.parametrize("how", ["host death", "power"])
+@pytest.mark.parametrize("how", ["host death", "reset", "power"])
 def test_updates_cut_off_at_any_moment_leave_a_valid_model(port, how, monkeypatch, tmp_path):
     """The old one or the new."""
-    if how == "host death":
+    if how != "power":
         # The board keeps its power.
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
         port = port.replace("memory=fresh&", "")
@@ -171,7 +171,8 @@ def test_updates_cut_off_at_any_moment_leave_a_valid_model(port, how, monkeypatc
             assert isinstance(line, FaultyLine)
             end = board.now() + rng.random() * 1.2 * durations[new]
             try:
-                line.at(end, line.reset if how == "power" else _die)
+                actions = {"host death": _die, "reset": line.reload, "power": line.reset}
+                line.at(end, actions[how])
                 board.load(new, flash=True)
             except (_HostDied, EyespotError):
                 pass
@@ -199,7 +200,7 @@ def _die() -> None:
         ("absent", "does not answer as the part"),
         ("unknown_id", "does not answer as the part"),
         ("protected", "write-protected"),
-        ("worn", "write-protected, or worn"),
+        ("worn", "write-protected or worn"),
         ("stuck", "still busy erasing"),
     ],
 )

@@ -163,6 +163,47 @@ def test_lost_power_leaves_neither_old_nor_new(erasing):
         master.say(b"\x9f")
 
 
+@pytest.mark.parametrize(
+    ("sent", "bits", "programmed"),
+    [
+        (ENABLE, 5, b""),
+        (PROGRAM + PAGE, 20, b""),
+        (PROGRAM + PAGE, None, b""),
+        (PROGRAM + PAGE + b"abc", None, b"abc"),
+        (PROGRAM + PAGE + b"abc", 51, b""),
+        (STATUS + b"\0", None, b""),
+    ],
+)
+def test_a_reset_master_may_stop_anywhere(sent, bits, programmed):
+    master = Master()
+    master.say(ENABLE)
+    master.send(sent, bits)
+    master.flash.lose_master()
+    assert master.flash.busy == bool(programmed)
+    finish(master)
+    assert master.flash.memory[AT : AT + 4] == programmed.ljust(4, b"\xff")
+    master.wait(4)
+    master.quad_enable()
+    # It goes on as if nothing had been.
+    assert master.say(STATUS, 1) == (b"\x00" if programmed else b"\x02")
+
+
+@pytest.mark.parametrize("how", ["erasing", "waking"])
+def test_a_reset_master_leaves_the_flash_at_work(how):
+    master = Master(awake=how == "erasing")
+    master.flash.memory[AT] = 0
+    if how == "erasing":
+        _busy(master)
+    else:
+        # Loading the FPGA takes longer than that.
+        master.say(b"\xab")
+    master.flash.lose_master()
+    assert master.flash.busy == (how == "erasing")
+    finish(master)
+    assert master.flash.memory[AT] == (0xFF if how == "erasing" else 0)
+    assert master.say(b"\x9f", 3) == b"\xef\x70\x18"
+
+
 def test_broken_in_its_ways():
     master = Master(faults=FlashFault.PROTECTED)
     master.say(ENABLE)
