@@ -26,6 +26,7 @@ from host.flash_slots import FlashError, Slots
 from host.models import load_model
 from host.simulation.cxxrtl_backend import find_compiler
 from host.simulation.faults import FaultyLine
+from host.simulation.flash import FlashMisused
 from model import datasets, reference
 from model.builder import GraphBuilder
 
@@ -174,8 +175,8 @@ def test_updates_cut_off_at_any_moment_leave_a_valid_model(port, how, monkeypatc
                 actions = {"host death": _die, "reset": line.reload, "power": line.reset}
                 line.at(end, actions[how])
                 board.load(new, flash=True)
-            except (_HostDied, EyespotError):
-                pass
+            except (_HostDied, EyespotError) as error:
+                assert not isinstance(error, FlashMisused)
         with Board.open(port) as board:
             now = board.model
             assert now is not None, f"turn {turn}: neither the old model nor the new"
