@@ -1,8 +1,9 @@
 """Cycles of the engine alone, by its own counter, and whether each layer's tensor is exact.
 
-``python tests/benchmarks/engine_cycles.py MODEL.tflite ... [--board ulx3s-85f] [--memory-kib 512]``
-prints a line a model, and with ``--layers`` one a layer. ``cnn`` stands for the network of
-docs/performance.md with random weights. Inputs are random, or waves. Needs a C++ compiler.
+``python tests/benchmarks/engine_cycles.py MODEL ... [--board ulx3s-85f] [--memory-kib 512]`` prints
+a line a model, and with ``--layers`` one a layer. A model is a file, one that comes along, by its
+name, or ``cnn``, the network of docs/performance.md with random weights. Inputs are random, or
+waves. Needs a C++ compiler.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from bench import EngineBench  # noqa: E402
 
 from boards.catalog import board  # noqa: E402
 from host.compiler import compile  # noqa: E402
-from model import reference, tflite  # noqa: E402
+from host.models import load_model  # noqa: E402
+from model import reference  # noqa: E402
 from model.builder import GraphBuilder  # noqa: E402
+from model.errors import EyespotError  # noqa: E402
 from model.graph import Activation, Graph, Padding  # noqa: E402
 
 
@@ -59,7 +62,11 @@ def main() -> None:
     parser.add_argument("--layers", action="store_true", help="also a line a layer")
     arguments = parser.parse_args()
 
-    configuration = board(arguments.board).configuration
+    try:
+        graphs = [cnn() if name == "cnn" else load_model(name) for name in arguments.models]
+        configuration = board(arguments.board).configuration
+    except EyespotError as error:
+        parser.error(str(error))
     if arguments.memory_kib:
         configuration = replace(configuration, memory_bytes=arguments.memory_kib << 10)
     if arguments.requantizers:
@@ -70,8 +77,7 @@ def main() -> None:
         configuration = replace(configuration, ring_entries=arguments.ring)
     bench = EngineBench(configuration, max_run_cycles=1 << 22)
     multipliers = configuration.lanes * configuration.pixels
-    for name in arguments.models:
-        graph = cnn() if name == "cnn" else tflite.load(name)
+    for graph in graphs:
         compiled = compile(graph, configuration)
         bench.write(0, compiled.image)
         rng = np.random.default_rng(0)
