@@ -10,7 +10,7 @@ from model.errors import EyespotError
 
 __all__ = ["BOARDS", "ROUTED_NETLIST", "BoardDescription", "UnknownBoardError", "board"]
 
-#: What nextpnr routed, in a build's directory: :mod:`host.simulation.routed` simulates it.
+#: What nextpnr routed, in a build's directory: :mod:`host.simulation.routed.netlist` simulates it.
 ROUTED_NETLIST = "eyespot.routed.json"
 
 

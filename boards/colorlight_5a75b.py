@@ -8,10 +8,10 @@ from amaranth_boards.colorlight_5a75b_r7_0 import Colorlight_5A75B_R70Platform
 
 from gateware.primitives import Technology
 
-from .builder import Board, main
+from .build.builder import Board, main
+from .build.clocks import Ecp5Pll
+from .build.programmer import open_fpga_loader
 from .catalog import board
-from .clocks import Ecp5Pll
-from .programmer import open_fpga_loader
 
 # No LEDs: the only one shares its pin with the serial line.
 BOARD = Board(

@@ -8,10 +8,10 @@ from amaranth_boards.ecpix5 import ECPIX545Platform, ECPIX585Platform
 
 from gateware.primitives import Technology
 
-from .builder import Board, LedPins, main
+from .build.builder import Board, LedPins, main
+from .build.clocks import Ecp5Pll
+from .build.programmer import open_fpga_loader
 from .catalog import board
-from .clocks import Ecp5Pll
-from .programmer import open_fpga_loader
 
 BOARDS = {
     size: Board(

@@ -10,11 +10,11 @@ from amaranth_boards.icebreaker import ICEBreakerPlatform
 
 from gateware.primitives import Technology
 
-from .builder import Board, LedPins, main
+from .build.builder import Board, LedPins, main
+from .build.clocks import Ice40Pll
+from .build.flash_pads import quad_flash
+from .build.programmer import ICEPROG
 from .catalog import board
-from .clocks import Ice40Pll
-from .flash_pads import quad_flash
-from .programmer import ICEPROG
 
 BOARD = Board(
     description=board("icebreaker"),

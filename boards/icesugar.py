@@ -8,10 +8,10 @@ from amaranth_boards.icesugar import ICESugarPlatform
 
 from gateware.primitives import Technology
 
-from .builder import Board, LedPins, main
+from .build.builder import Board, LedPins, main
+from .build.clocks import Ice40Pll
+from .build.programmer import Programmer
 from .catalog import board
-from .clocks import Ice40Pll
-from .programmer import Programmer
 
 BOARD = Board(
     description=board("icesugar"),

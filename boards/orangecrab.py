@@ -10,10 +10,10 @@ from amaranth_boards.resources import UARTResource
 
 from gateware.primitives import Technology
 
-from .builder import Board, LedPins, main
+from .build.builder import Board, LedPins, main
+from .build.clocks import Ecp5Pll
+from .build.programmer import DFU_UTIL
 from .catalog import board
-from .clocks import Ecp5Pll
-from .programmer import DFU_UTIL
 
 BOARDS = {
     size: Board(

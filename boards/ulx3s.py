@@ -10,11 +10,11 @@ from amaranth_boards import ulx3s
 
 from gateware.primitives import Technology
 
-from .builder import Board, LedPins, main
+from .build.builder import Board, LedPins, main
+from .build.clocks import Ecp5Pll
+from .build.flash_pads import quad_flash
+from .build.programmer import open_fpga_loader
 from .catalog import board
-from .clocks import Ecp5Pll
-from .flash_pads import quad_flash
-from .programmer import open_fpga_loader
 
 BOARDS = {
     size: Board(

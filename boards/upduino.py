@@ -10,10 +10,10 @@ from amaranth_boards.upduino_v3 import UpduinoV3Platform
 
 from gateware.primitives import Technology
 
-from .builder import Board, LedPins, main
+from .build.builder import Board, LedPins, main
+from .build.clocks import Ice40Pll
+from .build.programmer import ICEPROG
 from .catalog import board
-from .clocks import Ice40Pll
-from .programmer import ICEPROG
 
 _ATTRIBUTES = Attrs(IO_STANDARD="SB_LVCMOS")
 

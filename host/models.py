@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from model import tflite, zoo
+from model import zoo
 from model.errors import ModelError
-from model.graph import Graph
+from model.int8 import tflite
+from model.int8.graph import Graph
 
 __all__ = ["load_model"]
 

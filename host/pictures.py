@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from model.datasets.pictures import as_seen, open_picture, resized
 from model.errors import DataError
-from model.pictures import as_seen, open_picture, resized
 
 from .errors import PictureError
-from .metadata import ModelCard
+from .model_card import ModelCard
 
 __all__ = ["draw", "read_picture", "side_by_side", "to_input"]
 
@@ -32,7 +32,7 @@ def read_picture(
     ----------
     source : path, Pillow image, or ndarray of uint8
     side : int, optional
-        Pixels a side that matter; see :func:`model.pictures.open_picture`.
+        Pixels a side that matter; see :func:`model.datasets.pictures.open_picture`.
 
     Raises
     ------

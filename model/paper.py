@@ -27,8 +27,8 @@ from typing import Final
 
 import numpy as np
 
-from model import patterns
-from model.loss import softmax
+from model.datasets import patterns
+from model.training.loss import softmax
 
 __all__ = [
     "CROSS",

@@ -1,4 +1,4 @@
-"""Common to all tests. Being here, it also puts this directory on the import path."""
+"""Common to all tests."""
 
 import pytest
 

@@ -45,7 +45,7 @@ class Requantizer(wiring.Component):
 
     ``srdhm`` is gemmlowp's SaturatingRoundingDoublingHighMul and ``rdp`` its RoundingDivideByPOT:
     two roundings, of which the second goes half away from zero. The reference is
-    :func:`model.fixed_point.multiply_by_quantized_multiplier`.
+    :func:`model.int8.fixed_point.multiply_by_quantized_multiplier`.
 
     The product is formed by 15 rows of conditional adders, least significant bit first, through
     which each sum passes twice. What falls off to the right is below the product's 31st bit. The

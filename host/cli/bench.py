@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
-    from ..benchmark import benchmark
+    from ..evaluation.benchmark import benchmark
     from ..models import load_model
 
     graph = None if arguments.model is None else load_model(arguments.model)

@@ -9,7 +9,7 @@ from .common import table
 if TYPE_CHECKING:
     import numpy as np
 
-    from model.datasets import Dataset
+    from model.datasets.datasets import Dataset
 
 __all__ = ["as_data", "as_text"]
 
@@ -26,9 +26,9 @@ def as_data(dataset: Dataset, matrix: np.ndarray) -> dict[str, Any]:
     ----------
     dataset : Dataset
     matrix : ndarray of int
-        From :func:`model.evaluation.confusion_matrix`.
+        From :func:`model.training.evaluation.confusion_matrix`.
     """
-    from model.evaluation import mean_recall, recalls
+    from model.training.evaluation import mean_recall, recalls
 
     weights = dataset.class_weights
     rows = zip(dataset.labels, dataset.class_counts, dataset.test_counts, recalls(matrix))
@@ -51,7 +51,7 @@ def as_data(dataset: Dataset, matrix: np.ndarray) -> dict[str, Any]:
 
 def as_text(data: dict[str, Any]) -> str:
     """The same for people: one line a class."""
-    from model.evaluation import most_confused
+    from model.training.evaluation import most_confused
 
     classes, confusion = data["classes"], data["confusion"]
     labels = [each["label"] for each in classes]

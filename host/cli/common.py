@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import OutputError
 
 if TYPE_CHECKING:
-    from ..board import Board
+    from ..board.board import Board
 
 __all__ = [
     "Outcome",
@@ -99,7 +99,7 @@ def add_invert_arguments(parser: argparse.ArgumentParser) -> None:
 @contextmanager
 def open_board(arguments: argparse.Namespace) -> Iterator[Board]:
     """The board that ``--port`` names."""
-    from ..board import Board
+    from ..board.board import Board
 
     with Board.open(arguments.port, arguments.baud) as board:
         yield board

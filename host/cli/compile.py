@@ -14,7 +14,7 @@ from ..errors import OutputError
 from .common import Outcome, check_writable, table
 
 if TYPE_CHECKING:
-    from model.graph import Graph
+    from model.int8.graph import Graph
 
     from ..compiler import CompiledModel
 

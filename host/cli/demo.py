@@ -35,11 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> Outcome:
     import numpy as np
 
-    from model import datasets, recipes
-    from model.progress import progress_bar
+    from model.datasets import datasets
+    from model.training import recipes
+    from model.training.progress import progress_bar
 
-    from ..board import Board
-    from ..verification import verify
+    from ..board.board import Board
+    from ..evaluation.verify import verify
 
     started = time.monotonic()
     say("1. Training a network on 8x8 pictures of handwritten digits")

@@ -9,7 +9,6 @@ from boards.catalog import BOARDS
 from gateware.interface.protocol import Info
 from gateware.interface.sources import source_hash
 
-from ..flash_slots import FlashError
 from .common import Outcome, add_port_arguments, open_board
 from .flash import slots
 
@@ -52,6 +51,8 @@ def _flash_text(flash: dict[str, Any]) -> str:
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
+    from ..board.flash_slots import FlashError
+
     with open_board(arguments) as board:
         info, card, problem = board.info, None, None
         try:

@@ -40,9 +40,8 @@ def run(arguments: argparse.Namespace) -> Outcome:
         raise OutputError(f"{folder}: the paper's experiment writes a folder, and no model")
     make_folder(folder)
     from model import paper
-
-    from ..paper_files import write_paper
-    from ..paper_plots import draw_paper
+    from model.plots.paper import draw_paper
+    from model.plots.paper_csv import write_paper
 
     examples = paper.clean_shapes() if arguments.shapes else (paper.CROSS,)
     rule = paper.Rule(arguments.rule or "paper")

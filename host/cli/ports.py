@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
-    from ..ports import list_ports
+    from ..link.ports import list_ports
 
     ports = list_ports()
     data = {

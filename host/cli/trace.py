@@ -38,9 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Outcome:
     from .. import compiler
+    from ..evaluation.trace import first_difference, read_input, save_layer, trace
     from ..models import load_model
     from ..pictures import read_picture
-    from ..tracing import first_difference, read_input, save_layer, trace
 
     graph = load_model(arguments.model)
     folder: Path = arguments.output

@@ -18,8 +18,8 @@ from . import class_report, paper
 from .common import Outcome, check_writable, loading, make_folder, natural, positive, say
 
 if TYPE_CHECKING:
-    from model.datasets import Dataset
-    from model.recipes import Trained
+    from model.datasets.datasets import Dataset
+    from model.training.recipes import Trained
 
 #: Options of training that the paper's experiment knows nothing of.
 _NOT_OF_THE_PAPER = ("seed", "plots", "rate", "schedule", "patience", "checkpoint", "resume")
@@ -87,10 +87,12 @@ def run(arguments: argparse.Namespace) -> Outcome:
         check_writable(arguments.checkpoint)
     if arguments.plots is not None:
         make_folder(arguments.plots)
-    from model import datasets, recipes, tflite
-    from model.evaluation import confusion_matrix
-    from model.progress import progress_bar
-    from model.schedule import Schedule
+    from model.datasets import datasets
+    from model.int8 import tflite
+    from model.training import recipes
+    from model.training.evaluation import confusion_matrix
+    from model.training.progress import progress_bar
+    from model.training.schedule import Schedule
 
     with loading() as show_loading:
         dataset = datasets.load(arguments.dataset, show_loading)
@@ -133,7 +135,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
 
 
 def _draw(dataset: Dataset, trained: Trained, folder: Path) -> list[str]:
-    from ..training_plots import draw_training
+    from model.plots.training import draw_training
 
     return [path.name for path in draw_training(dataset, trained, folder)]
 

@@ -54,9 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> Outcome:
     import numpy as np
 
+    from ..evaluation.parallel import verify_in_parallel
+    from ..evaluation.verify import load_samples, verify
     from ..models import load_model
-    from ..parallel_verification import verify_in_parallel
-    from ..verification import load_samples, verify
 
     graph = load_model(arguments.model)
     with loading() as show:

@@ -9,8 +9,8 @@ from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.image import TAPE_ADDRESS, build_image
 from gateware.interface.layout import TensorLayout
 from gateware.interface.protocol import MAX_RUN_LAYERS
-from host.metadata import ModelCard, SoftmaxCard, TensorCard
-from model.graph import Graph
+from host.model_card import ModelCard, SoftmaxCard, TensorCard
+from model.int8.graph import Graph
 
 from .cycles import CycleEstimate, Sharing, Work, estimate
 from .errors import CompileError, DoesNotFitError
@@ -22,7 +22,7 @@ from .report import CompiledModel, LayerReport, MemoryBlock
 from .residency import cut, in_order_of_cost, resident_sizes
 from .tape_writer import Addresses, tape_bytes, write_layer
 
-#: What the card may hold (:mod:`host.metadata`).
+#: What the card may hold (:mod:`host.model_card`).
 _MAX_TEXT = 256
 
 

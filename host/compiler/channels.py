@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.tape import PARAMETER
-from model.fixed_point import (
+from model.int8.fixed_point import (
     INT32_MAX,
     INT32_MIN,
     multiply_by_quantized_multiplier,
@@ -21,7 +21,7 @@ from model.fixed_point import (
     rounding_divide_by_pot,
     saturating_rounding_doubling_high_mul,
 )
-from model.reference import Requantization
+from model.int8.reference import Requantization
 
 from .errors import CompileError
 from .layers import Epilogue, IntArray
@@ -158,7 +158,7 @@ def fit_channels(
     weights : ndarray of int64, shape (output channels, taps)
     bias : ndarray of int64, shape (output channels,)
     rule : Requantization
-        From :func:`model.reference.requantization`.
+        From :func:`model.int8.reference.requantization`.
     configuration : EngineConfiguration
 
     Returns

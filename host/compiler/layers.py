@@ -252,7 +252,7 @@ class Layer:
         What the window reads outside the picture.
     epilogue : Epilogue
     macs : int
-        Multiplications that the network asks for, as :meth:`model.graph.Graph.macs` counts.
+        Multiplications that the network asks for, as :meth:`model.int8.graph.Graph.macs` counts.
     output_step : int
         Bytes from one channel-wise result to the next channel's: more than 1 where a depthwise
         convolution has several outputs a channel and this layer computes one of them.

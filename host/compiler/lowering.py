@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.tape import ADDITION_SHIFT
-from model import reference
-from model.graph import (
+from model.int8 import reference
+from model.int8.graph import (
     ABSENT,
     Graph,
     Operator,

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.layout import TensorLayout
-from host.metadata import ModelCard
+from host.model_card import ModelCard
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from serial.serialutil import SerialException
 
 from ..errors import PortError
-from .backend import Backend
+from .backends.backend import Backend
 
 __all__ = ["BURST_BYTES", "STALL_SECONDS", "FaultyLine", "Faults"]
 

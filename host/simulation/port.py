@@ -47,8 +47,8 @@ from .cache import Lock, hash_files, state_directory, write_atomically
 from .faults import Faults, FaultyLine
 
 if TYPE_CHECKING:
-    from .backend import Backend
-    from .flash import Flash
+    from .backends.backend import Backend
+    from .flash.flash import Flash
 
 __all__ = ["DEFAULT_BOARD", "SimulatedPort"]
 
@@ -178,7 +178,7 @@ class SimulatedPort(SerialBase):
         if address.names_a_flash and (description.flash is None or address.netlist is not None):
             raise PortError(f"{self.portstr}: this board has no models in its flash")
         if address.netlist is not None:
-            from .routed import start
+            from .routed.netlist import start
 
             self._backend, self._clock_hz, content = start(address.netlist, description)
             self.reset_baud = RESET_BAUD
@@ -218,12 +218,12 @@ class SimulatedPort(SerialBase):
             )
             if description.flash is None:
                 return soc
-            from .flash_board import FlashBoard
+            from .flash.flash_board import FlashBoard
 
             return FlashBoard(soc)
 
         def flash(library: Any = None) -> Flash:
-            from .flash import Flash, FlashFault
+            from .flash.flash import Flash, FlashFault
 
             faults = FlashFault(0)
             for name in address.flash_faults:
@@ -236,7 +236,7 @@ class SimulatedPort(SerialBase):
                 library=library,
             )
 
-        from .cxxrtl_backend import (
+        from .backends.cxxrtl import (
             DRIVER,
             FLASH_DRIVER,
             CompileError,
@@ -244,6 +244,7 @@ class SimulatedPort(SerialBase):
             build_library,
             find_compiler,
         )
+        from .flash.flash import FLASH_SOURCES
 
         if address.backend == "cxxrtl" or (address.backend is None and find_compiler()):
             self.reset_baud = address.reset_baud or RESET_BAUD
@@ -251,8 +252,7 @@ class SimulatedPort(SerialBase):
             has_flash = description.flash is not None
             driver = FLASH_DRIVER if has_flash else DRIVER
             if has_flash:
-                included = [driver.with_name(name) for name in ("driver.cc", "flash.cc", "flash.h")]
-                key = hash_files(included, key)
+                key = hash_files([DRIVER, *FLASH_SOURCES], key)
             try:
                 library = build_library(elaborate, key, driver)
                 return CxxrtlBackend(library, flash=flash if has_flash else None)
@@ -262,7 +262,7 @@ class SimulatedPort(SerialBase):
                 print(f"{error}: simulating some hundred times slower", file=sys.stderr)
         elif address.backend is None:
             print(_NO_COMPILER, file=sys.stderr)
-        from .amaranth_backend import AmaranthBackend
+        from .backends.amaranth import AmaranthBackend
 
         self.reset_baud = address.reset_baud or self._clock_hz // _FAST_BIT_CYCLES
         return AmaranthBackend(elaborate(), flash() if description.flash is not None else None)

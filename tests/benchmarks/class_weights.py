@@ -14,9 +14,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from model import datasets, recipes
-from model.datasets import Dataset
-from model.evaluation import confusion_matrix, recalls
+from model.datasets import datasets
+from model.datasets.datasets import Dataset
+from model.training import recipes
+from model.training.evaluation import confusion_matrix, recalls
 
 SHARES = (0.5, 0.2, 0.1, 0.05)
 SEEDS = 4

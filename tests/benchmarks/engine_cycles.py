@@ -16,17 +16,16 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "gateware" / "engine")]
-
-from bench import EngineBench  # noqa: E402
+sys.path.insert(0, str(ROOT))
 
 from boards.catalog import board  # noqa: E402
 from host.compiler import compile  # noqa: E402
 from host.models import load_model  # noqa: E402
-from model import reference  # noqa: E402
-from model.builder import GraphBuilder  # noqa: E402
 from model.errors import EyespotError  # noqa: E402
-from model.graph import Activation, Graph, Padding  # noqa: E402
+from model.int8 import reference  # noqa: E402
+from model.int8.builder import GraphBuilder  # noqa: E402
+from model.int8.graph import Activation, Graph, Padding  # noqa: E402
+from tests.gateware.engine.bench import EngineBench  # noqa: E402
 
 
 def cnn() -> Graph:

@@ -21,12 +21,11 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "model")]
-
-import oracle  # noqa: E402
+sys.path.insert(0, str(ROOT))
 
 from host.cli import main as host  # noqa: E402
-from model import tflite  # noqa: E402
+from model.int8 import tflite  # noqa: E402
+from tests.model.int8 import oracle  # noqa: E402
 
 #: Model, data (None: made here), recorded answers of TFLM, port.
 RUNS = (

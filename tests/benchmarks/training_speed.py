@@ -23,11 +23,11 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from model import datasets
-from model.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
-from model.network import Network
-from model.optimizer import AdamW
-from model.training import gradients
+from model.datasets import datasets
+from model.training.fit import gradients
+from model.training.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from model.training.network import Network
+from model.training.optimizer import AdamW
 
 BATCH = 128
 STEPS = 50

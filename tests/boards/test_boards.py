@@ -13,11 +13,11 @@ import pytest
 from amaranth_boards.ulx3s import ULX3S_45F_Platform
 
 import boards
-from boards import builder
-from boards.builder import Board, LedPins
+from boards.build import builder
+from boards.build.builder import Board, LedPins
+from boards.build.clocks import ClockError, Ecp5Pll
+from boards.build.programmer import open_fpga_loader
 from boards.catalog import BOARDS, BoardDescription, UnknownBoardError, board
-from boards.clocks import ClockError, Ecp5Pll
-from boards.programmer import open_fpga_loader
 from gateware.interface.configuration import EngineConfiguration
 from gateware.primitives import Technology
 

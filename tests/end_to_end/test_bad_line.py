@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from gateware.interface.protocol import State
-from host.board import Board
+from host.board.board import Board
 from host.errors import BoardError, EyespotError, PortError
+from host.link.ports import open_port
 from host.models import load_model
-from host.ports import open_port
-from host.simulation.cxxrtl_backend import find_compiler
+from host.simulation.backends.cxxrtl import find_compiler
 from host.simulation.faults import FaultyLine
-from model import datasets, reference
+from model.datasets import datasets
+from model.int8 import reference
 
 pytestmark = pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler")
 

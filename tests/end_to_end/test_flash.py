@@ -14,21 +14,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import host.flash
+import host.board.flash
 from boards.catalog import board as find_board
 from gateware.interface.flash import PAGE_BYTES, SECTOR_BYTES, W25Q128JV
 from gateware.interface.protocol import State
 from host import compiler
-from host.board import Board
+from host.board.board import Board
+from host.board.flash_slots import FlashError, Slots
 from host.cli import main
 from host.errors import BoardError, EyespotError
-from host.flash_slots import FlashError, Slots
 from host.models import load_model
-from host.simulation.cxxrtl_backend import find_compiler
+from host.simulation.backends.cxxrtl import find_compiler
 from host.simulation.faults import FaultyLine
-from host.simulation.flash import FlashMisused
-from model import datasets, reference
-from model.builder import GraphBuilder
+from host.simulation.flash.flash import FlashMisused
+from model.datasets import datasets
+from model.int8 import reference
+from model.int8.builder import GraphBuilder
 
 pytestmark = pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler")
 
@@ -208,7 +209,7 @@ def _die() -> None:
 def test_a_broken_flash_is_told_and_the_running_model_unharmed(
     port, digits, fault, message, monkeypatch, capsys
 ):
-    monkeypatch.setattr(host.flash, "_PATIENCE", 0.05)
+    monkeypatch.setattr(host.board.flash, "_PATIENCE", 0.05)
     graph, x, expected = digits
     with Board.open(f"{port}&flash_faults={fault}") as board:
         board.load(graph)

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from gateware.interface.protocol import MAX_READ, Opcode
-from host.board import Board
+from host.board.board import Board
 from host.errors import PortError
-from host.framing import Request
-from host.simulation.cxxrtl_backend import find_compiler
-from model import datasets
+from host.link.framing import Request
+from host.simulation.backends.cxxrtl import find_compiler
+from model.datasets import datasets
 
 pytestmark = [
     pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler"),

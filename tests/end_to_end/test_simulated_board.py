@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from zoo_data import carried_data
 
 from host import cli
-from host.board import Board
-from host.simulation.cxxrtl_backend import find_compiler
-from model import datasets
-from model.builder import GraphBuilder
+from host.board.board import Board
+from host.simulation.backends.cxxrtl import find_compiler
+from model.datasets import datasets
+from model.int8.builder import GraphBuilder
+from tests.zoo_data import carried_data
 
 compiled = pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler")
 
@@ -195,7 +195,7 @@ def test_a_whole_run_through_files(host, tmp_path):
             noise = rng.integers(-30, 30, (32, 32))
             pixels = np.clip(level + noise, 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / f"{index}.png")
-    model = tmp_path / "model.tflite"
+    model = tmp_path / "model.int8.tflite"
     trained = host("train", tmp_path / "pictures", "-o", model, "--epochs", 3)
     assert 0 <= trained["int8_accuracy"] <= 1
     assert host("compile", model, "--board", "icebreaker")["fits"]

@@ -9,7 +9,6 @@ from unittest import mock
 from amaranth.asserts import AnySeq
 from amaranth.hdl import Array, Assert, Assume, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.memory import Memory
-from prover import Property, look_into, open_up
 
 from gateware.interface.protocol import PROTOCOL_VERSION, Info, Opcode, Status
 from gateware.link import program
@@ -26,6 +25,7 @@ from gateware.link.instructions import (
 )
 from gateware.link.processor import Processor
 from gateware.link.program import Variable, command_program
+from tests.formal.prover import Property, look_into, open_up
 
 MEMORY_BYTES = 1 << 17
 INFO = Info(

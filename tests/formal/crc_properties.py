@@ -6,10 +6,10 @@ from typing import TypeVar
 
 from amaranth.asserts import AnySeq
 from amaranth.hdl import Assert, Module, Mux, Signal, Value
-from prover import Property, open_up
 
 from gateware.interface.protocol import CRC_RESIDUE
 from gateware.link.crc import CRC32
+from tests.formal.prover import Property, open_up
 
 Word = TypeVar("Word", int, Value)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from amaranth.asserts import AnySeq
 from amaranth.hdl import Assert, Cat, Const, Module, Mux, Signal
-from prover import Property, open_up
 
 from gateware.flash.controller import FlashController
 from gateware.flash.script import Kind, flash_script
 from gateware.interface.flash import SECTOR_PAGES, FlashPart
+from tests.formal.prover import Property, open_up
 
 #: Commands that change nothing which outlives power.
 _HARMLESS = (0xFF, 0xAB, 0x05, 0x9F, 0x06, 0x50, 0x35, 0x31, 0xEB)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from amaranth.asserts import AnyConst, AnySeq
 from amaranth.hdl import Assert, Assume, Module, Mux, Signal
-from prover import Property, assert_stream_rule, open_up
 
 from gateware.link.framing import COBSDecoder
+from tests.formal.prover import Property, assert_stream_rule, open_up
 
 
 class DecoderInvertsEncoder(Property):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from amaranth.asserts import AnyConst, AnySeq
 from amaranth.hdl import Assert, Assume, Const, Module, Mux, Signal, Value
 from amaranth.lib import data
-from prover import Property, look_into, open_up
 
 from gateware.engine.pixel_buffers import DEPTH, PixelBuffers
 from gateware.engine.slot_generator import pixel_tag
 from gateware.interface.configuration import EngineConfiguration
+from tests.formal.prover import Property, look_into, open_up
 
 #: Of a counter of bytes: twice the depth, so that full is not empty.
 _COUNT = DEPTH.bit_length()

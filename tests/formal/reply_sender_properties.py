@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from amaranth.asserts import AnyConst, AnySeq
 from amaranth.hdl import Assert, Assume, Module, Signal
-from prover import Property, assert_stream_rule, open_up
 
 from gateware.link.reply_sender import ReplySender
+from tests.formal.prover import Property, assert_stream_rule, open_up
 
 
 class SenderSendsItsBuffer(Property):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from amaranth.asserts import AnyConst, AnySeq
 from amaranth.hdl import Assert, Assume, Cat, Module, Signal
-from prover import Property, assert_stream_rule, look_into, open_up
 
 from gateware.interface.protocol import CRC_RESIDUE
 from gateware.link.request_buffer import MAX_REQUEST_BYTES, MIN_REQUEST_BYTES, RequestBuffer
+from tests.formal.prover import Property, assert_stream_rule, look_into, open_up
 
 
 class RequestsAreWholeFrames(Property):

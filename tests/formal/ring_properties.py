@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from amaranth.asserts import AnyConst, AnySeq
 from amaranth.hdl import Assert, Assume, Module, Mux, Signal
-from prover import Property, look_into, open_up
 
 from gateware.engine.weight_ring import TapeReader, WeightRing
 from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.image import TAPE_ADDRESS
+from tests.formal.prover import Property, look_into, open_up
 
 #: Counters of entries and words wrap; no two that are compared are further apart than the ring.
 _COUNT = 10

@@ -9,22 +9,6 @@ from fractions import Fraction
 from functools import partial
 
 import pytest
-from command_properties import ProcessorCarriesOutInstructions, ProgramReturns
-from crc_properties import CRCIsTheTextbooks, step
-from flash_properties import FlashIsWrittenWithinBounds
-from framing_properties import DecodedIsWhatWasEncoded, DecoderInvertsEncoder
-from pixel_properties import BuffersKeepTheirBytes
-from prover import check, prove, prove_bounded, with_fault
-from reply_sender_properties import SenderSendsItsBuffer
-from request_buffer_properties import RequestsAreWholeFrames
-from ring_properties import RingKeepsTheTape
-from stream_properties import BusMasterKeepsItsRequest, RunsStay, SlotGeneratorKeepsItsRequest
-from uart_properties import (
-    ReceiverSamplesInTheMiddle,
-    ReceiverUnderstands,
-    TransmitterSendsCharacters,
-    is_sampled_right,
-)
 
 from gateware.engine import pixel_buffers, run_generator, slot_generator, weight_ring
 from gateware.flash import controller
@@ -40,6 +24,26 @@ from gateware.link import (
     uart,
 )
 from gateware.link.uart import DIVISOR_BITS, MIN_DIVISOR
+from tests.formal.command_properties import ProcessorCarriesOutInstructions, ProgramReturns
+from tests.formal.crc_properties import CRCIsTheTextbooks, step
+from tests.formal.flash_properties import FlashIsWrittenWithinBounds
+from tests.formal.framing_properties import DecodedIsWhatWasEncoded, DecoderInvertsEncoder
+from tests.formal.pixel_properties import BuffersKeepTheirBytes
+from tests.formal.prover import check, prove, prove_bounded, with_fault
+from tests.formal.reply_sender_properties import SenderSendsItsBuffer
+from tests.formal.request_buffer_properties import RequestsAreWholeFrames
+from tests.formal.ring_properties import RingKeepsTheTape
+from tests.formal.stream_properties import (
+    BusMasterKeepsItsRequest,
+    RunsStay,
+    SlotGeneratorKeepsItsRequest,
+)
+from tests.formal.uart_properties import (
+    ReceiverSamplesInTheMiddle,
+    ReceiverUnderstands,
+    TransmitterSendsCharacters,
+    is_sampled_right,
+)
 
 LONG = pytest.mark.skipif(not os.environ.get("EYESPOT_LONG"), reason="EYESPOT_LONG=1: minutes")
 

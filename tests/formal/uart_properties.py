@@ -11,9 +11,9 @@ from fractions import Fraction
 
 from amaranth.asserts import AnyConst, AnySeq
 from amaranth.hdl import Assert, Assume, Cat, Const, Module, Mux, Signal
-from prover import Property, open_up
 
 from gateware.link.uart import DIVISOR_BITS, MIN_DIVISOR, UARTReceiver, UARTTransmitter
+from tests.formal.prover import Property, open_up
 
 _STOP_BIT = 9
 #: In the order of the receiver's states.

@@ -12,17 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1]), str(HERE.parent / "model")]
+sys.path.insert(0, str(HERE.parents[1]))
 
 
 def seeds(target: str) -> Iterator[bytes]:
     import numpy as np
-    import random_graphs
 
     from gateware.interface.configuration import EngineConfiguration
     from gateware.interface.image import HEADER_BYTES, ImageHeader
     from host import compiler
-    from model import tflite, zoo
+    from model import zoo
+    from model.int8 import tflite
+    from tests.model.int8 import random_graphs
 
     rng = np.random.default_rng(1)
     if target == "replies":
@@ -46,7 +47,7 @@ def main() -> None:
     import atheris
 
     with atheris.instrument_imports(include=["gateware", "host", "model"]):
-        import fuzz_targets
+        from tests.fuzzing import fuzz_targets
 
     target, folder, *options = sys.argv[1:]
     Path(folder).mkdir(parents=True, exist_ok=True)

@@ -16,10 +16,10 @@ from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.image import HEADER_BYTES, ImageHeader, read_metadata
 from gateware.interface.protocol import Info, Result
 from host import compiler
-from host.framing import Reply, ReplyDecoder, decode_cobs, encode_cobs
-from host.metadata import ModelCard
-from model import tflite
+from host.link.framing import Reply, ReplyDecoder, decode_cobs, encode_cobs
+from host.model_card import ModelCard
 from model.errors import ModelError
+from model.int8 import tflite
 
 MEMORY_BYTES = 1 << 17
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import coverage
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1])]
+sys.path.insert(0, str(HERE.parents[1]))
 
 
 def branches(target: str, data: bytes) -> set[tuple[str, int, int]]:
-    import fuzz_targets
+    from tests.fuzzing import fuzz_targets
 
     include = [str(HERE.parents[1] / name / "*") for name in ("gateware", "host", "model")]
     measured = coverage.Coverage(data_file=None, config_file=False, branch=True, include=include)

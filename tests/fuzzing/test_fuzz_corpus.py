@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
-from fuzz_targets import TARGETS
+
+from tests.fuzzing.fuzz_targets import TARGETS
 
 CORPUS = Path(__file__).parent / "corpus"
 #: Far more than any of them needs.

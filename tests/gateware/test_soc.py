@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import random
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import RandomNetwork, configuration
-from streams import simulate, unused_components
 
 from gateware.interface.image import TAPE_ADDRESS, ImageHeader, build_image
 from gateware.interface.protocol import (
@@ -24,11 +20,11 @@ from gateware.interface.protocol import (
 from gateware.interface.sources import source_hash
 from gateware.soc import Soc
 from host.compiler import CompiledModel, compile
-from model import reference
-from model.graph import Graph
-
-sys.path.append(str(Path(__file__).parent / "link"))
-from serial_bench import Reply, parse_reply, request, with_crc
+from model.int8 import reference
+from model.int8.graph import Graph
+from tests.gateware.link.serial_bench import Reply, parse_reply, request, with_crc
+from tests.gateware.streams import simulate, unused_components
+from tests.host.compiler.networks import RandomNetwork, configuration
 
 CLOCK_HZ = 12_000_000
 #: Cycles a bit: the fewest.

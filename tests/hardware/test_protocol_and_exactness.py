@@ -21,13 +21,13 @@ from gateware.interface.protocol import (
     State,
     Status,
 )
-from host.board import Board
+from host.board.board import Board
 from host.errors import BoardError
-from host.framing import Request
-from host.link import BAUD_RATES, bit_cycles
+from host.evaluation.verify import load_samples, verify
+from host.link.framing import Request
+from host.link.link import BAUD_RATES, bit_cycles
 from host.models import load_model
-from host.simulation.cxxrtl_backend import find_compiler
-from host.verification import load_samples, verify
+from host.simulation.backends.cxxrtl import find_compiler
 
 RESULT = Request(Opcode.RESULT, 0, b"\1", reply_bytes=Result.BYTES + 1)
 

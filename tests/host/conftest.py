@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tape_interpreter
-from fake_board import FakeBoard, FakePort
 
 from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.protocol import EngineError
-from host import board as board_module
 from host import cli
+from host.board import board as board_module
+from tests import tape_interpreter
+from tests.host.fake_board import FakeBoard, FakePort
 
 
 def interpreting_engine(configuration: EngineConfiguration):

@@ -27,7 +27,7 @@ from gateware.interface.protocol import (
     State,
     Status,
 )
-from host.framing import decode_cobs, encode_cobs
+from host.link.framing import decode_cobs, encode_cobs
 
 Engine = Callable[[bytearray, int], tuple[EngineError, int, int]]
 """(memory, layers) to (error, best, cycles); changes memory."""

@@ -14,17 +14,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_board import FakeBoard, FakePort
 
 from gateware.interface.image import HEADER_BYTES, ImageHeader, read_metadata
 from gateware.interface.protocol import REPLY_FLAG, Info, Opcode, Result, State, Status
 from host import compiler
-from host.board import Board
+from host.board.board import Board
 from host.errors import EyespotError, LinkError
-from host.framing import ReplyDecoder, Request, decode_cobs, encode_cobs
-from host.link import Link
-from host.metadata import ModelCard
+from host.link.framing import ReplyDecoder, Request, decode_cobs, encode_cobs
+from host.link.link import Link
+from host.model_card import ModelCard
 from host.models import load_model
+from tests.host.fake_board import FakeBoard, FakePort
 
 CASES = int(os.environ.get("EYESPOT_FUZZ", "300"))
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from gateware.interface.layout import TensorLayout
 from host.errors import PictureError
-from host.metadata import ModelCard, TensorCard
+from host.model_card import ModelCard, TensorCard
 from host.pictures import draw, read_picture, side_by_side, to_input
 
 

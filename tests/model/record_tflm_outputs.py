@@ -6,11 +6,13 @@ python tests/model/record_tflm_outputs.py
 from __future__ import annotations
 
 import numpy as np
-import oracle
 from test_zoo import RECORDED, RECORDED_COUNT
-from zoo_data import carried_data
 
-from model import datasets, tflite, zoo
+from model import zoo
+from model.datasets import datasets
+from model.int8 import tflite
+from tests.model.int8 import oracle
+from tests.zoo_data import carried_data
 
 
 def main() -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import oracle
 import pytest
-from zoo_data import carried_data
 
-from model import datasets, reference, tflite, zoo
-from model.datasets import to_int8
-from model.training import accuracy
+from model import zoo
+from model.datasets import datasets
+from model.datasets.datasets import to_int8
+from model.int8 import reference, tflite
+from model.training.fit import accuracy
+from tests.model.int8 import oracle
+from tests.zoo_data import carried_data
 
 RECORDED = Path(__file__).parent / "data" / "zoo_tflm_outputs.npz"
 """TFLM's logits and outputs for the first test pictures, where there is no TFLM to ask."""

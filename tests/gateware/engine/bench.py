@@ -14,8 +14,8 @@ from gateware.engine.engine import Engine
 from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.protocol import EngineError, Result, StallCause
 from gateware.primitives import Technology
+from host.simulation.backends.cxxrtl import build_library
 from host.simulation.cache import hash_files
-from host.simulation.cxxrtl_backend import build_library
 
 #: Longest run of a bench, in cycles, unless it is told otherwise.
 MAX_RUN_CYCLES = 1 << 20

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 
 import pytest
-from streams import pause, simulate
 
 from gateware.engine.drain import PARAMETER_BANKS, Drain
 from gateware.interface.configuration import EngineConfiguration
+from tests.gateware.streams import pause, simulate
 
 Layer = dict[str, int]
 Size = tuple[int, int, int]  # L, P, R

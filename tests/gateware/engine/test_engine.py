@@ -7,10 +7,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-import tape_interpreter
-from bench import MAX_RUN_CYCLES, EngineBench
-from networks import CHANNEL_WISE, EVERY, LAYERS, configuration, random_network
-from streams import unused_components
 
 from gateware.engine.engine import Engine
 from gateware.engine.writer import CLASS_BITS
@@ -30,8 +26,12 @@ from gateware.interface.tape import (
 )
 from gateware.primitives import Technology
 from host.compiler import CompiledModel, compile
-from host.simulation.cxxrtl_backend import find_compiler
-from host.simulation.ice40_cells import ice40_cells
+from host.simulation.backends.cxxrtl import find_compiler
+from host.simulation.routed.cells import ice40_cells
+from tests import tape_interpreter
+from tests.gateware.engine.bench import MAX_RUN_CYCLES, EngineBench
+from tests.gateware.streams import unused_components
+from tests.host.compiler.networks import CHANNEL_WISE, EVERY, LAYERS, configuration, random_network
 
 ICE40 = configuration((8, 2))
 #: The smallest, the iCE40's, as many pixels as lanes, no powers of two (in a single bank, so that

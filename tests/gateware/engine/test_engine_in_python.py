@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-import tape_interpreter
-from networks import RandomNetwork, configuration
-from streams import simulate
 
 from gateware.engine.engine import Engine
 from gateware.interface.protocol import EngineError, StallCause
 from gateware.primitives import Technology
 from host.compiler import compile
-from model import reference, tflite
-from model.graph import Graph
-
-ZOO = Path(tflite.__file__).with_name("zoo")
+from model import zoo
+from model.int8 import reference, tflite
+from model.int8.graph import Graph
+from tests import tape_interpreter
+from tests.gateware.streams import simulate
+from tests.host.compiler.networks import RandomNetwork, configuration
 
 
 def random_graph(rng: np.random.Generator) -> Graph:
@@ -82,7 +79,7 @@ class EngineInPython:
 )
 def test_network(size: tuple[int, int], model: str) -> None:
     rng = np.random.default_rng(sum(size))
-    graph = tflite.load(ZOO / "patterns.tflite") if model == "patterns" else random_graph(rng)
+    graph = tflite.load(zoo.path("patterns")) if model == "patterns" else random_graph(rng)
     compiled = compile(graph, configuration(size, memory_bytes=1 << 14, ring_entries=256))
     pictures = rng.integers(-128, 128, (2, *graph.input.shape[1:])).astype(np.int8)
     engine = Engine(compiled.configuration, Technology.GENERIC)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import pytest
 from amaranth.hdl import Module
 from amaranth.lib.wiring import connect
-from streams import pulse, simulate
 
 from gateware.engine.epilogue import COMBINATION_LATENCY, EPILOGUE_LATENCY, Epilogue
 from gateware.engine.writer import Writer
@@ -16,6 +15,7 @@ from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.tape import ADDITION_SHIFT, LEVELS, TABLE_BITS, Level
 from gateware.memory.scratchpad import RESULT_READ_LATENCY, Scratchpad
 from gateware.primitives import Technology
+from tests.gateware.streams import pulse, simulate
 
 Size = tuple[int, int, int]  # L, P, R
 KINDS = ("add", "pool", "table", "plain")

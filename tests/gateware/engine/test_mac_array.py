@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from streams import simulate
 
 from gateware.engine.mac_array import MacArray
 from gateware.engine.max_pool import MaxPool
 from gateware.interface.configuration import EngineConfiguration
 from gateware.primitives import Technology
+from tests.gateware.streams import simulate
 
 
 def packed(values: np.ndarray) -> int:

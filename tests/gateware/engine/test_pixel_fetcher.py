@@ -7,12 +7,12 @@ from collections import deque
 
 import pytest
 from amaranth.hdl import Module
-from streams import pause, send, simulate
 
 from gateware.engine.pixel_buffers import PixelBuffers
 from gateware.engine.slot_generator import SlotGenerator
 from gateware.interface.configuration import EngineConfiguration
 from gateware.memory.scratchpad import ROW_BITS
+from tests.gateware.streams import pause, send, simulate
 
 #: Reads that a memory may have accepted and not answered.
 UNDER_WAY = 6

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from streams import pulse, send, simulate, unused_components
 
 from gateware.engine.drain import PARAMETER_BANKS
 from gateware.engine.requantizer import FINISH_STAGES, Requantizer
 from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.tape import PARAMETER, entry_parameters
 from gateware.primitives import Technology
-from model.fixed_point import multiply_by_quantized_multiplier
+from model.int8.fixed_point import multiply_by_quantized_multiplier
+from tests.gateware.streams import pulse, send, simulate, unused_components
 
 #: Cycles from the end of the last sum to the end of the last result, and some.
 FLUSH = 60

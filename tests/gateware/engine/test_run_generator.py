@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from streams import pulse, receive, simulate, watch_nothing
 
 from gateware.engine.run_generator import RUN_CYCLES, RunGenerator
 from gateware.interface.tape import DELTA, LEVELS, Level
+from tests.gateware.streams import pulse, receive, simulate, watch_nothing
 
 LOOPS = ("tiles", "lines", "groups", "kernel_rows")
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import pytest
 from amaranth.hdl import Module, ResetInserter, Signal
-from streams import pause, simulate
 
 from gateware.engine.weight_ring import TapeReader, WeightRing
 from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.image import TAPE_ADDRESS
 from gateware.interface.tape import SEGMENT
+from tests.gateware.streams import pause, simulate
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from streams import simulate
 
 from gateware.engine.epilogue import COMBINATION_LATENCY
 from gateware.engine.writer import NOTICE_CYCLES, Writer
 from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.tape import LEVELS, Level
+from tests.gateware.streams import simulate
 
 Layer = dict[str, int]
 Size = tuple[int, int, int]  # L, P, R

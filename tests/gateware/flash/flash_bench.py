@@ -8,7 +8,7 @@ from amaranth.lib.wiring import connect
 from gateware.flash.controller import FlashController
 from gateware.flash.pins import FlashPads
 from gateware.interface.flash import W25Q128JV, FlashCommand
-from host.simulation.flash import Flash
+from host.simulation.flash.flash import Flash
 
 #: So short that erasing takes 1,620 cycles at 36 MHz; waking then takes none.
 SCALE = 1e-3

@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 
 import pytest
-from flash_bench import Bench
-from streams import receive, simulate, unused_components
 
 from gateware.flash.controller import FlashController
 from gateware.interface.flash import (
@@ -17,8 +15,10 @@ from gateware.interface.flash import (
     W25Q128JV,
     FlashCommand,
 )
-from host.simulation.cxxrtl_backend import find_compiler
-from host.simulation.flash import FlashFault
+from host.simulation.backends.cxxrtl import find_compiler
+from host.simulation.flash.flash import FlashFault
+from tests.gateware.flash.flash_bench import Bench
+from tests.gateware.streams import receive, simulate, unused_components
 
 pytestmark = pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler")
 

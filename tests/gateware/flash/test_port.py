@@ -7,8 +7,6 @@ import random
 import pytest
 from amaranth.hdl import Module
 from amaranth.lib.wiring import connect
-from flash_bench import SCALE
-from streams import pause, receive, simulate, unused_components
 
 from gateware.flash.pins import FlashPads
 from gateware.flash.port import FlashPort
@@ -26,8 +24,10 @@ from gateware.interface.flash import (
     FlashStatus,
     pack_request,
 )
-from host.simulation.cxxrtl_backend import find_compiler
-from host.simulation.flash import Flash, FlashFault
+from host.simulation.backends.cxxrtl import find_compiler
+from host.simulation.flash.flash import Flash, FlashFault
+from tests.gateware.flash.flash_bench import SCALE
+from tests.gateware.streams import pause, receive, simulate, unused_components
 
 pytestmark = pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler")
 

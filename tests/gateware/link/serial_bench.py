@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from amaranth.sim import Simulator
-from streams import untraced
 
 from gateware.interface.protocol import REPLY_FLAG, Info, Opcode, Status
 from gateware.link.commands import CommandHandler
+from tests.gateware.streams import untraced
 
 INFO = Info(
     protocol=1,

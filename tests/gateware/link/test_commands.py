@@ -8,7 +8,6 @@ import zlib
 
 import pytest
 from amaranth.hdl import UnusedElaboratable
-from serial_bench import INFO, CommandBench, cobs_encode, request, with_crc
 
 from gateware.interface.protocol import (
     MAX_PAYLOAD,
@@ -21,6 +20,7 @@ from gateware.interface.protocol import (
     Status,
 )
 from gateware.link.commands import CommandHandler
+from tests.gateware.link.serial_bench import INFO, CommandBench, cobs_encode, request, with_crc
 
 IMAGE = with_crc(random.Random(10).randbytes(96))
 

@@ -5,10 +5,10 @@ import struct
 import zlib
 
 import pytest
-from serial_bench import send, simulate, wait_for
 
 from gateware.interface.protocol import CRC_RESIDUE
 from gateware.link.crc import CRC32
+from tests.gateware.link.serial_bench import send, simulate, wait_for
 
 MESSAGES = [
     b"",

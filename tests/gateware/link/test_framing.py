@@ -3,9 +3,9 @@
 import random
 
 import pytest
-from serial_bench import cobs_decode, cobs_encode, receive, send, simulate
 
 from gateware.link.framing import COBSDecoder
+from tests.gateware.link.serial_bench import cobs_decode, cobs_encode, receive, send, simulate
 
 _RNG = random.Random(2)
 FRAMES = [

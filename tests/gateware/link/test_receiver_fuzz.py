@@ -11,14 +11,14 @@ import zlib
 from pathlib import Path
 
 import pytest
-import small_board
-from serial_bench import cobs_decode, parse_reply, request
-from small_board import CLOCK_HZ, MEMORY_BYTES, SmallBoard
 
 import gateware
 from gateware.interface.protocol import Info, Opcode, State, Status
+from host.simulation.backends.cxxrtl import CxxrtlBackend, build_library, find_compiler
 from host.simulation.cache import hash_files
-from host.simulation.cxxrtl_backend import CxxrtlBackend, build_library, find_compiler
+from tests.gateware.link.serial_bench import cobs_decode, parse_reply, request
+from tests.host import small_board
+from tests.host.small_board import CLOCK_HZ, MEMORY_BYTES, SmallBoard
 
 BYTES = int(os.environ.get("EYESPOT_FUZZ_BYTES", "200000"))
 BIT_CYCLES = 8

@@ -6,11 +6,11 @@ import random
 
 import pytest
 from amaranth.sim import Simulator
-from serial_bench import INFO, parse_reply, request, wait, with_crc
-from streams import untraced
 
 from gateware.interface.protocol import Info, Opcode, Status
 from gateware.link.link import Link
+from tests.gateware.link.serial_bench import INFO, parse_reply, request, wait, with_crc
+from tests.gateware.streams import untraced
 
 
 @pytest.mark.parametrize("bit", [4 * 0.98, 4, 4 * 1.02, 7])

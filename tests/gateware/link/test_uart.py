@@ -4,9 +4,9 @@ import random
 
 import pytest
 from amaranth.hdl import Module
-from serial_bench import send, simulate, wait_for
 
 from gateware.link.uart import UARTReceiver, UARTTransmitter
+from tests.gateware.link.serial_bench import send, simulate, wait_for
 
 BYTES = bytes([0x55, 0xAA, 0x00, 0xFF, 0x80, 0x01, *random.Random(7).randbytes(20)])
 

@@ -3,10 +3,10 @@
 import random
 
 import pytest
-from streams import simulate, unused_components
 
 from gateware.memory.bank import SPRAM_WORDS, Bank
 from gateware.primitives import Technology
+from tests.gateware.streams import simulate, unused_components
 
 
 @pytest.mark.parametrize("word_bytes", [2, 8])

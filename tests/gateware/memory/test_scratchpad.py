@@ -11,11 +11,11 @@ import random
 from collections import deque
 
 import pytest
-from streams import pause, simulate
 
 from gateware.interface.configuration import EngineConfiguration
 from gateware.memory.scratchpad import RESULT_READ_LATENCY, ROW_BITS, Scratchpad
 from gateware.primitives import Technology
+from tests.gateware.streams import pause, simulate
 
 TAG_BITS = 6
 #: Cycles from a read's acceptance to its answer, where nobody is in the way.

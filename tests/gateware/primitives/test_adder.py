@@ -4,10 +4,10 @@ import random
 
 import pytest
 from amaranth.sim import Simulator
-from streams import untraced, unused_components
 
 from gateware.primitives import Technology
 from gateware.primitives.adder import AdderMode, SelectAdder
+from tests.gateware.streams import untraced, unused_components
 
 
 def expected(mode: AdderMode, width: int, a: int, b: int, select: int) -> int:

@@ -9,16 +9,16 @@ import pytest
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from ecp5_cells import ecp5_cells
 
 import gateware
 from gateware.memory.bank import SPRAM_WORDS, Bank
 from gateware.primitives import Technology
 from gateware.primitives.adder import AdderMode, SelectAdder
 from gateware.primitives.multiplier import DualMultiplier
+from host.simulation.backends.cxxrtl import build_library, find_compiler
 from host.simulation.cache import hash_files
-from host.simulation.cxxrtl_backend import build_library, find_compiler
-from host.simulation.ice40_cells import ice40_cells
+from host.simulation.routed.cells import ice40_cells
+from tests.gateware.ecp5_cells import ecp5_cells
 
 NAMES = (
     *("adder that loads", "conditional adder", "counter", "multiplier", "bank", "wide bank"),

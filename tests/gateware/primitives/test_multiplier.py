@@ -3,10 +3,9 @@
 import itertools
 import random
 
-from streams import simulate
-
 from gateware.primitives import Technology
 from gateware.primitives.multiplier import MULTIPLIER_LATENCY, DualMultiplier
+from tests.gateware.streams import simulate
 
 
 def test_products() -> None:

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tape_interpreter import Execution, execute
 
 from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.image import ImageHeader
 from host.compiler import CompiledModel
-from model.builder import GraphBuilder
-from model.graph import Activation, Graph, Padding
+from model.int8.builder import GraphBuilder
+from model.int8.graph import Activation, Graph, Padding
+from tests.tape_interpreter import Execution, execute
 
 ZERO_POINTS = (-128, -127, -17, 0, 1, 90, 126, 127)
 

@@ -11,9 +11,9 @@ import pytest
 from gateware.interface.tape import ADDITION_SHIFT, TABLE_BITS
 from host.compiler import CompileError
 from host.compiler.addition import find_addition
-from model import reference, tflite
-from model.builder import GraphBuilder
-from model.graph import Activation, OperatorKind
+from model.int8 import reference, tflite
+from model.int8.builder import GraphBuilder
+from model.int8.graph import Activation, OperatorKind
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 BYTES = np.arange(-128, 128)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from networks import ZERO_POINTS, configuration
 
 from host.compiler.channels import average, fit_channels, signed_bits
-from model.fixed_point import multiply_by_quantized_multiplier, quantize_multiplier
-from model.reference import Requantization
+from model.int8.fixed_point import multiply_by_quantized_multiplier, quantize_multiplier
+from model.int8.reference import Requantization
+from tests.host.compiler.networks import ZERO_POINTS, configuration
 
 
 def rule(scales, input_zero_point=0, output_zero_point=0, minimum=-128, maximum=127):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from networks import CHANNEL_WISE, SIZES, configuration, random_network, run
 
 from host.compiler import compile
-from model import reference
+from model.int8 import reference
+from tests.host.compiler.networks import CHANNEL_WISE, SIZES, configuration, random_network, run
 
 
 def check(graph, engine, rng):

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import shutil
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import RandomNetwork, configuration
 
 from host.compiler import CompileError, compile
-from model import reference, tflite
-
-sys.path.append(str(Path(__file__).parents[2] / "gateware" / "engine"))
+from model import zoo
+from model.int8 import reference, tflite
+from tests.host.compiler.networks import RandomNetwork, configuration
 
 ICE40 = configuration((8, 2))
 KINDS = ("conv", "conv", "pointwise", "pool", "table", "depthwise", "average")
-ZOO = Path(tflite.__file__).with_name("zoo")
 #: Layers of fewer cycles are held to a number of cycles instead of 2 %.
 SHORT, FEW = 2000, 40
 
@@ -26,7 +22,7 @@ SHORT, FEW = 2000, 40
 def engine():
     if not any(map(shutil.which, ("c++", "g++", "clang++"))):
         pytest.skip("no C++ compiler to simulate the engine with")
-    from bench import EngineBench
+    from tests.gateware.engine.bench import EngineBench
 
     bench = EngineBench(ICE40)
     yield bench
@@ -52,7 +48,7 @@ def check(engine, graph, rng):
 
 @pytest.mark.parametrize("name", ["patterns", "digits", "mnist"])
 def test_zoo(engine, name):
-    check(engine, tflite.load(ZOO / f"{name}.tflite"), np.random.default_rng(0))
+    check(engine, tflite.load(zoo.path(name)), np.random.default_rng(0))
 
 
 def test_random_layers(engine):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from networks import SIZES, configuration
-from test_compile import check
 
 from host.compiler import lowering
 from host.compiler.channels import fit_sums
 from host.compiler.schedule import ways
-from model.builder import GraphBuilder
-from model.graph import Activation, Padding
+from model.int8.builder import GraphBuilder
+from model.int8.graph import Activation, Padding
+from tests.host.compiler.networks import SIZES, configuration
+from tests.host.compiler.test_compile import check
 
 ICE40 = configuration((8, 2))
 RNG = np.random.default_rng(0)

@@ -6,14 +6,14 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from networks import SIZES, configuration, random_network
 
 from gateware.interface.image import ImageHeader, read_metadata
 from gateware.interface.protocol import PAGE_BYTES
 from host.compiler import compile
-from host.metadata import ModelCard
-from model.builder import GraphBuilder
-from model.graph import Padding
+from host.model_card import ModelCard
+from model.int8.builder import GraphBuilder
+from model.int8.graph import Padding
+from tests.host.compiler.networks import SIZES, configuration, random_network
 
 
 @pytest.mark.parametrize("size", SIZES)

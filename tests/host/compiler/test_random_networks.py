@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from networks import EVERY, EVERY_AND_POOLED, configuration, random_network, run
 
 from host.compiler import CompileError, compile
-from host.simulation.cxxrtl_backend import find_compiler
-from model import reference
-
-sys.path.append(str(Path(__file__).parents[2] / "gateware" / "engine"))
+from host.simulation.backends.cxxrtl import find_compiler
+from model.int8 import reference
+from tests.host.compiler.networks import EVERY, EVERY_AND_POOLED, configuration, random_network, run
 
 COUNT = int(os.environ.get("EYESPOT_RANDOM_NETWORKS", "12"))
 #: (lanes, pixels) or (lanes, pixels, requantisers) of which the compiled engine is tried: the
@@ -78,7 +74,7 @@ def test_interpreter(seed):
 def engine(request):
     if not any(map(shutil.which, ("c++", "g++", "clang++"))):
         pytest.skip("no C++ compiler to simulate the engine with")
-    from bench import EngineBench
+    from tests.gateware.engine.bench import EngineBench
 
     bench = EngineBench(configuration(request.param))
     yield bench
@@ -110,7 +106,7 @@ def test_engine(engine):
 @pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler")
 def test_engine_with_a_flash():
     """With less and less memory more and more of a network streams."""
-    from bench import EngineBench
+    from tests.gateware.engine.bench import EngineBench
 
     engine = EngineBench(configuration((8, 2), memory_bytes=64 * 1024, flash=True))
     streaming = 0
@@ -142,7 +138,7 @@ def test_tensorflow_lite_for_microcontrollers_agrees():
     runtime = pytest.importorskip(
         "tflite_micro.python.tflite_micro.runtime", reason="the oracle's wheel is not here"
     )
-    from model import tflite
+    from model.int8 import tflite
 
     for seed in SEEDS:
         graph, picture = network(seed)

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from networks import configuration
 
 from host.compiler import CompileError, DoesNotFitError, compile
-from model.builder import GraphBuilder
 from model.errors import EyespotError
-from model.graph import Padding
+from model.int8.builder import GraphBuilder
+from model.int8.graph import Padding
+from tests.host.compiler.networks import configuration
 
 ICE40 = configuration((8, 2))
 

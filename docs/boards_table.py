@@ -1,0 +1,160 @@
+"""The boards' table in docs/boards.md, from the reports of real builds.
+
+``python -m docs.boards_table`` writes it from what lies in ``build/``; with ``--build`` all boards,
+or those named, are built first, which takes some minutes each. A board without a build keeps its
+row, which says when it was built, or that it was not. Rates are the compiler's predictions at the
+clock that was built.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from boards.build.builder import Board, build, positive
+from boards.build.report import BuildError, BuildReport
+from boards.catalog import BOARDS, BoardDescription
+from boards.catalog import board as find_board
+from host.cli.boards import rate
+from host.models import load_model
+from model.errors import EyespotError
+from model.int8.graph import Graph
+
+DOCUMENT = Path("docs/boards.md")
+BEGIN, END = "<!-- python -m docs.boards_table -->", "<!-- end -->"
+
+_NOT_BUILT = "not built"
+
+#: Columns of cells: heading, names in nextpnr's log.
+_CELLS = {
+    "logic": ("ICESTORM_LC", "TRELLIS_COMB"),
+    "registers": ("TRELLIS_FF",),
+    "block RAM": ("ICESTORM_RAM", "DP16KD"),
+    "DSP": ("ICESTORM_DSP", "MULT18X18D"),
+}
+
+
+def declared(name: str) -> Board:
+    """The declaration of a board of the catalogue, from its file."""
+    stem, _, size = name.partition("-")
+    module = importlib.import_module(f"boards.{stem}")
+    declaration = module.BOARDS[size.upper()] if size else module.BOARD
+    assert isinstance(declaration, Board)
+    return declaration
+
+
+def _rate(graph: Graph, description: BoardDescription, frequency_mhz: float) -> str:
+    predicted = rate(graph, description)
+    if predicted is None:
+        return "does not fit"
+    return f"{predicted * frequency_mhz * 1e6 / description.clock_hz:,.0f}"
+
+
+def line(description: BoardDescription, directory: Path, graphs: Sequence[Graph]) -> list[str]:
+    """A board's cells; what is of a build stays empty without one."""
+    configuration = description.configuration
+    cells = [
+        f"`{description.name}`",
+        description.device,
+        f"{configuration.lanes * configuration.pixels} "
+        f"({configuration.lanes}×{configuration.pixels}, R {configuration.requantizers})",
+        f"{configuration.memory_bytes // 1024} KiB",
+    ]
+    try:
+        report = BuildReport.load(directory / description.name)
+    except BuildError:
+        frequency_mhz = description.clock_hz / 1e6
+        cells += [_NOT_BUILT] + [""] * (len(_CELLS) + 2)
+    else:
+        # What misses its clock runs at what it reaches.
+        frequency_mhz = min(report.frequency_mhz, report.fmax_mhz)
+        verdict = "" if report.timing_met else " (missed)"
+        cells.append(f"{report.fmax_mhz:.1f} of {report.frequency_mhz:g} MHz{verdict}")
+        for names in _CELLS.values():
+            used = [report.resources[name] for name in names if name in report.resources]
+            cells.append(f"{used[0][0]:,} of {used[0][1]:,}" if used else "")
+        tools = " ".join(report.tools.values())
+        seeds = f" ({report.describe_seeds()})" if len(report.tried) > 1 else ""
+        cells += [f"{report.seed}{seeds}", f"{report.date}, {tools}, `{report.source_hash}`"]
+    return cells + [_rate(graph, description, frequency_mhz) for graph in graphs]
+
+
+def table(directory: Path, graphs: Sequence[Graph], before: str = "") -> str:
+    """Markdown; boards that are not in ``directory`` keep what ``before`` says of a build."""
+    headings = ["board", "device", "multipliers", "memory", "Fmax", *_CELLS, "seed", "built"]
+    headings += [f"{graph.name}/s" for graph in graphs]
+    head = [_row(headings), _row(["---"] * len(headings))]
+    kept = {}
+    # Under other headings the rows would stand in the wrong columns.
+    for text in before.splitlines() if head[0] in before else ():
+        if _NOT_BUILT not in text:
+            kept[text.split(" | ")[0]] = text
+    rows = []
+    for each in BOARDS:
+        cells = line(each, directory, graphs)
+        row = _row(cells)
+        rows.append(kept.get(f"| {cells[0]}", row) if _NOT_BUILT in cells else row)
+    return "\n".join(head + rows)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _build(description: BoardDescription, directory: Path, options: argparse.Namespace) -> bool:
+    """Whether it came to a bitstream that meets its clock; if not, the others are built still."""
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    try:
+        report = build(
+            declared(description.name),
+            output=directory / description.name,
+            seeds=range(1, options.seeds + 1) if options.seeds else None,
+            jobs=options.jobs,
+            progress=say,
+        )
+    except EyespotError as error:
+        say(f"docs.boards_table: error: {description.name}: {error}")
+        return False
+    print(report.describe(), flush=True)
+    return report.timing_met
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    count = positive(int)
+    parser = argparse.ArgumentParser(prog="python -m docs.boards_table", description=__doc__)
+    parser.add_argument("boards", metavar="BOARD", nargs="*", help="to build [all]")
+    parser.add_argument("--build", action="store_true", help="build them first")
+    parser.add_argument("--seeds", type=count, metavar="N", help="of each [until one meets]")
+    parser.add_argument("--jobs", type=count, default=1, metavar="N", help="seeds at once [1]")
+    parser.add_argument("--model", metavar="MODEL", action="append", help="rates for it [mnist]")
+    options = parser.parse_args(arguments)
+    directory = Path("build")
+    try:
+        graphs = [load_model(name) for name in options.model or ["mnist"]]
+        chosen = [find_board(name) for name in options.boards] or BOARDS
+        failed = 0
+        for each in chosen if options.build else ():
+            failed += not _build(each, directory, options)
+        text = DOCUMENT.read_text()
+        before, rest = text.split(BEGIN)
+        old, after = rest.split(END)
+    except EyespotError as error:
+        print(f"boards_table: error: {error}", file=sys.stderr)
+        return 1
+    except (OSError, ValueError, IndexError) as error:
+        print(
+            f"docs.boards_table: error: {DOCUMENT}: no table to replace: {error}", file=sys.stderr
+        )
+        return 1
+    DOCUMENT.write_text(f"{before}{BEGIN}\n{table(directory, graphs, old)}\n{END}{after}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

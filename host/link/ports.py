@@ -1,0 +1,129 @@
+"""Serial ports by name: ``/dev/ttyUSB1``, ``COM3``, any pyserial URL, ``sim``, ``sim://BOARD``."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, urlencode
+
+import serial
+import serial.tools.list_ports
+
+from gateware.interface.protocol import RESET_BAUD
+
+from ..errors import PortError
+
+__all__ = ["PortDescription", "fresh_board", "list_ports", "open_port"]
+
+#: Where pyserial looks for what ``sim://`` means.
+_HANDLERS = "host.simulation"
+_WRITE_TIMEOUT = 10.0
+
+#: USB serial adapters of the supported boards, by (vendor, product).
+_ADAPTERS = {
+    (0x0403, 0x6010): "FT2232H: iCEBreaker, ECPIX-5",
+    (0x0403, 0x6015): "FT231X: ULX3S",
+    (0x0403, 0x6014): "FT232H: UPduino",
+    (0x1D50, 0x602B): "iCESugar",
+    (0x1209, 0x5AF0): "OrangeCrab",
+}
+
+
+@dataclass(frozen=True)
+class PortDescription:
+    """A serial port of this machine.
+
+    Attributes
+    ----------
+    device : str
+        What ``--port`` takes.
+    description : str
+    likely : bool
+        It is of a kind that is on a supported board.
+    """
+
+    device: str
+    description: str
+    likely: bool
+
+
+def list_ports() -> list[PortDescription]:
+    """Serial ports that may be boards, likely ones first."""
+    found = []
+    for port in serial.tools.list_ports.comports():
+        adapter = _ADAPTERS.get((port.vid or 0, port.pid or 0))
+        if port.vid is None and port.device.startswith("/dev/ttyS"):
+            continue  # a PC's own ports, mostly not even there
+        description = adapter or (port.description if port.description != "n/a" else "")
+        found.append(PortDescription(port.device, description, adapter is not None))
+    return sorted(found, key=lambda each: (not each.likely, each.device))
+
+
+def _reason(name: str, error: Exception) -> str:
+    code = getattr(error, "errno", None)
+    text = str(error).lower()
+    if code == errno.ENOENT or "no such file" in text or "filenotfounderror" in text:
+        return f"{name}: there is no such port (`host ports` lists those that there are)"
+    if "exclusively lock" in text or code in (errno.EBUSY, errno.EAGAIN):
+        return f"{name}: the port is in use by another program"
+    if code == errno.EACCES or "permission" in text:
+        hint = " (on Linux, your user must be in the group dialout)" if os.name == "posix" else ""
+        return f"{name}: no permission to open the port, or it is in use{hint}"
+    reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    return f"{name}: cannot be opened: {reason}"
+
+
+def fresh_board(name: str, backend: str | None = None) -> str:
+    """The address of a simulated board that shares nothing with other programs' boards.
+
+    Parameters
+    ----------
+    name : str
+        ``sim`` or ``sim://BOARD``, with or without options.
+    backend : str or None
+        Its simulator; None: as ``name`` says.
+
+    Raises
+    ------
+    PortError
+        If ``name`` is no simulated board.
+    """
+    address = "sim://" if name == "sim" else name
+    scheme, _, rest = address.partition("://")
+    if scheme.lower() != "sim":
+        raise PortError(
+            f"{name}: there is one board at a real port; only simulated ones can be several"
+        )
+    board, _, query = rest.partition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    options["memory"] = "fresh"
+    if backend is not None:
+        options["backend"] = backend
+    return f"sim://{board}?{urlencode(options)}"
+
+
+def open_port(name: str) -> serial.SerialBase:
+    """Open a port for one program alone, at the rate that boards have after reset.
+
+    Raises
+    ------
+    PortError
+        If it does not exist, is in use, or cannot be opened for another reason.
+    """
+    if name == "sim":
+        name = "sim://"
+    if _HANDLERS not in serial.protocol_handler_packages:
+        serial.protocol_handler_packages.append(_HANDLERS)
+    try:
+        port = serial.serial_for_url(name, do_not_open=True)
+        port.baudrate = RESET_BAUD
+        port.write_timeout = _WRITE_TIMEOUT
+        if os.name == "posix" and "://" not in name:
+            port.exclusive = True
+        port.open()
+    except ValueError as error:
+        raise PortError(f"{name}: {error}") from error
+    except OSError as error:  # SerialException is one
+        raise PortError(_reason(name, error)) from error
+    return port

@@ -1,0 +1,1 @@
+"""What steps the simulated gateware: compiled C++ (CXXRTL), or Amaranth's own simulator."""

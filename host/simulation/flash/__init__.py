@@ -1,0 +1,1 @@
+"""The simulated flash chip, and boards that have one."""

@@ -1,0 +1,1 @@
+"""The netlist that nextpnr routed, simulated."""

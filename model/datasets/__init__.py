@@ -1,0 +1,1 @@
+"""Pictures and labels: the bundled data sets, folders, and NumPy files."""

@@ -1,0 +1,1 @@
+"""Learning in NumPy: layers and gradients, float32 and int8 training, quantisation."""

@@ -1,0 +1,273 @@
+"""Which network for which data set, and how to train it: all that `host train` needs.
+
+From here one can read on in the order of what happens: `model.datasets`, `.layers` and
+`.network`, `.loss`, `.optimizer` and `.fit`; then `.folding`, `.quantization` and
+`.quantized_training`; `model.int8.tflite` writes the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple, TypedDict
+from zlib import crc32
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from model.datasets import datasets
+from model.datasets.datasets import Dataset
+from model.int8 import reference
+from model.int8.graph import Graph, Padding
+from model.training.augmentation import Augmentation
+from model.training.checkpoint import Checkpoint
+from model.training.fit import Progress, Settings, accuracy, fit, hold_out
+from model.training.folding import fold
+from model.training.history import History
+from model.training.layers import BatchNorm, Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU, Sigmoid
+from model.training.network import Network
+from model.training.quantization import calibrate
+from model.training.quantized_training import QuantizedNetwork
+from model.training.schedule import Schedule
+
+__all__ = ["Recipe", "Report", "Trained", "recipe", "train"]
+
+_CALIBRATION_PICTURES = 1000
+
+_LEAST_STEPS = 1000
+_MOST_EPOCHS = 250
+
+_HELD_OUT = 0.1
+"""Share of the training part by which early stopping decides."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Layers, still to be built, and how to train them.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+    settings : Settings
+        Of the training in floating point.
+    fine_tuning : Settings, optional
+        Of the training that follows, with the arithmetic of int8.
+    """
+
+    layers: tuple[Layer, ...]
+    settings: Settings
+    fine_tuning: Settings | None = None
+
+
+class Report(TypedDict):
+    """What came out: accuracies are shares of the test part, seconds those of everything."""
+
+    parameters: int
+    macs: int
+    float_accuracy: float
+    int8_accuracy: float
+    seconds: float
+
+
+class Trained(NamedTuple):
+    """All that training gives.
+
+    Attributes
+    ----------
+    graph : Graph
+        The int8 network.
+    report : Report
+    history : History
+        The epochs in floating point, then those in int8.
+    network : Network
+        The float network, folded, as it was before it learned the arithmetic of int8.
+    scores : ndarray of int8, shape (n, classes)
+        The graph's answers to the data set's test part.
+    """
+
+    graph: Graph
+    report: Report
+    history: History
+    network: Network
+    scores: np.ndarray
+
+
+def _block(filters: int, kernel: int) -> tuple[Layer, ...]:
+    """Convolution, batch normalisation, ReLU, max pool.
+
+    Pool and ReLU commute; this way round the ReLU has a quarter of the work.
+    """
+    return (Conv2D(filters, kernel, bias=False), BatchNorm(), MaxPool2D(2), ReLU())
+
+
+def _paper(classes: int) -> Recipe:
+    """The paper's network: three 3×3 filters without padding, sigmoid, dense."""
+    layers = (Conv2D(3, 3, padding=Padding.VALID), Sigmoid(), Flatten(), Dense(classes))
+    return Recipe(layers, Settings(epochs=100, batch=32, rate=3e-2, decay=0.0))
+
+
+def _small(classes: int) -> Recipe:
+    """For pictures of 8×8: small enough to be simulated gate by gate."""
+    layers = (
+        *(Conv2D(8, 3), MaxPool2D(2), ReLU()),
+        *(Conv2D(24, 3), MaxPool2D(2), ReLU()),
+        *(Flatten(), Dense(classes)),
+    )
+    moved = Augmentation(shift=0.5, turn=8, scale=0.08)
+    settings = Settings(100, batch=32, rate=4e-3, decay=1e-2, augmentation=moved)
+    return Recipe(layers, settings, replace(settings, epochs=5, rate=4e-4))
+
+
+def _digits(classes: int, count: int) -> Recipe:
+    """For MNIST and its like: a 5×5 filter where it is cheap, channels in multiples of eight."""
+    layers = (*_block(8, 5), *_block(24, 3), *_block(48, 3), Flatten(), Dense(classes))
+    moved = Augmentation(shift=2, turn=10, scale=0.1)
+    # A small data set is gone through more often.
+    epochs = 15 if count >= 20_000 else 40
+    settings = Settings(epochs, batch=128, rate=6e-3, decay=1e-2, augmentation=moved)
+    return Recipe(layers, settings, replace(settings, epochs=2, rate=1e-4))
+
+
+def _three_convolutions(classes: int) -> Recipe:
+    """For ordinary pictures brought to about 32×32."""
+    layers = (*_block(16, 3), *_block(32, 3), *_block(32, 3), Flatten(), Dense(classes))
+    moved = Augmentation(shift=2, turn=8, scale=0.1)
+    settings = Settings(30, batch=32, rate=2e-3, augmentation=moved)
+    return Recipe(layers, settings, replace(settings, epochs=2, rate=2e-4))
+
+
+def recipe(dataset: Dataset) -> Recipe:
+    """The network and the settings for a data set, by the size of its pictures.
+
+    Returns
+    -------
+    Recipe
+        With fresh layers.
+    """
+    side = min(dataset.shape[:2])
+    classes = len(dataset.labels)
+    if side < 8:
+        # a 3×3 filter without padding needs three pixels; below, one layer of nodes is all
+        return _paper(classes) if side >= 3 else Recipe((Flatten(), Dense(classes)), Settings(100))
+    if side < 16:
+        return _small(classes)
+    if side < 32 and dataset.shape[2] == 1:
+        return _digits(classes, len(dataset.x_train))
+    return _three_convolutions(classes)
+
+
+def _enough_epochs(settings: Settings, pictures: int) -> int:
+    """The recipe's epochs, or more where pictures are so few that there would be few steps."""
+    steps_per_epoch = -(-pictures // settings.batch)
+    return max(settings.epochs, min(_MOST_EPOCHS, -(-_LEAST_STEPS // steps_per_epoch)))
+
+
+def train(
+    dataset: str | Path | Dataset,
+    *,
+    seed: int = 0,
+    epochs: int | None = None,
+    rate: float | None = None,
+    schedule: Schedule | None = None,
+    patience: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+) -> Trained:
+    """Train a network on a data set and quantise it.
+
+    Parameters
+    ----------
+    dataset : str, Path or Dataset
+        As `model.datasets.load` takes it, or already loaded.
+    seed : int
+        Not negative. The same seed gives the same graph, bit for bit, on the same machine.
+    epochs, rate, schedule : optional
+        Instead of the recipe's.
+    patience : int, optional
+        Stop early, by a tenth of the training part that is held out: see `Settings`.
+    progress : callable, optional
+        Called after every step; see `model.training.progress.progress_bar`.
+    checkpoint : Path, optional
+        File to save to after every epoch.
+    resume : bool
+        Go on from `checkpoint`: the graph will be the one of a run without interruption.
+
+    Returns
+    -------
+    Trained
+
+    Raises
+    ------
+    DataError
+        If the data set cannot be used.
+    TrainingError
+        If training diverged, or the checkpoint cannot be used.
+    """
+    start = perf_counter()
+    if not isinstance(dataset, Dataset):
+        dataset = datasets.load(dataset)
+    chosen = recipe(dataset)
+    settings = replace(
+        chosen.settings,
+        epochs=epochs or _enough_epochs(chosen.settings, len(dataset.x_train)),
+        rate=rate or chosen.settings.rate,
+        schedule=schedule or chosen.settings.schedule,
+        patience=patience,
+    )
+    fine_tuning = chosen.fine_tuning
+    if fine_tuning is not None:
+        # The rate keeps its ratio to the first phase's.
+        fine_tuning = replace(
+            fine_tuning,
+            epochs=min(fine_tuning.epochs, settings.epochs),
+            rate=fine_tuning.rate * settings.rate / chosen.settings.rate,
+            schedule=settings.schedule,
+            patience=patience,
+        )
+    # A generator for each purpose: what one of them draws does not change what the others do.
+    weights, split, training, calibration, tuning = (
+        np.random.default_rng([seed, purpose]) for purpose in range(5)
+    )
+    # One thread: the products are too small for more to help, and its sums have a fixed order.
+    with threadpool_limits(limits=1):
+        network = Network(chosen.layers, dataset.shape, weights)
+        saved = None
+        if checkpoint is not None:
+            run = _identity(dataset, seed, settings, fine_tuning)
+            saved = Checkpoint(checkpoint, run, resume)
+        watched = dataset if patience is None else hold_out(dataset, _HELD_OUT, split)
+        history = fit(network, watched, settings, training, progress, saved, "float")
+        folded, to_tune = fold(network), fold(network)
+        pictures = calibration.permutation(len(watched.x_train))[:_CALIBRATION_PICTURES]
+        ranges = calibrate(to_tune, watched.x_train[pictures])
+        quantized = QuantizedNetwork(to_tune, ranges, dataset.name, dataset.labels)
+        if fine_tuning is not None:
+            tuned = fit(quantized, watched, fine_tuning, tuning, progress, saved, "int8")
+            history = History([*history.epochs, *tuned.epochs])
+        graph = quantized.graph
+        answers = reference.predict(graph, datasets.to_int8(dataset.x_test))
+        float_accuracy = accuracy(folded.predict(dataset.x_test), dataset.y_test)
+    report = Report(
+        parameters=graph.parameters,
+        macs=graph.total_macs,
+        float_accuracy=float_accuracy,
+        int8_accuracy=accuracy(answers, dataset.y_test),
+        seconds=perf_counter() - start,
+    )
+    return Trained(graph, report, history, folded, answers.reshape(len(answers), -1))
+
+
+def _identity(
+    dataset: Dataset, seed: int, settings: Settings, fine_tuning: Settings | None
+) -> dict[str, str | int]:
+    """What makes a run the same run, for its checkpoint."""
+    return {
+        "seed": seed,
+        "training": repr(settings),
+        "fine tuning": repr(fine_tuning),
+        "data set": dataset.name,
+        "pictures": crc32(dataset.x_train.tobytes(), crc32(dataset.y_train.tobytes())),
+    }
