@@ -19,7 +19,7 @@ from boards.build.report import BuildError, BuildReport
 from boards.catalog import BOARDS, BoardDescription
 from boards.catalog import board as find_board
 from host.cli.boards import rate
-from host.models import load_model
+from model import zoo
 from model.errors import EyespotError
 from model.int8.graph import Graph
 
@@ -136,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     directory = Path("build")
     try:
-        graphs = [load_model(name) for name in options.model or ["mnist"]]
+        graphs = [zoo.load(name) for name in options.model or ["mnist"]]
         chosen = [find_board(name) for name in options.boards] or BOARDS
         failed = 0
         for each in chosen if options.build else ():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from model.errors import EyespotError
 
-__all__ = ["BoardError", "EyespotError", "LinkError", "OutputError", "PictureError", "PortError"]
+__all__ = ["BoardError", "EyespotError", "LinkError", "PictureError", "PortError"]
 
 
 class PortError(EyespotError):
@@ -24,7 +24,3 @@ class BoardError(EyespotError):
 
 class PictureError(EyespotError):
     """A picture that cannot be read."""
-
-
-class OutputError(EyespotError):
-    """A file that cannot be written."""

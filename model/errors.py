@@ -4,7 +4,7 @@ A command line catches :class:`EyespotError`, prints it, and exits non-zero. Mis
 programmer stay ``TypeError`` and ``ValueError``.
 """
 
-__all__ = ["DataError", "EyespotError", "ModelError", "TrainingError"]
+__all__ = ["DataError", "EyespotError", "ModelError", "OutputError", "TrainingError"]
 
 
 class EyespotError(Exception):
@@ -21,3 +21,7 @@ class DataError(EyespotError):
 
 class TrainingError(EyespotError):
     """Training that cannot go on: the text says where it stands, and what may help."""
+
+
+class OutputError(EyespotError):
+    """A file that cannot be written."""

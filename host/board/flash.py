@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.flash import (
     PAGE_BYTES,
     REQUEST_BYTES,
@@ -21,9 +21,7 @@ from ..errors import BoardError
 from ..link.framing import Request
 from ..model_card import ModelCard
 from .flash_slots import CHUNK_BYTES, FlashError, Slot, Slots
-
-if TYPE_CHECKING:
-    from .board import Board
+from .memory import BoardMemory
 
 __all__ = ["BoardFlash"]
 
@@ -32,18 +30,24 @@ _PATIENCE = 4.0
 
 
 class BoardFlash:
-    """What a board with models in its flash can do with it; a :class:`.FlashDevice`.
+    """Access to a board's model flash, through the window behind its memory.
+
+    It is a :class:`.FlashDevice`.
 
     Parameters
     ----------
-    board : Board
-        Whose gateware has the window.
+    memory : BoardMemory
+        Of a board whose gateware has the window.
+    configuration : EngineConfiguration
+        Of that board's engine.
     """
 
-    def __init__(self, board: Board) -> None:
-        self._board = board
-        self._window = board.info.memory_bytes
-        self._last_page = board.info.memory_bytes - PAGE_BYTES
+    def __init__(self, memory: BoardMemory, configuration: EngineConfiguration) -> None:
+        self._memory = memory
+        self._link = memory.link
+        self._memory_bytes = self._window = configuration.memory_bytes
+        self._usable_bytes = configuration.usable_bytes
+        self._last_page = self._window - PAGE_BYTES
         self.slots = Slots(self)
 
     # The window.
@@ -51,7 +55,7 @@ class BoardFlash:
     def status(self) -> FlashStatus:
         """State of the flash and of the last operation."""
         request = Request(Opcode.READ, self._window, b"\1", reply_bytes=1)
-        reply = self._board.link.request(request)
+        reply = self._link.request(request)
         if reply.status != Status.OK or len(reply.payload) != 1:
             raise BoardError("the board does not tell the state of its flash")
         return FlashStatus(reply.payload[0] & sum(FlashStatus))
@@ -65,10 +69,9 @@ class BoardFlash:
             )
 
     def _wait(self, what: str) -> FlashStatus:
-        board = self._board
-        end = board.now() + _PATIENCE
+        end = self._memory.now() + _PATIENCE
         while FlashStatus.BUSY in (status := self.status()):
-            if board.now() > end:
+            if self._memory.now() > end:
                 raise FlashError(f"the flash is still busy {what} after {_PATIENCE:g} seconds")
         return status
 
@@ -76,7 +79,7 @@ class BoardFlash:
         tag = not self._wait(what) & FlashStatus.TAG
         payload = pack_request(operation, int(tag), argument)
         assert len(payload) == REQUEST_BYTES <= MAX_PAYLOAD
-        reply = self._board.link.request(Request(Opcode.WRITE, self._window, payload))
+        reply = self._link.request(Request(Opcode.WRITE, self._window, payload))
         if reply.status != Status.OK:
             raise BoardError("the board does not take requests for its flash")
         status = self._wait(what)
@@ -96,7 +99,7 @@ class BoardFlash:
 
     def program(self, data: bytes) -> None:
         """Program the next page of the sector that was erased last."""
-        self._board.write(self._last_page, data)
+        self._memory.write(self._last_page, data)
         self._carry_out(FlashOperation.PROGRAM, "programming", self._last_page)
 
     def read(self, page: int, count: int) -> bytes:
@@ -105,7 +108,7 @@ class BoardFlash:
         while len(data) < count:
             self._seek(page)
             self._carry_out(FlashOperation.READ, "reading", self._last_page)
-            data += self._board.read(self._last_page, min(PAGE_BYTES, count - len(data)))
+            data += self._memory.read(self._last_page, min(PAGE_BYTES, count - len(data)))
             page += 1
         return bytes(data)
 
@@ -137,7 +140,7 @@ class BoardFlash:
                 return None
             first, before = divmod(header.metadata_address, PAGE_BYTES)
             text = self.read(slot.image_page + first, before + header.metadata_bytes)[before:]
-            return ModelCard.from_dict(read_metadata(header, text), self._board.info.memory_bytes)
+            return ModelCard.from_dict(read_metadata(header, text), self._memory_bytes)
         except ValueError:
             return None
 
@@ -151,29 +154,27 @@ class BoardFlash:
         for number, crc in enumerate(slot.header.stream_crcs):
             size = min(left, CHUNK_BYTES)
             self.load(slot.stream_page + number * CHUNK_BYTES // PAGE_BYTES, size)
-            self._board.write(size, crc.to_bytes(CRC_BYTES, "little"))
-            if not self._board.check_image(size + CRC_BYTES):
+            self._memory.write(size, crc.to_bytes(CRC_BYTES, "little"))
+            if not self._memory.check_image(size + CRC_BYTES):
                 return False
             left -= size
         self.load(slot.image_page, slot.header.image_length)
-        return self._board.check_image(slot.header.image_length)
+        return self._memory.check_image(slot.header.image_length)
 
     def boot_newest(self) -> Slot | None:
         """The newest whole model in the flash runs from now on; None if there is none."""
         self.require()
         for slot in self.slots.headers():
-            if slot.header.image_length <= self._board.configuration.usable_bytes and self.boot(
-                slot
-            ):
+            if slot.header.image_length <= self._usable_bytes and self.boot(slot):
                 return slot
         return None
 
     def running_slot(self) -> Slot | None:
         """The slot that holds the very image that is valid in memory."""
-        info = self._board.link.read_info()
+        info = self._link.read_info()
         if State.VALID not in info.state:
             return None
-        here = self._board.read(info.image_bytes - CRC_BYTES, CRC_BYTES)
+        here = self._memory.read(info.image_bytes - CRC_BYTES, CRC_BYTES)
         for slot in self.slots.headers():
             if slot.number == self.selected and slot.header.image_length == info.image_bytes:
                 # Images are whole pages, and their CRC comes last.
@@ -200,8 +201,8 @@ class BoardFlash:
             keep = self.selected
         if self.selected != keep:
             # Nothing streams from the slot that is selected now: it may be erased.
-            info = self._board.link.read_info()
+            info = self._link.read_info()
             self.select(keep)
             if State.VALID in info.state:
-                self._board.check_image(info.image_bytes)
+                self._memory.check_image(info.image_bytes)
         return self.slots.update(image, stream, keep=keep, progress=progress)

@@ -31,10 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
-    from ..evaluation.benchmark import benchmark
-    from ..models import load_model
+    from model import zoo
 
-    graph = None if arguments.model is None else load_model(arguments.model)
+    from ..evaluation.benchmark import benchmark
+
+    graph = None if arguments.model is None else zoo.load(arguments.model)
     with open_board(arguments) as board:
         if graph is not None:
             with progress(f"Sending {graph.name}", "bytes") as show:

@@ -15,7 +15,7 @@ from boards.catalog import BOARDS, BoardDescription
 from boards.catalog import board as find_board
 from host import compiler
 from host.cli.common import table
-from host.models import load_model
+from model import zoo
 from model.errors import EyespotError
 from model.int8.graph import Graph
 
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         chosen = [find_board(name) for name in options.boards] or BOARDS
-        graphs = [load_model(name) for name in options.model or ["mnist"]]
+        graphs = [zoo.load(name) for name in options.model or ["mnist"]]
         rows = [describe(each, graphs) for each in chosen]
     except EyespotError as error:
         if options.debug:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import OutputError
+from model.errors import OutputError
 
 if TYPE_CHECKING:
-    from ..board.board import Board
+    from ..board import Board
 
 __all__ = [
     "Outcome",
@@ -99,7 +99,7 @@ def add_invert_arguments(parser: argparse.ArgumentParser) -> None:
 @contextmanager
 def open_board(arguments: argparse.Namespace) -> Iterator[Board]:
     """The board that ``--port`` names."""
-    from ..board.board import Board
+    from ..board import Board
 
     with Board.open(arguments.port, arguments.baud) as board:
         yield board

@@ -10,7 +10,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import OutputError
+from model.errors import OutputError
+
 from .common import Outcome, check_writable, table
 
 if TYPE_CHECKING:
@@ -31,12 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Outcome:
     from boards.catalog import board as find_board
+    from model import zoo
 
     from .. import compiler
-    from ..models import load_model
 
     description = find_board(arguments.board)
-    graph = load_model(arguments.model)
+    graph = zoo.load(arguments.model)
     if arguments.output is not None:
         check_writable(arguments.output)
     try:

@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     from model.training import recipes
     from model.training.progress import progress_bar
 
-    from ..board.board import Board
+    from ..board import Board
     from ..evaluation.verify import verify
 
     started = time.monotonic()
@@ -101,7 +101,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
 
 
 def _draw(pictures: Any, labels: list[str]) -> list[str]:
-    from ..pictures import draw, side_by_side
+    from .terminal_pictures import draw, side_by_side
 
     unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     drawings = [draw(picture, unicode=unicode, colour=_has_colours()) for picture in pictures]

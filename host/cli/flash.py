@@ -12,7 +12,7 @@ from ..errors import BoardError
 from .common import Outcome, add_port_arguments, open_board, table
 
 if TYPE_CHECKING:
-    from ..board.board import Board
+    from ..board import Board
 
 HELP = "models in a board's flash: list, erase, boot"
 

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import OutputError
+from model.errors import OutputError
+
 from .common import Outcome, make_folder, table
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..errors import OutputError
+from model.errors import OutputError
+
 from .common import (
     Outcome,
     add_invert_arguments,
@@ -37,12 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
+    from model import zoo
+
     from .. import compiler
     from ..evaluation.trace import first_difference, read_input, save_layer, trace
-    from ..models import load_model
     from ..pictures import read_picture
 
-    graph = load_model(arguments.model)
+    graph = zoo.load(arguments.model)
     folder: Path = arguments.output
     if Path(arguments.image).suffix != ".npy":
         read_picture(arguments.image)  # before anything is done

@@ -13,7 +13,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import EyespotError, OutputError
+from model.errors import EyespotError, OutputError
+
 from . import class_report, paper
 from .common import Outcome, check_writable, loading, make_folder, natural, positive, say
 

@@ -24,9 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
-    from ..models import load_model
+    from model import zoo
 
-    graph = load_model(arguments.model)
+    graph = zoo.load(arguments.model)
     start = time.monotonic()
     with open_board(arguments) as board:
         how = "Writing" if arguments.flash else "Sending"

@@ -54,11 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> Outcome:
     import numpy as np
 
+    from model import zoo
+
     from ..evaluation.parallel import verify_in_parallel
     from ..evaluation.verify import load_samples, verify
-    from ..models import load_model
 
-    graph = load_model(arguments.model)
+    graph = zoo.load(arguments.model)
     with loading() as show:
         x, y = load_samples(arguments.data, graph, arguments.count, show)
     if arguments.save is not None:

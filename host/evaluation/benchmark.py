@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..board.board import Board
+from ..board import Board
 from ..errors import BoardError
 
 __all__ = ["Benchmark", "benchmark"]

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from gateware.interface.protocol import Info
 from model.int8.graph import Graph
 
-from ..board.board import Board
+from ..board import Board
 from ..compiler import CompiledModel
 from ..errors import BoardError, EyespotError
 from ..link.ports import fresh_board

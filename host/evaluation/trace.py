@@ -21,7 +21,7 @@ from model.int8 import reference
 from model.int8.graph import Graph
 from model.plots.feature_maps import draw_maps
 
-from ..board.board import Board
+from ..board import Board
 from ..compiler import CompiledModel
 from ..errors import PictureError
 from ..model_card import ModelCard

@@ -14,7 +14,7 @@ from model.errors import DataError
 from model.int8 import reference
 from model.int8.graph import Graph, OperatorKind
 
-from ..board.board import Board
+from ..board import Board
 from ..compiler import CompiledModel
 from .trace import trace
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from host.errors import OutputError
+from model.errors import OutputError
 from model.paper import Record, forward
 
 __all__ = ["write_paper"]

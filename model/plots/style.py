@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from host.errors import OutputError
+from model.errors import OutputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["NAMES", "path", "resolve"]
+from ..errors import ModelError
+
+if TYPE_CHECKING:
+    from ..int8.graph import Graph
+
+__all__ = ["NAMES", "load", "path", "resolve"]
 
 NAMES = ("patterns", "digits", "mnist")
 
@@ -22,11 +29,30 @@ def path(name: str) -> Path:
     return Path(__file__).parent / f"{name}.tflite"
 
 
-def resolve(name_or_path: str | Path) -> Path:
+def resolve(name_or_path: str | os.PathLike[str]) -> Path:
     """File meant where a model is asked for: one that comes along, by its name, or any other.
 
     A name means the model that comes along even if a file of that name exists; write ``./digits``
     for the file.
     """
-    name = str(name_or_path)
+    name = os.fspath(name_or_path)
     return path(name) if name in NAMES else Path(name_or_path)
+
+
+def load(name_or_path: str | os.PathLike[str]) -> Graph:
+    """Read a bundled model, by its name, or a ``.tflite`` file.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, or it cannot be used.
+    """
+    from ..int8 import tflite
+
+    file = resolve(name_or_path)
+    if not file.exists():
+        raise ModelError(
+            f"{name_or_path}: there is no such model: give a .tflite file or one of "
+            f"{', '.join(NAMES)}"
+        )
+    return tflite.load(file)

@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 from boards.catalog import board  # noqa: E402
 from host.compiler import compile  # noqa: E402
-from host.models import load_model  # noqa: E402
+from model import zoo  # noqa: E402
 from model.errors import EyespotError  # noqa: E402
 from model.int8 import reference  # noqa: E402
 from model.int8.builder import GraphBuilder  # noqa: E402
@@ -62,7 +62,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     try:
-        graphs = [cnn() if name == "cnn" else load_model(name) for name in arguments.models]
+        graphs = [cnn() if name == "cnn" else zoo.load(name) for name in arguments.models]
         configuration = board(arguments.board).configuration
     except EyespotError as error:
         parser.error(str(error))

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from gateware.interface.protocol import State
-from host.board.board import Board
+from host.board import Board
 from host.errors import BoardError, EyespotError, PortError
 from host.link.ports import open_port
-from host.models import load_model
 from host.simulation.backends.cxxrtl import find_compiler
 from host.simulation.faults import FaultyLine
+from model import zoo
 from model.datasets import datasets
 from model.int8 import reference
 
@@ -37,7 +37,7 @@ def fresh_boards(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def digits():
-    graph = load_model("digits")
+    graph = zoo.load("digits")
     x = datasets.samples("digits").x
     x = np.resize(x, (INFERENCES, *x.shape[1:]))
     return graph, x, reference.predict(graph, x)
@@ -93,8 +93,8 @@ def test_an_upload_killed_at_any_point(how):
     """The old model or none, and a second upload always works."""
     generator = random.Random(how)
     address = "sim://icebreaker?faults=seed:1"
-    old = load_model("patterns")
-    new = load_model("digits")
+    old = zoo.load("patterns")
+    new = zoo.load("digits")
     x_old = datasets.samples("patterns").x[0]
     x_new = datasets.samples("digits").x[0]
     wanted_old = reference.predict(old, x_old[None])[0]

@@ -19,14 +19,14 @@ from boards.catalog import board as find_board
 from gateware.interface.flash import PAGE_BYTES, SECTOR_BYTES, W25Q128JV
 from gateware.interface.protocol import State
 from host import compiler
-from host.board.board import Board
+from host.board import Board
 from host.board.flash_slots import FlashError, Slots
 from host.cli import main
 from host.errors import BoardError, EyespotError
-from host.models import load_model
 from host.simulation.backends.cxxrtl import find_compiler
 from host.simulation.faults import FaultyLine
 from host.simulation.flash.flash import FlashMisused
+from model import zoo
 from model.datasets import datasets
 from model.int8 import reference
 from model.int8.builder import GraphBuilder
@@ -46,7 +46,7 @@ def port(tmp_path):
 
 @pytest.fixture(scope="module")
 def digits():
-    graph = load_model("digits")
+    graph = zoo.load("digits")
     x = datasets.samples("digits").x[:1]
     return graph, x, reference.predict(graph, x)[0]
 
@@ -153,7 +153,7 @@ def test_updates_cut_off_at_any_moment_leave_a_valid_model(port, how, monkeypatc
     models = ["digits", "patterns"]
     inputs = {}
     for name in models:
-        graph = load_model(name)
+        graph = zoo.load(name)
         x = datasets.samples(name).x[:1]
         inputs[name] = x, reference.predict(graph, x)[0]
     with Board.open(port) as board:

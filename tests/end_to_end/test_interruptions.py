@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gateware.interface.protocol import MAX_READ, Opcode
-from host.board.board import Board
+from host.board import Board
 from host.errors import PortError
 from host.link.framing import Request
 from host.simulation.backends.cxxrtl import find_compiler

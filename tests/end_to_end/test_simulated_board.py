@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from host import cli
-from host.board.board import Board
+from host.board import Board
 from host.simulation.backends.cxxrtl import find_compiler
 from model.datasets import datasets
 from model.int8.builder import GraphBuilder

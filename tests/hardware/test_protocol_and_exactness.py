@@ -21,13 +21,13 @@ from gateware.interface.protocol import (
     State,
     Status,
 )
-from host.board.board import Board
+from host.board import Board
 from host.errors import BoardError
 from host.evaluation.verify import load_samples, verify
 from host.link.framing import Request
 from host.link.link import BAUD_RATES, bit_cycles
-from host.models import load_model
 from host.simulation.backends.cxxrtl import find_compiler
+from model import zoo
 
 RESULT = Request(Opcode.RESULT, 0, b"\1", reply_bytes=Result.BYTES + 1)
 
@@ -134,7 +134,7 @@ def test_each_rate(port, baud):
     [("patterns", "patterns", 50), ("digits", "digits", 50), ("mnist", "mnist-5k", 5)],
 )
 def test_every_answer_is_exact(board, model, data, count):
-    graph = load_model(model)
+    graph = zoo.load(model)
     x, y = load_samples(data, graph, count)
     compiled = board.load(graph)
     report = verify(board, graph, compiled, x, y)
@@ -147,14 +147,14 @@ def test_every_answer_is_exact(board, model, data, count):
     ("model", "data"), [("patterns", "patterns"), ("digits", "digits"), ("mnist", "mnist-5k")]
 )
 def test_every_layer_is_exact(board, model, data):
-    graph = load_model(model)
+    graph = zoo.load(model)
     x, y = load_samples(data, graph, 1)
     report = verify(board, graph, board.load(graph), x, y, layers=True)
     assert report.mismatches == 0
 
 
 def test_the_model_outlasts_the_connection(port):
-    graph = load_model("digits")
+    graph = zoo.load("digits")
     with Board.open(port) as board:
         board.load(graph)
     with Board.open(port) as board:

@@ -18,12 +18,12 @@ import pytest
 from gateware.interface.image import HEADER_BYTES, ImageHeader, read_metadata
 from gateware.interface.protocol import REPLY_FLAG, Info, Opcode, Result, State, Status
 from host import compiler
-from host.board.board import Board
+from host.board import Board
 from host.errors import EyespotError, LinkError
 from host.link.framing import ReplyDecoder, Request, decode_cobs, encode_cobs
 from host.link.link import Link
 from host.model_card import ModelCard
-from host.models import load_model
+from model import zoo
 from tests.host.fake_board import FakeBoard, FakePort
 
 CASES = int(os.environ.get("EYESPOT_FUZZ", "300"))
@@ -113,7 +113,7 @@ class LyingBoard(FakeBoard):
 
 @pytest.fixture(scope="module")
 def compiled():
-    return compiler.compile(load_model("patterns"), FakeBoard().configuration)
+    return compiler.compile(zoo.load("patterns"), FakeBoard().configuration)
 
 
 @pytest.mark.parametrize("seed", range(max(40, CASES // 8)))

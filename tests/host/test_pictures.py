@@ -9,7 +9,7 @@ from PIL import Image
 from gateware.interface.layout import TensorLayout
 from host.errors import PictureError
 from host.model_card import ModelCard, TensorCard
-from host.pictures import draw, read_picture, side_by_side, to_input
+from host.pictures import read_picture, to_input
 
 
 def card(shape, labels=()) -> ModelCard:
@@ -92,13 +92,3 @@ def test_what_cannot_be_read_is_said_in_one_line(tmp_path):
 def test_a_model_of_sound_takes_no_pictures():
     with pytest.raises(PictureError, match="49x10x4"):
         to_input(np.zeros((8, 8), np.uint8), card((49, 10, 4)))
-
-
-def test_drawings():
-    pixels = np.zeros((4, 3, 1), np.uint8)
-    pixels[0, 0] = pixels[3, 1] = pixels[2, 2] = pixels[3, 2] = 255
-    assert draw(pixels) == ["▀  ", " ▄█"]
-    assert draw(pixels, unicode=False)[0] == "@@    "
-    coloured = draw(pixels, colour=True)
-    assert len(coloured) == 2 and coloured[0].endswith("\x1b[0m")
-    assert side_by_side([["ab"], ["cd"]], ["1", "two"], 2) == ["ab   cd ", "1    two"]

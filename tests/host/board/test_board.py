@@ -9,17 +9,18 @@ import pytest
 
 from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.protocol import EngineError, State
-from host.board.board import Board
+from host.board import Board
+from host.board.inference import Runner
 from host.errors import BoardError, LinkError
 from host.evaluation.verify import load_samples, verify
-from host.models import load_model
+from model import zoo
 from model.int8 import reference
 from tests.host.fake_board import FakeBoard, FakePort, Faults
 
 
 @pytest.fixture(scope="module")
 def patterns():
-    graph = load_model("patterns")
+    graph = zoo.load("patterns")
     x, y = load_samples("patterns", graph, 12)
     return graph, x, y
 
@@ -107,7 +108,7 @@ def test_an_upload_that_is_cut_off_leaves_no_model(fake_board, patterns):
         with pytest.raises(BoardError, match="refuses to run.*an upload was cut off"):
             board.run(x[0])
         # The board itself refuses, too.
-        board._model, board._model_is_known = compiled.card, True
+        board._runner, board._model_is_known = Runner(board.link, compiled.card), True
         with pytest.raises(BoardError, match="no valid model"):
             board.run(x[0])
         board.load(graph)

@@ -16,7 +16,6 @@ from PIL import Image
 from host import cli, compiler
 from host.cli.common import table
 from host.cli.info import differences
-from host.models import load_model
 from model import zoo
 from model.int8 import tflite
 from model.int8.builder import GraphBuilder
@@ -175,7 +174,7 @@ def test_trace(host, connect, fake_board, picture, tmp_path):
 
 
 def test_trace_finds_the_first_difference(host, connect, fake_board, picture, capsys, tmp_path):
-    compiled = compiler.compile(load_model("digits"), fake_board.configuration)
+    compiled = compiler.compile(zoo.load("digits"), fake_board.configuration)
     second = compiled.layers[1].output
     right = fake_board.engine
 

@@ -16,7 +16,7 @@ from host.errors import BoardError, PortError
 from host.evaluation.parallel import _Failure, _gather, _Result, _Task, _work, verify_in_parallel
 from host.evaluation.verify import LayerVerification, Verification, merge
 from host.link.ports import fresh_board
-from host.models import load_model
+from model import zoo
 
 
 def part(first: int, count: int, **changes) -> Verification:
@@ -76,7 +76,7 @@ def test_progress_is_that_of_all():
 
 def test_a_process_that_fails():
     """It says why in a message; the parent raises it."""
-    graph = load_model("patterns")
+    graph = zoo.load("patterns")
     compiled = compiler.compile(graph, EngineConfiguration())
     x = np.zeros((1, *graph.input.shape[1:]), np.int8)
     task = _Task("sim://none?memory=fresh", None, graph, compiled, x, None, False)
@@ -107,6 +107,6 @@ def test_failures_survive_the_way():
 
 
 def test_no_jobs():
-    graph = load_model("patterns")
+    graph = zoo.load("patterns")
     with pytest.raises(ValueError, match="at least one job, not 0"):
         verify_in_parallel("sim", None, graph, np.zeros((1, 4, 4, 1), np.int8), jobs=0)

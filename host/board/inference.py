@@ -1,0 +1,251 @@
+"""Inferences on a board that holds a model: inputs written, the engine run, outputs read.
+
+An inference is a transaction: WRITEs of the input, RUN, RESULT with the output's first bytes and
+READs of the rest. While the engine computes, the next input is on its way where the model allows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+
+import numpy as np
+import numpy.typing as npt
+
+from gateware.interface.layout import TensorLayout
+from gateware.interface.protocol import EngineError, Opcode, Result, StallCause
+
+from ..errors import BoardError, LinkError
+from ..link.framing import Reply, Request
+from ..link.link import Link
+from ..model_card import ModelCard
+from .memory import checked, payload_of, read_request, read_requests, write_requests
+
+__all__ = ["Classification", "Inference", "Int8Array", "LayerRun", "Runner", "classification"]
+
+Int8Array = npt.NDArray[np.int8]
+
+#: The counters, and a byte for which nobody asks.
+_RESULT = read_request(Opcode.RESULT, 0, 1)
+#: Behind RUN, where what follows must not come at once.
+_FILLER = read_request(Opcode.READ, 0, 1)
+_WAS_RESET = "the board was reset meanwhile: what it held is lost"
+
+
+@dataclass(frozen=True, eq=False)
+class Inference:
+    """What the board computed for one input.
+
+    Attributes
+    ----------
+    logits : ndarray of int8
+        What the board gave, in the model's output shape.
+    output : ndarray of int8
+        The model's output: the softmax of ``logits`` if the model ends with one.
+    cycles, stalls : int
+        Clock cycles of the engine, and those in which it waited for the chosen cause: 0 where the
+        board does not count them.
+    best : int
+        Index of the greatest of ``logits``, found by the board if it does that.
+    """
+
+    logits: Int8Array
+    output: Int8Array
+    cycles: int
+    stalls: int
+    best: int
+
+
+@dataclass(frozen=True, eq=False)
+class Classification:
+    """An inference, told in the model's classes.
+
+    Attributes
+    ----------
+    index : int
+        Of the class with the greatest score.
+    label : str
+        Its name.
+    scores : ndarray of float64
+        Real values of the model's output; probabilities if it ends with a softmax.
+    inference : Inference
+    """
+
+    index: int
+    label: str
+    scores: npt.NDArray[np.float64]
+    inference: Inference
+
+
+@dataclass(frozen=True, eq=False)
+class LayerRun:
+    """What a layer left in memory, and the cycles from the start to its end."""
+
+    data: bytes
+    cycles: int
+
+
+class Runner:
+    """Runs the model that a board holds.
+
+    Parameters
+    ----------
+    link : Link
+        To the board.
+    card : ModelCard
+        Of the model that its memory holds as long as this is used.
+    diagnostics : bool
+        Whether the board counts stalls and finds the greatest output.
+    """
+
+    def __init__(self, link: Link, card: ModelCard, *, diagnostics: bool = True) -> None:
+        self.card = card
+        self._link = link
+        self._diagnostics = diagnostics
+        #: Clock cycles after which the engine has read the input; None: not known yet.
+        self._input_cycles: int | None = None
+
+    def run_many(
+        self, inputs: Iterable[Int8Array], stall_cause: StallCause = StallCause.PIXELS
+    ) -> Iterator[Inference]:
+        """Run the model on one input after the other; the next is sent while one is awaited.
+
+        Parameters
+        ----------
+        inputs : iterable of ndarray of int8
+            Each of the model's input shape; taken as they are needed.
+        stall_cause : StallCause
+            What :attr:`Inference.stalls` counts.
+
+        Raises
+        ------
+        BoardError
+            If the board does not run the model, or the engine stops with an error.
+        ValueError
+            If an input does not fit the model.
+        """
+        card = self.card
+        reads = read_requests(card.output.layout, Opcode.RESULT)
+        source = iter(inputs)
+        first = list(islice(source, 2))
+        free_after = self._measure_input() if len(first) > 1 else None
+
+        def transactions() -> Iterator[list[Request]]:
+            for x in chain(first, source):
+                writes = self._writes_of(x)
+                filler = free_after is not None and not self._link.covers(writes[0], free_after)
+                run = Request(Opcode.RUN, 0, bytes([0, stall_cause]))
+                yield [*writes, run, *([_FILLER] if filler else []), *reads]
+            yield [_RESULT]
+
+        # What was read after a reset of the board is not what it computed. A RUN that follows, or
+        # the counters at the end, prove that there was none: so an answer waits for that.
+        unproven: Inference | None = None
+        for replies in self._link.exchange(transactions(), free_after=free_after):
+            wanted = reads if len(replies) > 1 else [_RESULT]
+            result, data = self._answer(replies, wanted)
+            if unproven is not None:
+                if len(replies) == 1 and result.cycles != unproven.cycles:
+                    raise BoardError(_WAS_RESET)
+                yield unproven
+            if len(replies) == 1:
+                return
+            logits = card.output.unpack(data)
+            unproven = Inference(
+                logits=logits,
+                output=_finish(card, logits),
+                cycles=result.cycles,
+                stalls=result.stalls if self._diagnostics else 0,
+                best=result.best if self._diagnostics else int(logits.argmax()),
+            )
+
+    def _measure_input(self) -> int | None:
+        """Clock cycles of a run after which the next input may be written.
+
+        None if only after the output has been read. Measured by the board, once for a model: a
+        wrong figure would mean a wrong answer.
+        """
+        if not self.card.input_layers:
+            return None
+        if self._input_cycles is None:
+            runs = (
+                [Request(Opcode.RUN, 0, bytes([layers, StallCause.PIXELS])), _RESULT]
+                for layers in (self.card.input_layers, 0)
+            )
+            # The second RUN proves that the board was not reset after the first.
+            read, whole = (
+                self._answer(replies, [_RESULT])[0].cycles for replies in self._link.exchange(runs)
+            )
+            self._link.run_cycles = whole
+            self._input_cycles = read
+        return self._input_cycles
+
+    def run_layers(self, x: Int8Array, layouts: Sequence[TensorLayout]) -> list[LayerRun]:
+        """Run the model once for each of its layers, up to that layer, and read what it left.
+
+        Parameters
+        ----------
+        x : ndarray of int8
+            Of the model's input shape.
+        layouts : sequence of TensorLayout
+            Where each layer's output lies, in running order.
+        """
+        runs = []
+        for count, layout in enumerate(layouts, start=1):
+            run = Request(Opcode.RUN, 0, bytes([count, StallCause.PIXELS]))
+            reads = read_requests(layout, Opcode.RESULT)
+            requests = [*self._writes_of(x), run, *reads, _RESULT]
+            *replies, proof = next(self._link.exchange([requests]))
+            result, data = self._answer(replies, reads)
+            if self._answer([proof], [_RESULT])[0].cycles != result.cycles:
+                raise BoardError(_WAS_RESET)
+            runs.append(LayerRun(data, result.cycles))
+        return runs
+
+    def _writes_of(self, x: Int8Array) -> list[Request]:
+        card, x = self.card, np.asarray(x)
+        if x.dtype != np.int8 or x.size != math.prod(card.input.shape):
+            wanted = "x".join(map(str, card.input.shape))
+            given = "x".join(map(str, x.shape))
+            raise ValueError(f"The model takes int8 of {wanted}, not {x.dtype} of {given}")
+        return write_requests(card.input.layout.address, card.input.pack(x))
+
+    @staticmethod
+    def _answer(replies: Sequence[Reply], reads: Sequence[Request]) -> tuple[Result, bytes]:
+        """The engine's result and the memory that ``reads``, the last requests, ask for."""
+        before = len(replies) - len(reads)
+        for reply in replies[:before]:
+            checked(reply, "the run failed")
+        data = b"".join(payload_of(*pair) for pair in zip(replies[before:], reads))
+        try:
+            result = Result.unpack(data[: Result.BYTES])
+        except ValueError as error:
+            raise LinkError(f"the board's answer makes no sense: {error}") from error
+        if result.error != EngineError.NONE:
+            raise BoardError(f"the engine stopped: {result.error.name}")
+        return result, data[Result.BYTES :]
+
+
+def _finish(card: ModelCard, logits: Int8Array) -> Int8Array:
+    """The softmax that the host computes, exactly as the reference does."""
+    if card.softmax is None:
+        return logits
+    from model.int8 import fixed_point
+
+    try:
+        return fixed_point.softmax(logits, card.output.scale, card.softmax.beta)
+    except ValueError as error:
+        raise BoardError(f"the board's model cannot be used: {error}") from error
+
+
+def classification(card: ModelCard, inference: Inference) -> Classification:
+    """Tell an inference in the model's classes."""
+    flat = inference.output.reshape(-1).astype(np.float64)
+    if card.softmax is not None:
+        scores = (flat + 128) / 256
+    else:
+        scores = (flat - card.output.zero_point) * card.output.scale
+    index = int(inference.output.reshape(-1).argmax())
+    return Classification(index, card.label(index), scores, inference)
