@@ -21,7 +21,7 @@ from model.int8.graph import Graph
 from ..board import Board
 from ..compiler import CompiledModel
 from ..errors import BoardError, EyespotError
-from ..link.ports import fresh_board
+from ..simulation.address import fresh_board
 from .verify import Verification, merge, verify
 
 __all__ = ["ParallelVerification", "verify_in_parallel"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlencode
 
 import serial
 import serial.tools.list_ports
@@ -14,7 +13,7 @@ from gateware.interface.protocol import RESET_BAUD
 
 from ..errors import PortError
 
-__all__ = ["PortDescription", "fresh_board", "list_ports", "open_port"]
+__all__ = ["PortDescription", "list_ports", "open_port"]
 
 #: Where pyserial looks for what ``sim://`` means.
 _HANDLERS = "host.simulation"
@@ -72,35 +71,6 @@ def _reason(name: str, error: Exception) -> str:
         return f"{name}: no permission to open the port, or it is in use{hint}"
     reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
     return f"{name}: cannot be opened: {reason}"
-
-
-def fresh_board(name: str, backend: str | None = None) -> str:
-    """The address of a simulated board that shares nothing with other programs' boards.
-
-    Parameters
-    ----------
-    name : str
-        ``sim`` or ``sim://BOARD``, with or without options.
-    backend : str or None
-        Its simulator; None: as ``name`` says.
-
-    Raises
-    ------
-    PortError
-        If ``name`` is no simulated board.
-    """
-    address = "sim://" if name == "sim" else name
-    scheme, _, rest = address.partition("://")
-    if scheme.lower() != "sim":
-        raise PortError(
-            f"{name}: there is one board at a real port; only simulated ones can be several"
-        )
-    board, _, query = rest.partition("?")
-    options = dict(parse_qsl(query, keep_blank_values=True))
-    options["memory"] = "fresh"
-    if backend is not None:
-        options["backend"] = backend
-    return f"sim://{board}?{urlencode(options)}"
 
 
 def open_port(name: str) -> serial.SerialBase:

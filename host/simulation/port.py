@@ -1,63 +1,31 @@
 """The port: pyserial's interface on one side, a :class:`.Backend` on the other.
 
-::
-
-    sim://BOARD[?backend=amaranth|cxxrtl][&reset_baud=N][&memory=kept|fresh][&faults=NAME:VALUE,...]
-    sim://BOARD[?flash=PATH][&flash_scale=X][&flash_faults=NAME,...]
-    sim://BOARD?netlist=PATH[&memory=kept|fresh][&faults=NAME:VALUE,...]
-
-``backend``
-    ``cxxrtl`` where there is a C++ compiler, else ``amaranth``.
-``reset_baud``
-    Baud rate after reset: 115200, or a fast one with ``amaranth``, for which bits are dear.
-``memory``
-    ``kept``: what the board holds outlasts the program, as with a board that keeps its power.
-    ``fresh``: the board has just been switched on, and what it holds is forgotten afterwards.
-``netlist``
-    What nextpnr placed and routed instead of the gateware: a build's directory, or the netlist in
-    it. See :mod:`.routed`.
-``flash``
-    Of a board with models in its flash: the file with what the flash holds, made if it is not
-    there. Without it, what the flash holds is kept or forgotten as ``memory`` says.
-``flash_scale``
-    How much longer than in the datasheet erasing and programming take: 1, or less.
-``flash_faults``
-    How the flash is broken: ``absent``, ``unknown_id``, ``protected``, ``worn``, ``stuck``,
-    ``quad_off``.
-``faults``
-    What happens on the line, as ``flip:1e-3,latency:16ms``: see :mod:`.faults`.
+An address is taken apart by :mod:`.address`.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import math
 import sys
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import parse_qsl, urlsplit
+from typing import TYPE_CHECKING, Any
 
 from serial.serialutil import PortNotOpenError, SerialBase, SerialException
 
 from gateware.interface.protocol import RESET_BAUD
 
 from ..errors import PortError
+from .address import Address, parse
 from .cache import Lock, hash_files, state_directory, write_atomically
-from .faults import Faults, FaultyLine
+from .faults import FaultyLine
 
 if TYPE_CHECKING:
     from .backends.backend import Backend
     from .flash.flash import Flash
 
-__all__ = ["DEFAULT_BOARD", "SimulatedPort"]
+__all__ = ["SimulatedPort"]
 
-DEFAULT_BOARD = "icebreaker"
-
-_BACKENDS = ("cxxrtl", "amaranth")
-_MEMORIES = ("kept", "fresh")
-#: As :class:`.FlashFault` has them.
-_FLASH_FAULTS = ("absent", "unknown_id", "protected", "worn", "stuck", "quad_off")
 _BITS_PER_BYTE = 10
 _NO_COMPILER = (
     "There is no C++ compiler, so the board is simulated some hundred times slower. Any will do: "
@@ -69,66 +37,6 @@ _SLICE = {"cxxrtl": 500_000, "routed": 20_000, "amaranth": 2_000}
 _LATENCY = 0.002
 #: Cycles a bit after reset in Amaranth's simulator.
 _FAST_BIT_CYCLES = 4
-
-
-class _Address(NamedTuple):
-    board: str
-    backend: str | None
-    reset_baud: int | None
-    memory: str
-    faults: Faults | None
-    netlist: Path | None = None
-    flash: Path | None = None
-    flash_scale: float = 1.0
-    flash_faults: tuple[str, ...] = ()
-
-    @property
-    def names_a_flash(self) -> bool:
-        return self.flash is not None or self.flash_scale != 1 or bool(self.flash_faults)
-
-
-def _parse(url: str) -> _Address:
-    """Take an address apart; raise PortError where it makes no sense."""
-    parts = urlsplit(url)
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    backend = options.pop("backend", None)
-    memory = options.pop("memory", "kept")
-    reset_baud = options.pop("reset_baud", None)
-    faults = options.pop("faults", None)
-    netlist = options.pop("netlist", None)
-    flash = options.pop("flash", None)
-    flash_scale = options.pop("flash_scale", "1")
-    flash_faults = [name for name in options.pop("flash_faults", "").split(",") if name]
-    if backend is not None and backend not in _BACKENDS:
-        raise PortError(f"{url}: backend is {' or '.join(_BACKENDS)}, not {backend!r}")
-    if memory not in _MEMORIES:
-        raise PortError(f"{url}: memory is {' or '.join(_MEMORIES)}, not {memory!r}")
-    if reset_baud is not None and not (reset_baud.isascii() and reset_baud.isdecimal()):
-        raise PortError(f"{url}: reset_baud is a number, not {reset_baud!r}")
-    if netlist is not None and (backend or reset_baud):
-        raise PortError(f"{url}: a netlist leaves no choice of backend or reset_baud")
-    try:
-        scale = float(flash_scale)
-    except ValueError:
-        scale = math.nan
-    if not 0 <= scale <= 1000:
-        raise PortError(f"{url}: flash_scale is a number from 0 to 1000, not {flash_scale!r}")
-    for name in flash_faults:
-        if name not in _FLASH_FAULTS:
-            raise PortError(f"{url}: flash_faults are {', '.join(_FLASH_FAULTS)}, not {name!r}")
-    if options:
-        raise PortError(f"{url}: there is no option {next(iter(options))!r}")
-    return _Address(
-        (parts.netloc or DEFAULT_BOARD).lower(),
-        backend,
-        None if reset_baud is None else int(reset_baud),
-        memory,
-        None if faults is None else Faults.parse(faults),
-        None if netlist is None else Path(netlist),
-        None if flash is None else Path(flash),
-        scale,
-        tuple(flash_faults),
-    )
 
 
 def _source_hash(*more: str) -> str:
@@ -144,8 +52,8 @@ def _source_hash(*more: str) -> str:
 class SimulatedPort(SerialBase):
     """A serial port with a simulated board at its other end.
 
-    Time stands still but while the host waits: in ``read``, ``flush``, ``send_break`` and, a byte's
-    time, in ``in_waiting``.
+    Simulated time advances only while the host waits: in ``read``, ``flush``, ``send_break`` and,
+    by the time of a byte, in ``in_waiting``.
     """
 
     #: Seconds that an adapter adds: there is none, unless the address wants one.
@@ -172,13 +80,13 @@ class SimulatedPort(SerialBase):
             raise SerialException("Port is already open.")
         from boards.catalog import board
 
-        address = _parse(self.portstr or "")
+        address = parse(self.portstr or "")
         description = board(address.board)
         self._clock_hz = description.clock_hz
         if address.names_a_flash and (description.flash is None or address.netlist is not None):
             raise PortError(f"{self.portstr}: this board has no models in its flash")
         if address.netlist is not None:
-            from .routed.netlist import start
+            from .routed.start import start
 
             self._backend, self._clock_hz, content = start(address.netlist, description)
             self.reset_baud = RESET_BAUD
@@ -205,7 +113,7 @@ class SimulatedPort(SerialBase):
         self.is_open = True
         self._reconfigure_port()
 
-    def _start(self, description: Any, address: _Address) -> Backend:
+    def _start(self, description: Any, address: Address) -> Backend:
         def elaborate() -> Any:
             from gateware.soc import Soc
 
@@ -223,27 +131,19 @@ class SimulatedPort(SerialBase):
             return FlashBoard(soc)
 
         def flash(library: Any = None) -> Flash:
-            from .flash.flash import Flash, FlashFault
+            from .flash.flash import Flash
 
-            faults = FlashFault(0)
-            for name in address.flash_faults:
-                faults |= FlashFault[name.upper()]
             return Flash(
                 description.flash,
                 clock_hz=description.clock_hz,
                 scale=address.flash_scale,
-                faults=faults,
+                faults=address.flash_faults,
                 library=library,
             )
 
-        from .backends.cxxrtl import (
-            DRIVER,
-            FLASH_DRIVER,
-            CompileError,
-            CxxrtlBackend,
-            build_library,
-            find_compiler,
-        )
+        from .backends.cxxrtl import CxxrtlBackend
+        from .backends.cxxrtl_build import DRIVER, FLASH_DRIVER, build_library
+        from .backends.toolchain import CompileError, find_compiler
         from .flash.flash import FLASH_SOURCES
 
         if address.backend == "cxxrtl" or (address.backend is None and find_compiler()):

@@ -15,7 +15,7 @@ from gateware.interface.protocol import State
 from host.board import Board
 from host.errors import BoardError, EyespotError, PortError
 from host.link.ports import open_port
-from host.simulation.backends.cxxrtl import find_compiler
+from host.simulation.backends.toolchain import find_compiler
 from host.simulation.faults import FaultyLine
 from model import zoo
 from model.datasets import datasets

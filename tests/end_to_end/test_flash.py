@@ -23,7 +23,7 @@ from host.board import Board
 from host.board.flash_slots import FlashError, Slots
 from host.cli import main
 from host.errors import BoardError, EyespotError
-from host.simulation.backends.cxxrtl import find_compiler
+from host.simulation.backends.toolchain import find_compiler
 from host.simulation.faults import FaultyLine
 from host.simulation.flash.flash import FlashMisused
 from model import zoo

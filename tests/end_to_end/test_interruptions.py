@@ -16,7 +16,7 @@ from gateware.interface.protocol import MAX_READ, Opcode
 from host.board import Board
 from host.errors import PortError
 from host.link.framing import Request
-from host.simulation.backends.cxxrtl import find_compiler
+from host.simulation.backends.toolchain import find_compiler
 from model.datasets import datasets
 
 pytestmark = [

@@ -13,7 +13,7 @@ from PIL import Image
 
 from host import cli
 from host.board import Board
-from host.simulation.backends.cxxrtl import find_compiler
+from host.simulation.backends.toolchain import find_compiler
 from model.datasets import datasets
 from model.int8.builder import GraphBuilder
 from tests.zoo_data import carried_data

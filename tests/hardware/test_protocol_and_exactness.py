@@ -26,7 +26,7 @@ from host.errors import BoardError
 from host.evaluation.verify import load_samples, verify
 from host.link.framing import Request
 from host.link.link import BAUD_RATES, bit_cycles
-from host.simulation.backends.cxxrtl import find_compiler
+from host.simulation.backends.toolchain import find_compiler
 from model import zoo
 
 RESULT = Request(Opcode.RESULT, 0, b"\1", reply_bytes=Result.BYTES + 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import enum
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from gateware.interface.flash import IS25LP128F, W25Q128JV, FlashPart
 
 from ...errors import EyespotError
-from ..backends.cxxrtl import CompileError, find_compiler
+from ..backends.toolchain import FLAGS, CompileError, find_compiler, run
 from ..cache import cache_directory, hash_files, write_atomically
 
 __all__ = ["Flash", "FlashFault", "FlashMisused"]
@@ -41,16 +40,12 @@ def _library() -> Path:
     compiler = find_compiler()
     if compiler is None:
         raise CompileError("there is no C++ compiler (g++, clang++, or $CXX)")
-    command = [*compiler, "-std=c++17", "-O2", "-fPIC", "-shared"]
+    command = [*compiler, *FLAGS, "-O2"]
     library = cache_directory() / "simulators" / f"{hash_files(FLASH_SOURCES, *command)}.so"
     if not library.exists():
         with tempfile.TemporaryDirectory(prefix="eyespot-") as scratch:
             made = Path(scratch) / "flash.so"
-            result = subprocess.run(
-                [*command, "-o", str(made), str(FLASH_SOURCES[1])], capture_output=True, text=True
-            )
-            if result.returncode:
-                raise CompileError(f"the simulated flash does not compile: {result.stderr[:200]}")
+            run([*command, "-o", str(made), str(FLASH_SOURCES[1])], Path(scratch))
             write_atomically(library, made.read_bytes())
     return library
 

@@ -14,7 +14,7 @@ from gateware.engine.engine import Engine
 from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.protocol import EngineError, Result, StallCause
 from gateware.primitives import Technology
-from host.simulation.backends.cxxrtl import build_library
+from host.simulation.backends.cxxrtl_build import build_library
 from host.simulation.cache import hash_files
 
 #: Longest run of a bench, in cycles, unless it is told otherwise.

@@ -26,7 +26,7 @@ from gateware.interface.tape import (
 )
 from gateware.primitives import Technology
 from host.compiler import CompiledModel, compile
-from host.simulation.backends.cxxrtl import find_compiler
+from host.simulation.backends.toolchain import find_compiler
 from host.simulation.routed.cells import ice40_cells
 from tests import tape_interpreter
 from tests.gateware.engine.bench import MAX_RUN_CYCLES, EngineBench

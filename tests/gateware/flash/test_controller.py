@@ -15,7 +15,7 @@ from gateware.interface.flash import (
     W25Q128JV,
     FlashCommand,
 )
-from host.simulation.backends.cxxrtl import find_compiler
+from host.simulation.backends.toolchain import find_compiler
 from host.simulation.flash.flash import FlashFault
 from tests.gateware.flash.flash_bench import Bench
 from tests.gateware.streams import receive, simulate, unused_components

@@ -24,7 +24,7 @@ from gateware.interface.flash import (
     FlashStatus,
     pack_request,
 )
-from host.simulation.backends.cxxrtl import find_compiler
+from host.simulation.backends.toolchain import find_compiler
 from host.simulation.flash.flash import Flash, FlashFault
 from tests.gateware.flash.flash_bench import SCALE
 from tests.gateware.streams import pause, receive, simulate, unused_components

@@ -14,7 +14,9 @@ import pytest
 
 import gateware
 from gateware.interface.protocol import Info, Opcode, State, Status
-from host.simulation.backends.cxxrtl import CxxrtlBackend, build_library, find_compiler
+from host.simulation.backends.cxxrtl import CxxrtlBackend
+from host.simulation.backends.cxxrtl_build import build_library
+from host.simulation.backends.toolchain import find_compiler
 from host.simulation.cache import hash_files
 from tests.gateware.link.serial_bench import cobs_decode, parse_reply, request
 from tests.host import small_board

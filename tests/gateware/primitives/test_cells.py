@@ -15,7 +15,8 @@ from gateware.memory.bank import SPRAM_WORDS, Bank
 from gateware.primitives import Technology
 from gateware.primitives.adder import AdderMode, SelectAdder
 from gateware.primitives.multiplier import DualMultiplier
-from host.simulation.backends.cxxrtl import build_library, find_compiler
+from host.simulation.backends.cxxrtl_build import build_library
+from host.simulation.backends.toolchain import find_compiler
 from host.simulation.cache import hash_files
 from host.simulation.routed.cells import ice40_cells
 from tests.gateware.ecp5_cells import ecp5_cells

@@ -11,7 +11,7 @@ import pytest
 from gateware.interface.flash import PAGE_BYTES, SECTOR_BYTES, W25Q128JV
 from host.board import flash_slots
 from host.board.flash_slots import FlashError, SlotHeader, Slots
-from host.simulation.backends.cxxrtl import find_compiler
+from host.simulation.backends.toolchain import find_compiler
 from host.simulation.flash.flash import Flash, FlashFault
 
 pytestmark = pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler")

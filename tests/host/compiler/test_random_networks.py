@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from host.compiler import CompileError, compile
-from host.simulation.backends.cxxrtl import find_compiler
+from host.simulation.backends.toolchain import find_compiler
 from model.int8 import reference
 from tests.host.compiler.networks import EVERY, EVERY_AND_POOLED, configuration, random_network, run
 

@@ -12,10 +12,9 @@ import pytest
 
 from gateware.interface.configuration import EngineConfiguration
 from host import compiler
-from host.errors import BoardError, PortError
+from host.errors import BoardError
 from host.evaluation.parallel import _Failure, _gather, _Result, _Task, _work, verify_in_parallel
 from host.evaluation.verify import LayerVerification, Verification, merge
-from host.link.ports import fresh_board
 from model import zoo
 
 
@@ -45,17 +44,6 @@ def test_merge():
     (layer,) = both.layers
     assert (layer.mismatches, layer.cycles, layer.predicted) == (2, 63, 64)
     assert merge([part(0, 1), part(1, 1, accuracy=None)]).accuracy is None
-
-
-def test_fresh_board():
-    assert fresh_board("sim") == "sim://?memory=fresh"
-    assert fresh_board("sim://ulx3s-85f", "cxxrtl") == (
-        "sim://ulx3s-85f?memory=fresh&backend=cxxrtl"
-    )
-    assert fresh_board("sim://a?memory=kept&reset_baud=9") == "sim://a?memory=fresh&reset_baud=9"
-    for name in ("/dev/ttyUSB1", "COM5", "loop://", "simulated"):
-        with pytest.raises(PortError, match="there is one board at a real port"):
-            fresh_board(name)
 
 
 def test_progress_is_that_of_all():

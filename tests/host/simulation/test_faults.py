@@ -6,9 +6,7 @@ import pytest
 from serial.serialutil import SerialException
 
 from host.errors import PortError
-from host.link.ports import fresh_board
 from host.simulation.faults import BURST_BYTES, STALL_SECONDS, Faults, FaultyLine
-from host.simulation.port import _parse
 
 CLOCK_HZ = 1_000_000
 
@@ -159,11 +157,3 @@ def test_what_makes_no_sense_is_one_clear_line(text, message):
     with pytest.raises(PortError, match=message) as caught:
         Faults.parse(text)
     assert "\n" not in str(caught.value)
-
-
-def test_the_address_takes_them_and_copies_keep_them():
-    address = "sim://icebreaker?faults=flip:1e-3,latency:250us,reset:2s,seed:7&memory=fresh"
-    wanted = Faults(flip=1e-3, latency=250e-6, reset=(2.0,), seed=7)
-    assert _parse(address).faults == wanted
-    assert _parse(fresh_board(address)).faults == wanted
-    assert _parse("sim://icebreaker").faults is None

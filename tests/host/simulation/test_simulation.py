@@ -14,12 +14,9 @@ from gateware.interface.protocol import Opcode, State, Status
 from host.link.framing import Request
 from host.link.link import Link
 from host.simulation.backends.amaranth import AmaranthBackend
-from host.simulation.backends.cxxrtl import (
-    CompileError,
-    CxxrtlBackend,
-    build_library,
-    find_compiler,
-)
+from host.simulation.backends.cxxrtl import CxxrtlBackend
+from host.simulation.backends.cxxrtl_build import build_library
+from host.simulation.backends.toolchain import CompileError, find_compiler
 from host.simulation.cache import hash_files
 from host.simulation.port import SimulatedPort
 from tests.host import small_board

@@ -36,8 +36,8 @@ from gateware.primitives.multiplier import DualMultiplier
 from gateware.soc import source_hash
 from host.errors import PortError
 from host.link.ports import open_port
-from host.simulation.backends.cxxrtl import find_compiler
-from host.simulation.routed.netlist import RoutedNetlist, expression
+from host.simulation.backends.toolchain import find_compiler
+from host.simulation.routed.netlist import RoutedNetlist
 
 #: The tools see nothing below /tmp.
 BUILD = Path(__file__).parents[3] / "build"
@@ -203,25 +203,13 @@ def test_other_netlists_are_refused(sample: Path, monkeypatch, change, message) 
         board="icebreaker",
     )
     told = dataclasses.replace(info, **change)
-    monkeypatch.setattr("host.simulation.routed.netlist._identify", lambda *arguments: told)
+    monkeypatch.setattr("host.simulation.routed.start._identify", lambda *arguments: told)
     address = f"sim://icebreaker?memory=fresh&netlist={sample}"
     if message is None:
         open_port(address).close()
     else:
         with pytest.raises(PortError, match=message):
             open_port(address)
-
-
-def test_expressions_are_their_tables() -> None:
-    rng = random.Random(2)
-    for _ in range(1000):
-        inputs = rng.randrange(1, 5)
-        names = [f"I{index}" for index in range(inputs)]
-        table = rng.getrandbits(1 << inputs)
-        text = expression((table, inputs), names)[1].replace("1'b", "")
-        for index in range(1 << inputs):
-            values = {name: index >> position & 1 for position, name in enumerate(names)}
-            assert eval(text, values) & 1 == table >> index & 1, (table, text)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from gateware.interface.flash import IS25LP128F, SECTOR_BYTES, W25Q128JV
-from host.simulation.backends.cxxrtl import find_compiler
+from host.simulation.backends.toolchain import find_compiler
 from host.simulation.flash.flash import Flash, FlashFault, FlashMisused
 
 pytestmark = pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler")
