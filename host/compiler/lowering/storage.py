@@ -1,0 +1,195 @@
+"""How each tensor that is kept lies in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from model.int8 import reference
+from model.int8.graph import Operator, OperatorKind
+
+from ..errors import CompileError
+from ..layers import Kernel, View
+from ..nest import round_up
+from .plan import CHANNEL_WISE, ENGINE, Plan, Shape, Step, picture_shape
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """A plan with the memory of its tensors.
+
+    Attributes
+    ----------
+    plan : Plan
+    storage : mapping of int to View
+        By tensor.
+    margin : tuple of int
+        Pixels of padding to the left and the right of the input's rows that the host writes too.
+    """
+
+    plan: Plan
+    storage: Mapping[int, View]
+    margin: tuple[int, int] = (0, 0)
+
+    def target(self, step: Step) -> View:
+        """Where the step's result goes."""
+        return self.storage[self.plan.root(step.target)]
+
+    def source(self, step: Step) -> View:
+        """The step's input in the shape in which the operator sees it.
+
+        Raises
+        ------
+        CompileError
+            If the bytes of that shape do not lie as a layer can read them.
+        """
+        plan = self.plan
+        root = plan.root(step.source)
+        stored = self.storage[root]
+        if step.source not in plan.reshaped or (root == plan.host and any(self.margin)):
+            return stored
+        height, width, channels = picture_shape(plan.graph, step.source)
+        if (height, width, channels) == (stored.height, stored.width, stored.channels):
+            return stored
+        if stored.dense:
+            view = stored.reshaped(height, width, channels)
+            if view.row_pitch % plan.configuration.word_bytes == 0 or height == 1:
+                return view
+        raise CompileError(
+            f"layer {step.name}: reads {height}x{width}x{channels} reshaped from "
+            f"{stored.height}x{stored.width}x{stored.channels}, whose rows do not lie "
+            f"in memory without gaps"
+        )
+
+    def kernel(self, step: Step, operator: Operator) -> Kernel:
+        """The operator's window, with a folded PAD's padding, and without what is stored."""
+        if operator.kind is OperatorKind.MEAN:
+            source = self.source(step)
+            return Kernel(source.height, source.width)
+        reads_margin = self.plan.root(step.source) == self.plan.host
+        return _kernel(self.plan, step, operator, self.margin[0] if reads_margin else 0)
+
+
+def store(plan: Plan, stores_padding: bool = False) -> Stored:
+    """Decide every tensor's pitch, and insert a copy where the host's own must stay dense.
+
+    Parameters
+    ----------
+    plan : Plan
+    stores_padding : bool
+        Let the host write the padding of the layer that reads the input, where that can be.
+    """
+    shapes = {plan.host: _input_shape(plan)}
+    for step in plan.steps:
+        root = plan.root(step.target)
+        shapes[root] = plan.shape(root)
+    padded = _padded_tensors(plan, shapes)
+    if plan.host in padded:
+        plan, copy = _with_padded_copy(plan, padded)
+        shapes[copy] = shapes[plan.host]
+        padded = padded - {plan.host} | {copy}
+    storage = {
+        tensor: _new_view(plan, tensor, shape, tensor in padded) for tensor, shape in shapes.items()
+    }
+    stored = Stored(plan, storage)
+    return _with_margin(stored) if stores_padding else stored
+
+
+def _kernel(plan: Plan, step: Step, operator: Operator, margin: int = 0) -> Kernel:
+    window = reference.window(plan.graph, operator)
+    top, left = (step.border.top, step.border.left) if step.border else (0, 0)
+    return Kernel(
+        height=window.kernel_h,
+        width=window.kernel_w,
+        stride_h=window.stride_h,
+        stride_w=window.stride_w,
+        dilation_h=window.dilation_h,
+        dilation_w=window.dilation_w,
+        top=window.top + top,
+        left=window.left + left - margin,
+    )
+
+
+def _with_margin(stored: Stored) -> Stored:
+    """Let the host write the columns of padding, if a convolution alone reads the input.
+
+    The host fills with the input's zero point, so the layer must pad with the same.
+    """
+    plan = stored.plan
+    view = stored.storage[plan.host]
+    readers = [step for step in plan.steps if plan.root(step.source) == plan.host]
+    if len(readers) != 1 or readers[0].kind is not OperatorKind.CONV_2D:
+        return stored
+    step, operator = readers[0], readers[0].operator
+    shape = (view.height, view.width, view.channels)
+    if operator is None or picture_shape(plan.graph, step.source) != shape:
+        return stored
+    if plan.zero_point(operator.inputs[0]) != plan.zero_point(plan.host):
+        return stored
+    kernel, width = _kernel(plan, step, operator), stored.target(step).width
+    width *= 2 if step.pooled else 1
+    reach = (width - 1) * kernel.stride_w + (kernel.width - 1) * kernel.dilation_w + 1
+    margin = kernel.left, max(0, reach - kernel.left - view.width)
+    shape = (view.height, view.width + sum(margin), view.channels)
+    storage = {**stored.storage, plan.host: _new_view(plan, plan.host, shape, padded=False)}
+    return replace(stored, storage=storage, margin=margin)
+
+
+def _input_shape(plan: Plan) -> Shape:
+    """Of the input: as what it is used, where all that happens to it is a reshape."""
+    tensor = plan.host
+    while plan.only_use(tensor):
+        operator = plan.graph.operators[plan.graph.consumers(tensor)[0]]
+        if operator.kind is not OperatorKind.RESHAPE:
+            break
+        tensor = operator.outputs[0]
+    return picture_shape(plan.graph, tensor)
+
+
+def _padded_tensors(plan: Plan, shapes: Mapping[int, Shape]) -> set[int]:
+    """Tensors whose pixel pitch must be rounded up."""
+    padded: set[int] = set()
+    if plan.configuration.requantizers > 1:
+        # Results are written so many channels at a time.
+        padded |= {plan.root(step.target) for step in plan.steps}
+    before = -1
+    while before < len(padded):
+        before = len(padded)
+        for step in reversed(plan.steps):
+            root = plan.root(step.source)
+            uneven = shapes[root][2] % plan.configuration.channel_group != 0
+            if uneven and _reads_groups(plan, step, padded):
+                padded.add(root)
+    return padded
+
+
+def _reads_groups(plan: Plan, step: Step, padded: set[int]) -> bool:
+    """Whether the step's input must have a pixel pitch of whole groups.
+
+    A table or a copy needs that only where its output has: otherwise it ignores where pixels
+    begin. A copy of the host's own can do without.
+    """
+    if step.kind is None and plan.root(step.source) == plan.host:
+        return False
+    each_byte = step.kind not in ENGINE
+    return step.kind in CHANNEL_WISE or (each_byte and plan.root(step.target) in padded)
+
+
+def _with_padded_copy(plan: Plan, padded: set[int]) -> tuple[Plan, int]:
+    """Let channel-wise layers read a padded copy of the input."""
+    reading = [
+        index
+        for index, step in enumerate(plan.steps)
+        if plan.root(step.source) == plan.host and _reads_groups(plan, step, padded)
+    ]
+    copied, copy = plan.with_copy(plan.host, before=reading[0])
+    for index in reading:
+        copied = copied.instead(index + 1, replace(plan.steps[index], source=copy))
+    return copied, copy
+
+
+def _new_view(plan: Plan, tensor: int, shape: Shape, padded: bool) -> View:
+    height, width, channels = shape
+    pixel = round_up(channels, plan.configuration.channel_group) if padded else channels
+    pitch = round_up(width * pixel, plan.configuration.word_bytes)
+    return View(tensor, height, width, channels, pixel, pitch)

@@ -1,0 +1,73 @@
+"""Which step does each ADD, and in whose memory the sum lies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from model.int8.graph import Operator, OperatorKind
+
+from .plan import Plan, Step, Sum
+
+
+def place_sums(plan: Plan) -> Plan:
+    """Find for each ADD the step behind which it happens, and the memory.
+
+    The step that makes one addend overwrites the other with the sum, if nobody needs either.
+    Otherwise a step that copies the one overwrites the other, or a copy of it.
+    """
+    steps, plan = plan.steps, replace(plan, steps=())
+    for index, step in enumerate(steps):
+        operator = step.operator
+        if operator is None or operator.kind is not OperatorKind.ADD:
+            plan = plan.with_step(step)
+            continue
+        later = steps[index + 1 :]
+        behind = _behind(plan, step, operator, later)
+        if behind is not None:
+            plan = behind
+            continue
+        inputs = step.reads
+        made = next((i for i in (0, 1) if _may_take(plan, step, inputs[1 - i], later)), None)
+        if made is None:
+            made = 0
+            plan, place = plan.with_copy(inputs[1])
+        else:
+            place = plan.root(inputs[1 - made])
+        plan = replace(plan, places={**plan.places, step.target: place}).with_step(
+            replace(step, operator=None, source=inputs[made], sum=Sum(operator, made))
+        )
+    return plan
+
+
+def _behind(plan: Plan, step: Step, operator: Operator, later: Sequence[Step]) -> Plan | None:
+    """Let the step that makes one addend of ``step`` add the other, if it can."""
+    for made, source in enumerate(step.reads):
+        value, other = plan.value(source), step.reads[1 - made]
+        found = plan.maker(value)
+        if found is None or plan.steps[found].sum or plan.steps[found].pooled:
+            continue
+        if not _may_take(plan, step, source, later):
+            continue
+        before, since = plan.steps[:found], plan.steps[found:]
+        # The two layers of a MEAN may be a sum themselves.
+        if since[0].kind is OperatorKind.MEAN or plan.is_read(value, since):
+            continue
+        complete = any(each.target == plan.value(other) for each in before)
+        if complete and _may_take(plan, step, other, [*since, *later]):
+            places = {**plan.places, step.target: plan.root(other)}
+            kinds = since[0].kinds + step.kinds
+            return replace(plan, places=places).instead(
+                found,
+                replace(since[0], kinds=kinds, target=step.target, sum=Sum(operator, made)),
+            )
+    return None
+
+
+def _may_take(plan: Plan, step: Step, tensor: int, later: Sequence[Step]) -> bool:
+    """Whether a sum may take the place of its addend ``tensor``, if ``later`` comes after."""
+    value = plan.value(tensor)
+    kept = (plan.host, plan.value(plan.answer), *map(plan.value, plan.graph.outputs))
+    twice = [plan.value(each) for each in step.reads].count(value) == 2
+    alike = plan.shape(step.target) == plan.shape(value) == plan.shape(plan.root(value))
+    return alike and not twice and value not in kept and not plan.is_read(value, later)
