@@ -17,20 +17,13 @@ __all__ = [
     "ABSENT",
     "WEIGHTED",
     "Activation",
-    "AddOptions",
-    "DenseOptions",
     "Graph",
-    "LeakyReluOptions",
-    "MeanOptions",
     "Operator",
     "OperatorKind",
     "Options",
     "Padding",
     "Quantization",
-    "ReshapeOptions",
-    "SoftmaxOptions",
     "Tensor",
-    "WindowOptions",
 ]
 
 ABSENT = -1
@@ -38,25 +31,112 @@ ABSENT = -1
 
 
 class OperatorKind(str, Enum):
-    """Operators by the name that TensorFlow Lite gives them."""
+    """Operators of TensorFlow Lite for Microcontrollers, by their names in the schema.
 
+    This is the vocabulary; `model.int8.operators.OPERATORS` has those that run.
+    """
+
+    ABS = "ABS"
+    ADD = "ADD"
+    ADD_N = "ADD_N"
+    ARG_MAX = "ARG_MAX"
+    ARG_MIN = "ARG_MIN"
+    ASSIGN_VARIABLE = "ASSIGN_VARIABLE"
+    AVERAGE_POOL_2D = "AVERAGE_POOL_2D"
+    BATCH_MATMUL = "BATCH_MATMUL"
+    BATCH_TO_SPACE_ND = "BATCH_TO_SPACE_ND"
+    BROADCAST_ARGS = "BROADCAST_ARGS"
+    BROADCAST_TO = "BROADCAST_TO"
+    CALL_ONCE = "CALL_ONCE"
+    CAST = "CAST"
+    CEIL = "CEIL"
+    CONCATENATION = "CONCATENATION"
     CONV_2D = "CONV_2D"
+    COS = "COS"
+    CUMSUM = "CUMSUM"
+    CUSTOM = "CUSTOM"
+    DEPTHWISE_CONV_2D = "DEPTHWISE_CONV_2D"
+    DEPTH_TO_SPACE = "DEPTH_TO_SPACE"
+    DEQUANTIZE = "DEQUANTIZE"
+    DIV = "DIV"
+    DYNAMIC_UPDATE_SLICE = "DYNAMIC_UPDATE_SLICE"
+    ELU = "ELU"
+    EMBEDDING_LOOKUP = "EMBEDDING_LOOKUP"
+    EQUAL = "EQUAL"
+    EXP = "EXP"
+    EXPAND_DIMS = "EXPAND_DIMS"
+    FILL = "FILL"
+    FLOOR = "FLOOR"
+    FLOOR_DIV = "FLOOR_DIV"
+    FLOOR_MOD = "FLOOR_MOD"
     FULLY_CONNECTED = "FULLY_CONNECTED"
-    MAX_POOL_2D = "MAX_POOL_2D"
+    GATHER = "GATHER"
+    GATHER_ND = "GATHER_ND"
+    GREATER = "GREATER"
+    GREATER_EQUAL = "GREATER_EQUAL"
+    HARD_SWISH = "HARD_SWISH"
+    IF = "IF"
+    L2_NORMALIZATION = "L2_NORMALIZATION"
+    L2_POOL_2D = "L2_POOL_2D"
+    LEAKY_RELU = "LEAKY_RELU"
+    LESS = "LESS"
+    LESS_EQUAL = "LESS_EQUAL"
+    LOG = "LOG"
+    LOGICAL_AND = "LOGICAL_AND"
+    LOGICAL_NOT = "LOGICAL_NOT"
+    LOGICAL_OR = "LOGICAL_OR"
     LOGISTIC = "LOGISTIC"
+    LOG_SOFTMAX = "LOG_SOFTMAX"
+    MAXIMUM = "MAXIMUM"
+    MAX_POOL_2D = "MAX_POOL_2D"
+    MEAN = "MEAN"
+    MINIMUM = "MINIMUM"
+    MIRROR_PAD = "MIRROR_PAD"
+    MUL = "MUL"
+    NEG = "NEG"
+    NOT_EQUAL = "NOT_EQUAL"
+    PACK = "PACK"
+    PAD = "PAD"
+    PADV2 = "PADV2"
+    PRELU = "PRELU"
+    QUANTIZE = "QUANTIZE"
+    READ_VARIABLE = "READ_VARIABLE"
+    REDUCE_ALL = "REDUCE_ALL"
+    REDUCE_MAX = "REDUCE_MAX"
+    REDUCE_MIN = "REDUCE_MIN"
     RELU = "RELU"
     RELU6 = "RELU6"
     RESHAPE = "RESHAPE"
+    RESIZE_BILINEAR = "RESIZE_BILINEAR"
+    RESIZE_NEAREST_NEIGHBOR = "RESIZE_NEAREST_NEIGHBOR"
+    REVERSE_V2 = "REVERSE_V2"
+    ROUND = "ROUND"
+    RSQRT = "RSQRT"
+    SELECT_V2 = "SELECT_V2"
+    SHAPE = "SHAPE"
+    SIN = "SIN"
+    SLICE = "SLICE"
     SOFTMAX = "SOFTMAX"
-    DEPTHWISE_CONV_2D = "DEPTHWISE_CONV_2D"
-    ADD = "ADD"
-    AVERAGE_POOL_2D = "AVERAGE_POOL_2D"
-    MEAN = "MEAN"
-    PAD = "PAD"
+    SPACE_TO_BATCH_ND = "SPACE_TO_BATCH_ND"
+    SPACE_TO_DEPTH = "SPACE_TO_DEPTH"
+    SPLIT = "SPLIT"
+    SPLIT_V = "SPLIT_V"
+    SQRT = "SQRT"
+    SQUARE = "SQUARE"
+    SQUARED_DIFFERENCE = "SQUARED_DIFFERENCE"
+    SQUEEZE = "SQUEEZE"
+    STRIDED_SLICE = "STRIDED_SLICE"
+    SUB = "SUB"
+    SUM = "SUM"
+    SVDF = "SVDF"
     TANH = "TANH"
-    HARD_SWISH = "HARD_SWISH"
-    LEAKY_RELU = "LEAKY_RELU"
-    QUANTIZE = "QUANTIZE"
+    TRANSPOSE = "TRANSPOSE"
+    TRANSPOSE_CONV = "TRANSPOSE_CONV"
+    UNIDIRECTIONAL_SEQUENCE_LSTM = "UNIDIRECTIONAL_SEQUENCE_LSTM"
+    UNPACK = "UNPACK"
+    VAR_HANDLE = "VAR_HANDLE"
+    WHILE = "WHILE"
+    ZEROS_LIKE = "ZEROS_LIKE"
 
     @property
     def stem(self) -> str:
@@ -136,77 +216,8 @@ class Tensor:
     data: np.ndarray | None = None
 
 
-@dataclass(frozen=True)
-class WindowOptions:
-    """Options of CONV_2D, DEPTHWISE_CONV_2D, MAX_POOL_2D and AVERAGE_POOL_2D.
-
-    For a convolution the kernel's size repeats the shape of its weights. ``depth_multiplier``
-    counts output channels per input channel and matters to DEPTHWISE_CONV_2D only.
-    """
-
-    kernel_h: int
-    kernel_w: int
-    stride_h: int = 1
-    stride_w: int = 1
-    padding: Padding = Padding.VALID
-    activation: Activation = Activation.NONE
-    dilation_h: int = 1
-    dilation_w: int = 1
-    depth_multiplier: int = 1
-
-
-@dataclass(frozen=True)
-class DenseOptions:
-    """Options of FULLY_CONNECTED."""
-
-    activation: Activation = Activation.NONE
-
-
-@dataclass(frozen=True)
-class AddOptions:
-    """Options of ADD."""
-
-    activation: Activation = Activation.NONE
-
-
-@dataclass(frozen=True)
-class SoftmaxOptions:
-    """Options of SOFTMAX: ``softmax(beta * x)``."""
-
-    beta: float = 1.0
-
-
-@dataclass(frozen=True)
-class LeakyReluOptions:
-    """Options of LEAKY_RELU: the slope of the negative side."""
-
-    alpha: float = 0.2
-
-
-@dataclass(frozen=True)
-class ReshapeOptions:
-    """Options of RESHAPE: the shape asked for, batch included; the output tensor's shape rules."""
-
-    new_shape: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class MeanOptions:
-    """Options of MEAN: whether the averaged dimensions stay, with size 1."""
-
-    keep_dims: bool = False
-
-
-Options = (
-    WindowOptions
-    | DenseOptions
-    | AddOptions
-    | SoftmaxOptions
-    | LeakyReluOptions
-    | ReshapeOptions
-    | MeanOptions
-    | None
-)
+class Options:
+    """What an operator is told besides its tensors; each kind has its own, in `.operators`."""
 
 
 @dataclass(frozen=True)
@@ -223,7 +234,7 @@ class Operator:
         (activation, weights, bias).
     outputs : tuple of int
         Tensor indexes.
-    options : Options
+    options : Options or None
         The dataclass that belongs to ``kind``; None where there is nothing to say.
     """
 
@@ -231,7 +242,7 @@ class Operator:
     name: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    options: Options = None
+    options: Options | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,7 +28,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from model.int8 import fixed_point, reference
-from model.int8.graph import Activation, AddOptions, Graph, Operator
+from model.int8.graph import Activation, Graph, Operator
+from model.int8.operators.arithmetic import AddOptions
 from model.training.layers import (
     AveragePool2D,
     Flatten,

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from gateware.interface.configuration import EngineConfiguration
 from model.int8 import reference
-from model.int8.graph import ABSENT, Graph, Operator, OperatorKind, SoftmaxOptions
+from model.int8.graph import ABSENT, Graph, Operator, OperatorKind
+from model.int8.operators.scores import SoftmaxOptions
 
 from ..errors import CompileError
 from .plan import ENGINE, Border, Plan, Step, clamp, hangs_over, padding

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from gateware.interface.configuration import EngineConfiguration
 from model.int8 import reference
-from model.int8.graph import Graph, Operator, OperatorKind, SoftmaxOptions
+from model.int8.graph import Graph, Operator, OperatorKind
+from model.int8.operators.scores import SoftmaxOptions
 
 from ..errors import CompileError
 from ..layers import Layer, View

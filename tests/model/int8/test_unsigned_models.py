@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from model.int8 import reference, tflite
+from model.int8 import reference, tflite, tflite_writer
 from model.int8.builder import GraphBuilder
 from model.int8.graph import Graph
 from tests.model.int8 import oracle
@@ -47,7 +47,7 @@ def test_answers_are_those_of_tensorflow_lite_micro(
     pictures = rng.integers(0, 256, (20, 5, 4, 2)).astype(np.uint8)
     # We write none ourselves.
     with monkeypatch.context() as patch:
-        patch.setattr(tflite, "validate", lambda graph: None)
+        patch.setattr(tflite_writer, "validate", lambda graph: None)
         encoded = tflite.encode(model)
         expected = oracle.predict(model, pictures)
     graph = tflite.decode(encoded, "unsigned")

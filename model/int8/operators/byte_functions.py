@@ -1,0 +1,240 @@
+"""Operators that are a function of one byte.
+
+Sources: TensorFlow Lite ``kernels/internal/reference/integer_ops`` (``logistic.h``, ``tanh.h``),
+``reference_ops`` (``leaky_relu.h``, ``hard_swish.h``, ``requantize.h``); TFLM ``activations``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from model.int8 import fixed_point
+from model.int8.graph import Activation, Graph, Operator, OperatorKind, Options
+from model.int8.operators.building import LayerBuilder
+from model.int8.operators.definition import ByteFunction, Definition, Field, OptionTable
+from model.int8.operators.examined import Examined, check_fixed_output, check_same_shape
+from model.int8.operators.quantization import affine, clamp, saturate
+
+__all__ = ["DEFINITIONS", "ByteFunctionLayers", "LeakyReluOptions", "of_every_byte"]
+
+
+@dataclass(frozen=True)
+class LeakyReluOptions(Options):
+    """Options of LEAKY_RELU: the slope of the negative side."""
+
+    alpha: float = 0.2
+
+
+def _through_q4(
+    graph: Graph,
+    operator: Operator,
+    x: np.ndarray,
+    function: Callable[[np.ndarray, int], np.ndarray],
+    output_bits: int,
+    zero_point: int,
+) -> np.ndarray:
+    """A function of Q4.27, as ``reference_integer_ops::Logistic`` and ``Tanh`` compute theirs.
+
+    The output has scale ``2**-output_bits`` and `zero_point`; beyond 4 integer bits it saturates.
+    """
+    integer_bits = 4
+    scale, zero_in = affine(graph, operator.inputs[0])
+    multiplier, shift = fixed_point.quantize_multiplier(float(scale) * 2.0 ** (31 - integer_bits))
+    centred = x - zero_in
+    radius = fixed_point.input_radius(integer_bits, int(shift))
+    inside = np.abs(centred) < radius
+    q4 = fixed_point.multiply_by_quantized_multiplier(
+        np.where(inside, centred, 0), multiplier, shift
+    )
+    q0 = function(q4, integer_bits)
+    result = fixed_point.rounding_divide_by_pot(q0, 31 - output_bits) + zero_point
+    return np.where(inside, result, np.where(centred > 0, 127, -128))
+
+
+def _logistic(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
+    return _through_q4(graph, operator, x, fixed_point.logistic, output_bits=8, zero_point=-128)
+
+
+def _tanh(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
+    return _through_q4(graph, operator, x, fixed_point.tanh, output_bits=7, zero_point=0)
+
+
+def _rescale(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
+    """``reference_ops::Requantize``: from the input's to the output's quantisation."""
+    scale_in, zero_in = affine(graph, operator.inputs[0])
+    scale_out, zero_out = affine(graph, operator.outputs[0])
+    multiplier, shift = fixed_point.quantize_multiplier(float(scale_in) / float(scale_out))
+    return zero_out + fixed_point.multiply_by_quantized_multiplier(x - zero_in, multiplier, shift)
+
+
+def _relu(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
+    """``ReluQuantized``: rescale, then clamp at the output's zero point."""
+    _, zero_out = affine(graph, operator.outputs[0])
+    return np.maximum(_rescale(graph, operator, x), zero_out)
+
+
+def _relu6(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
+    """``Relu6Quantized``: a clamp by the input's quantisation, without rescaling."""
+    low, high = clamp(Activation.RELU6, *affine(graph, operator.inputs[0]))
+    return np.clip(x, low, high)
+
+
+def _leaky_relu(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
+    """``QuantizeLeakyRelu``: one factor for either sign."""
+    assert isinstance(operator.options, LeakyReluOptions)
+    scale_in, zero_in = affine(graph, operator.inputs[0])
+    scale_out, zero_out = affine(graph, operator.outputs[0])
+    alpha = float(np.float32(operator.options.alpha))
+    positive = fixed_point.quantize_multiplier(float(scale_in) / float(scale_out))
+    negative = fixed_point.quantize_multiplier(float(scale_in) * alpha / float(scale_out))
+    centred = x - zero_in
+    return zero_out + np.where(
+        centred >= 0,
+        fixed_point.multiply_by_quantized_multiplier(centred, *positive),
+        fixed_point.multiply_by_quantized_multiplier(centred, *negative),
+    )
+
+
+def _hard_swish(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
+    """x * relu6(x + 3) / 6 in 16-bit fixed point: ``reference_ops::HardSwish``."""
+    scale_in, zero_in = affine(graph, operator.inputs[0])
+    scale_out, zero_out = affine(graph, operator.outputs[0])
+    fine_scale = float(scale_in) / 128
+    output, output_shift = _multiplier_16(fine_scale / float(scale_out))
+    reluish, reluish_shift = _multiplier_16(fine_scale / (3 / 32768))
+    fine = (x - zero_in) << 7
+    value = fine
+    if reluish_shift > 0:
+        value = _saturate_16(value << (reluish_shift - 1))
+    value = _high_mul_16(value, reluish)
+    if reluish_shift > 0:
+        value = _saturate_16(value << 1)
+    if reluish_shift < 0:
+        value = fixed_point.rounding_divide_by_pot(value, -reluish_shift)
+    value = (value + (1 << 15)) >> 1
+    product = value * _high_mul_16(fine, output)
+    truncated = np.where(product < 0, -(-product >> 15), product >> 15)
+    return zero_out + fixed_point.rounding_divide_by_pot(truncated, -output_shift)
+
+
+def _multiplier_16(factor: float) -> tuple[int, int]:
+    """Multiplier in Q0.15 and shift: ``QuantizeMultiplier``, then its upper half, rounded."""
+    multiplier, shift = fixed_point.quantize_multiplier(factor)
+    return min((int(multiplier) + (1 << 15)) >> 16, (1 << 15) - 1), int(shift)
+
+
+def _saturate_16(x: np.ndarray) -> np.ndarray:
+    return np.clip(x, -(1 << 15), (1 << 15) - 1)
+
+
+def _high_mul_16(x: np.ndarray, multiplier: int) -> np.ndarray:
+    """``SaturatingRoundingDoublingHighMul`` of 16-bit numbers."""
+    return _saturate_16((x * multiplier + (1 << 14)) >> 15)
+
+
+def _check(layer: Examined) -> None:
+    layer.affine(layer.input, "input")
+    layer.affine(layer.output, "output")
+    check_same_shape(layer)
+
+
+def _check_logistic(layer: Examined) -> None:
+    layer.affine(layer.input, "input")
+    check_fixed_output(layer, 1 / 256, -128)
+
+
+def _check_tanh(layer: Examined) -> None:
+    layer.affine(layer.input, "input")
+    check_fixed_output(layer, 1 / 128, 0)
+
+
+def _check_leaky_relu(layer: Examined) -> None:
+    _check(layer)
+    options = layer.operator.options
+    assert isinstance(options, LeakyReluOptions)
+    layer.require(0 <= options.alpha < 2**20, f"alpha of {options.alpha:g}")
+
+
+def _check_hard_swish(layer: Examined) -> None:
+    _check(layer)
+    scale_in = layer.affine(layer.input, "input").scale[0]
+    scale_out = layer.affine(layer.output, "output").scale[0]
+    # the reference kernel can only shift right
+    layer.require(bool(scale_in / 128 < scale_out), "output scale far below its input's scale")
+
+
+def of_every_byte(function: ByteFunction, graph: Graph, operator: Operator) -> np.ndarray:
+    """The 256 answers of `function`: int8, indexed by the input plus 128."""
+    return saturate(function(graph, operator, np.arange(-128, 128, dtype=np.int64)))
+
+
+def byte_definition(
+    kind: OperatorKind,
+    function: ByteFunction,
+    check: Callable[[Examined], None] = _check,
+    table: OptionTable | None = None,
+    version: int = 2,
+) -> Definition:
+    """The record of an operator that maps each byte by `function`."""
+
+    def compute(graph: Graph, operator: Operator, inputs: Sequence[np.ndarray]) -> np.ndarray:
+        return of_every_byte(function, graph, operator)[inputs[0].astype(np.intp) + 128]
+
+    return Definition(kind, compute, check, table, version, function)
+
+
+DEFINITIONS = (
+    byte_definition(OperatorKind.LOGISTIC, _logistic, _check_logistic),
+    byte_definition(OperatorKind.TANH, _tanh, _check_tanh),
+    byte_definition(OperatorKind.RELU, _relu),
+    byte_definition(OperatorKind.RELU6, _relu6),
+    byte_definition(
+        OperatorKind.LEAKY_RELU,
+        _leaky_relu,
+        _check_leaky_relu,
+        OptionTable("LeakyReluOptions", LeakyReluOptions, (Field("Alpha", "alpha", float),)),
+    ),
+    byte_definition(OperatorKind.HARD_SWISH, _hard_swish, _check_hard_swish, version=1),
+    byte_definition(OperatorKind.QUANTIZE, _rescale),
+)
+
+
+class ByteFunctionLayers(LayerBuilder):
+    """What a `GraphBuilder` can append of this file's kinds."""
+
+    def logistic(self) -> int:
+        """LOGISTIC: the sigmoid."""
+        return self._layer(OperatorKind.LOGISTIC, self.shape, (1 / 256, -128))
+
+    def tanh(self) -> int:
+        """TANH."""
+        return self._layer(OperatorKind.TANH, self.shape, (1 / 128, 0))
+
+    def relu(self, scale: float, zero_point: int) -> int:
+        """RELU on its own, with its own output quantisation."""
+        return self._layer(OperatorKind.RELU, self.shape, (scale, zero_point))
+
+    def relu6(self) -> int:
+        """RELU6 on its own; it keeps its input's quantisation."""
+        quantization = self._quantization(self.last)
+        return self._layer(OperatorKind.RELU6, self.shape, quantization)
+
+    def leaky_relu(self, alpha: float, scale: float, zero_point: int) -> int:
+        """LEAKY_RELU."""
+        return self._layer(
+            OperatorKind.LEAKY_RELU,
+            self.shape,
+            (scale, zero_point),
+            options=LeakyReluOptions(alpha),
+        )
+
+    def hard_swish(self, scale: float, zero_point: int) -> int:
+        """HARD_SWISH."""
+        return self._layer(OperatorKind.HARD_SWISH, self.shape, (scale, zero_point))
+
+    def quantize(self, scale: float, zero_point: int) -> int:
+        """QUANTIZE: another scale and zero point."""
+        return self._layer(OperatorKind.QUANTIZE, self.shape, (scale, zero_point))
