@@ -1,4 +1,4 @@
-"""The commands' way to the memory: an address that counts, and a byte at a time."""
+"""The commands' access to the memory: one byte at a time, at an address that counts."""
 
 from __future__ import annotations
 
@@ -13,23 +13,26 @@ __all__ = ["BusMaster"]
 
 
 class BusMaster(wiring.Component):
-    """Single reads and writes at an address that each of them increases.
+    """Read and write single bytes at an address that each access increments.
+
+    Latency and throughput: those of the bus; the next access may begin in the cycle in which
+    ``busy`` is low.
 
     Parameters
     ----------
     address_bits : int
-        Of the addresses: at most 20.
+        Width of the addresses: at most 20.
 
     Members
     -------
     load : :py:`In(1)`
-        Shift ``byte`` into the address from below. Not while ``busy``.
+        Shift ``byte`` into the address as its lowest byte. Not allowed while ``busy``.
     read, write : :py:`In(1)`
-        Begin to. Not while ``busy``.
+        Begin a read or a write. Not allowed while ``busy``.
     byte : :py:`In(8)`
-        What to write; must stand while ``busy``.
+        The byte to write; it must be stable while ``busy``.
     busy : :py:`Out(1)`
-        From the cycle after ``read`` or ``write`` until it is done.
+        High from the cycle after ``read`` or ``write`` until the access is complete.
     response : :py:`Out(8)`
         The byte that was read last.
     bus : :py:`Out(ByteBusSignature())`

@@ -22,51 +22,53 @@ from .uart import DIVISOR_BITS, MIN_DIVISOR
 
 __all__ = ["CommandHandler"]
 
-#: The bus carries addresses of 20 bits.
+#: The bus has addresses of 20 bits.
 MAX_MEMORY_BYTES = 1 << 20
 
 
 class CommandHandler(wiring.Component):
     """Execute what :mod:`gateware.interface.protocol` describes.
 
-    How is written in :mod:`.program`; what is here is what the program works with.
+    The program in :mod:`.program` says how; this component provides the units that the program
+    works with.
 
+    Latency: three cycles an instruction of the program, plus waits for memory, CRC and engine.
     Back-pressure: the next request waits in its buffer; a third one is dropped.
 
     Parameters
     ----------
     info : Info
-        What INFO tells. State and image bytes come from the handler.
+        Contents of INFO's reply. The handler itself fills in state and image bytes.
     memory_bytes : int
-        Addresses from here on are refused.
+        Size of the memory; requests beyond it are refused.
     reset_divisor : int
         Clock cycles a bit after reset and after a break.
 
     Members
     -------
     i : :py:`In(stream.Signature(8, always_ready=True))`
-        Encoded requests, at most a byte in ten cycles.
+        Encoded requests, at most one byte in ten cycles.
     break_ : :py:`In(1)`
-        High for one cycle: back to the reset divisor. Ends a frame as a delimiter does.
+        High for one cycle: return to the reset divisor. A break ends a frame, as a delimiter does.
     error : :py:`In(1)`
         High for one cycle: a byte of the request was lost.
     o : :py:`Out(stream.Signature(8))`
         Encoded replies.
     sent : :py:`In(1)`
-        Whatever was given at ``o`` has left.
+        Every byte given at ``o`` has left the line.
     divisor : :py:`Out(DIVISOR_BITS)`
         Clock cycles a bit.
     bus : :py:`Out(ByteBusSignature())`
     engine : :py:`Out(EngineControlSignature())`
     invalidate : :py:`In(1)`
-        High for one cycle: there is no valid image any more. Not while CHECK is carried out.
+        High for one cycle: the image is no longer valid. Not allowed during CHECK.
     valid : :py:`Out(1)`
         There is a valid image.
 
     Raises
     ------
     ValueError
-        If memory or divisor are outside what addresses and counters can hold.
+        If memory or divisor exceed what addresses and counters can hold.
     """
 
     def __init__(self, info: Info, memory_bytes: int, reset_divisor: int) -> None:
@@ -108,7 +110,7 @@ class CommandHandler(wiring.Component):
         m.submodules.crc = crc = CRC32()
         m.submodules.bus_master = bus_master = BusMaster(max(1, bits_for(self._memory_bytes - 1)))
         m.submodules.sender = sender = ReplySender()
-        # Two pages: the reply, and the variables.
+        # It has two pages: the reply, and the variables.
         m.submodules.memory = memory = Memory(
             shape=8, depth=2 * PAGE_BYTES, init=[0] * PAGE_BYTES + variables
         )
@@ -118,11 +120,11 @@ class CommandHandler(wiring.Component):
 
         wiring.connect(m, bus_master.bus, wiring.flipped(self.bus))
         wiring.connect(m, sender.o, wiring.flipped(self.o))
-        # Whoever asks for it has time: so it comes from a register.
+        # The program has time, so it comes from a register.
         sent = Signal()
         m.d.sync += sent.eq(self.sent & ~sender.busy & ~self.o.valid)
         m.d.comb += [
-            # A break's byte is zero, as the delimiter.
+            # A break's byte is zero, as a delimiter is.
             requests.i.valid.eq(self.i.valid | self.break_),
             requests.i.payload.eq(self.i.payload),
             requests.error.eq(self.error),
@@ -165,7 +167,7 @@ class CommandHandler(wiring.Component):
         turn = Signal()
         m.d.sync += turn.eq(processor.fetching)
         m.d.comb += [
-            # What is stored at the index is the reply, and what is elsewhere are variables.
+            # Indexed stores go to the reply, all others to the variables.
             write.addr.eq(Cat(processor.address, ~processor.indexed)),
             write.data.eq(processor.accumulator),
             write.en.eq(processor.strobes[Strobe.STORE] | processor.strobes[Strobe.APPEND]),
@@ -189,7 +191,7 @@ class CommandHandler(wiring.Component):
         crc: CRC32,
         bus_master: BusMaster,
     ) -> None:
-        """Make the port that the processor reads: an output of a register."""
+        """Drive the port that the processor reads, from a register."""
         engine = self.engine
         best = Signal(16)
         m.d.comb += best.eq(engine.best)

@@ -15,22 +15,23 @@ POLYNOMIAL = 0xEDB88320
 
 
 class CRC32(wiring.Component):
-    """CRC-32 as :func:`zlib.crc32`, which is the inverse of ``value``.
+    """CRC-32 as :func:`zlib.crc32` computes it; that is the inverse of ``value``.
 
-    Latency and throughput: nine cycles a byte. Back-pressure: ``ready`` is low for the eight
-    cycles after a byte is accepted; ``value`` stands while it is high.
+    Latency and throughput: nine cycles a byte. Back-pressure: ``ready`` is low for the eight cycles
+    after a byte is accepted; ``value`` is stable while it is high.
 
     Members
     -------
     i : :py:`In(stream.Signature(8))`
     clear : :py:`In(1)`
-        Start anew. Also ends the byte in progress; a byte in the same cycle is lost.
+        Start a new CRC. This also ends the byte in progress; a byte in the same cycle is lost.
     flush : :py:`In(1)`
-        High while a byte is in progress: shift ``value`` right by eight bits, whatever the byte.
-        So its bytes can be had one by one, least significant first, from ``value[:8]``; then 0xFF.
+        High while a byte is in progress: shift ``value`` right by eight bits, whatever the byte is.
+        Its bytes thus appear one by one at ``value[:8]``, least significant first, and then 0xFF.
     value : :py:`Out(32)`
     match : :py:`Out(1)`
-        ``value`` is what remains after data followed by its own CRC, least significant byte first.
+        ``value`` is the residue of data that is followed by its own CRC, least significant byte
+        first.
     """
 
     def __init__(self) -> None:
@@ -51,7 +52,7 @@ class CRC32(wiring.Component):
         count = Signal(3)
         shift = Signal(8, reset_less=True)
         feedback = Signal()
-        # The inverse begins at zero, as flip-flops of iCE40 do; at ones they cost an inverter each.
+        # The inverse begins at zero, as flip-flops of iCE40 do; an initial one costs an inverter.
         inverse = Signal(32, reset_less=True)
         m.d.comb += [
             self.value.eq(~inverse),

@@ -1,9 +1,9 @@
-"""Consistent Overhead Byte Stuffing (Cheshire and Baker, 1999): frames that hold no zero byte.
+"""Consistent Overhead Byte Stuffing (Cheshire and Baker, 1999): frames without zero bytes.
 
-A frame is a chain of blocks: a code, then ``code - 1`` bytes that are not zero, then, except after
-the last block, a zero that is not sent. Frames here are shorter than 254 bytes, so that the code
-255, a block without a zero after it, never occurs. Requests are decoded here; replies are encoded
-by the program (:mod:`.program`).
+A frame is a chain of blocks. A block is a code, ``code - 1`` bytes that are not zero and, except
+after the last block, a zero that is not sent. Frames are shorter than 254 bytes, so the code 255, a
+block without a zero after it, never occurs. This module decodes requests; the program
+(:mod:`.program`) encodes replies.
 """
 
 from amaranth.hdl import Module, Mux, Signal
@@ -17,7 +17,8 @@ __all__ = ["COBSDecoder", "DecodedByte"]
 
 
 class DecodedByte(data.Struct):
-    """A byte of a frame or, with ``end``, no byte but its end. ``error``: the frame is cut off."""
+    """A byte of a frame or, if ``end`` is high, a frame's end; ``error`` means that the frame is
+    cut off."""
 
     data: 8
     end: 1
@@ -25,14 +26,15 @@ class DecodedByte(data.Struct):
 
 
 class COBSDecoder(wiring.Component):
-    """Encoded bytes to frames.
+    """Decode bytes to frames.
 
-    Any delimiter ends a frame, so that the decoder is in step again after it, whatever came
-    before. Delimiters that follow each other give empty frames, with ``error``. A block that
-    begins with the code 255 is decoded as if a zero followed it: the frame is then longer than
-    any that may be sent, and who receives it must refuse it for that.
+    Any delimiter ends a frame, so the decoder is synchronised after it, whatever came before.
+    Consecutive delimiters give empty frames, with ``error``. A block that begins with the code 255
+    is decoded as if a zero followed it: the frame is then longer than any that may be sent, and the
+    receiver must refuse it for its length.
 
-    Latency: one cycle. Throughput: a byte a cycle. Back-pressure: ``i`` waits for ``o``.
+    Latency: one cycle. Throughput: a byte a cycle. Back-pressure: ``i`` is ready when ``o`` is
+    empty or taken.
 
     Members
     -------
@@ -46,7 +48,7 @@ class COBSDecoder(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
 
-        # Bytes to come before the next code, that code included; zero is as good as one.
+        # Bytes up to the next code, including that code; zero means the same as one.
         left = Signal(8)
         first = Signal(init=1)
         at_code, delimiter, load = Signal(), Signal(), Signal()

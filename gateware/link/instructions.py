@@ -1,6 +1,6 @@
 """Instructions of the link's processor, and their assembler.
 
-A word of 16 bits: an operand in bits 0 to 7, and above it one of
+A word has 16 bits: an operand in bits 0 to 7, and above it one of
 
 - ``JUMP``: bit 14 wait, 13 inverted, 10 to 12 :class:`Condition`, 9 indirect;
 - ``STROBES``: bits 8 to 10 :class:`Strobe`, 11 to 13 :class:`RareStrobe`;
@@ -28,18 +28,18 @@ PROGRAM_WORDS = 256
 
 
 class Condition(IntEnum):
-    """What a jump or a wait looks at.
+    """What a jump or a wait depends on.
 
-    The lowest bit is the one that makes operands indexed: a jump to where a variable says needs an
-    even code.
+    The lowest bit coincides with the bit that makes operands indexed, so a jump to the address in a
+    variable needs an even code.
     """
 
     NEVER = 0
-    #: The last addition's carry; after a subtraction: there was no borrow.
+    #: The last addition's carry; after a subtraction, it means that there was no borrow.
     CARRY = 1
     #: The accumulator is zero.
     ZERO = 2
-    #: A request is there.
+    #: A request is available.
     REQUEST = 3
     #: The engine runs.
     ENGINE = 4
@@ -47,7 +47,7 @@ class Condition(IntEnum):
     SENDING = 5
     #: Every reply has left the line.
     SENT = 6
-    #: As ``NEVER``, to a place that an indexed variable holds.
+    #: As ``NEVER``, with the target in an indexed variable.
     NEVER_INDEXED = 7
 
 
@@ -59,21 +59,22 @@ class Source(IntEnum):
     VARIABLE = 1
     #: The request that was taken last.
     REQUEST = 2
-    #: :class:`Port`. Waits for bus and CRC.
+    #: A :class:`Port`. The instruction waits for bus and CRC.
     PORT = 3
 
 
 class Port(IntEnum):
     """What can be read besides the memories.
 
-    4 to 15 are where a RESULT's bytes come in its reply. The last eight of them are one, the lowest
-    byte of the engine's counters; where it is put through the CRC, the next one takes its place.
+    Codes 4 to 15 are the positions of a RESULT's bytes in its reply. The last eight of them are the
+    same port, the lowest byte of the engine's counters; putting it through the CRC moves the next
+    byte there.
     """
 
     STATE = 0
-    #: The byte that was read over the bus.
+    #: The byte that was last read over the bus.
     RESPONSE = 16
-    #: Length of the request that is there, CRC included.
+    #: Length of the available request, including its CRC.
     LENGTH = 17
     #: Lowest byte of the CRC.
     CRC = 18
@@ -86,13 +87,13 @@ class Strobe(IntEnum):
     NONE = 0
     STORE = 1
     LOAD_INDEX = 2
-    #: Shift into the bus address; the highest byte goes first.
+    #: Shift into the bus address, highest byte first.
     LOAD_ADDRESS = 3
-    #: Into the reply, at the index, which is then increased.
+    #: Store in the reply at the index, and increment the index.
     APPEND = 4
-    #: Into the memory; index and bus address are then increased.
+    #: Write to the memory; increment index and bus address.
     WRITE = 5
-    #: The bus address is then increased.
+    #: Read from the memory; increment the bus address.
     READ = 6
     CLEAR_CRC = 7
 
@@ -105,18 +106,18 @@ class RareStrobe(IntEnum):
     FLUSH_CRC = 1
     TAKE_REQUEST = 2
     SEND_REPLY = 3
-    #: Set or clear the image's validity.
+    #: Mark the image as valid or invalid.
     SET_VALID = 4
     #: Start the engine: layers from the accumulator, stall cause from the index.
     RUN = 5
-    #: Baud divisor: high bits from the index, low ones from the accumulator.
+    #: Set the baud divisor: high bits from the index, low ones from the accumulator.
     SET_DIVISOR = 6
 
 
 class Assembler:
-    """Makes the program, an instruction a method.
+    """Assemble a program; each method emits one instruction.
 
-    A constant is taken modulo 256. ``indexed`` operands use the index in place of ``operand``.
+    A constant is taken modulo 256. ``indexed`` operands use the index instead of ``operand``.
     """
 
     def __init__(self) -> None:
@@ -142,11 +143,11 @@ class Assembler:
         self._emit(LOAD | source << 11 | (INDEXED if indexed else 0), operand)
 
     def load_and_put(self, source: Source, operand: int = 0, *, indexed: bool = False) -> None:
-        """Also through the CRC, when that is ready."""
+        """Load, and put the operand through the CRC, when that is ready."""
         self._emit(LOAD | PUT | source << 11 | (INDEXED if indexed else 0), operand)
 
     def put(self, source: Source, operand: int) -> None:
-        """Only through the CRC."""
+        """Put the operand through the CRC, without loading it."""
         self._emit(LOAD | PUT | KEEP | source << 11, operand)
 
     def load_label(self, target: str) -> None:
@@ -156,7 +157,7 @@ class Assembler:
         self._emit(source << 11 | (WITH_CARRY if carry else 0), operand)
 
     def subtract(self, variable: int, *, carry: bool = False) -> None:
-        """A variable; ``carry``: and the borrow."""
+        """Subtract a variable and, if ``carry`` is set, the borrow."""
         word = SUBTRACT | Source.VARIABLE << 11
         self._emit(word | (WITH_CARRY if carry else 0), variable)
 
@@ -201,14 +202,14 @@ class Assembler:
         return self._labels[label]
 
     def assemble(self) -> list[int]:
-        """The words.
+        """Return the program's words.
 
         Raises
         ------
         ValueError
             If the program is too long.
         KeyError
-            If a label is not there.
+            If a label is not defined.
         """
         if len(self._words) > PROGRAM_WORDS:
             raise ValueError(

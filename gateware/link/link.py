@@ -16,14 +16,17 @@ __all__ = ["Link"]
 
 
 class Link(wiring.Component):
-    """A UART, and behind it the commands that reach memory and engine.
+    """A UART, and the command handler that accesses memory and engine.
+
+    Latency, throughput and back-pressure are those of :class:`.UARTReceiver`,
+    :class:`.CommandHandler` and :class:`.UARTTransmitter`.
 
     Parameters
     ----------
     info : Info
-        What INFO tells.
+        Contents of INFO's reply.
     memory_bytes : int
-        Addresses from here on are refused.
+        Size of the memory; requests beyond it are refused.
     reset_divisor : int
         Clock cycles a bit after reset and after a break.
 
@@ -34,7 +37,7 @@ class Link(wiring.Component):
     bus : :py:`Out(ByteBusSignature())`
     engine : :py:`Out(EngineControlSignature())`
     invalidate : :py:`In(1)`
-        High for one cycle: there is no valid image any more.
+        High for one cycle: the image is no longer valid.
     valid : :py:`Out(1)`
         There is a valid image.
     """

@@ -16,11 +16,11 @@ __all__ = ["Processor"]
 
 
 class Processor(wiring.Component):
-    """Carries out :mod:`.instructions`, each in three cycles: fetch, operand, execute.
+    """Execute :mod:`.instructions`, each in three cycles: fetch, operand, execute.
 
-    All decisions are made in the operand's cycle and take effect, from registers, in the next. An
-    instruction that has to wait stays in the second cycle or, where the memory's other reader has
-    to have its turns, is fetched again.
+    The processor decides in the operand's cycle, and registers apply the decisions in the next one.
+    An instruction that has to wait stays in the second cycle or, if the memory's other reader needs
+    its turns, is fetched again.
 
     Parameters
     ----------
@@ -33,25 +33,25 @@ class Processor(wiring.Component):
         What is read from ``address`` in this cycle is not looked at: the memory of variables is
         free for another reader.
     address : :py:`Out(8)`
-        Of a variable, a request's byte, or a port. What is there in the operand's cycle must be
-        given in the next.
+        Address of a variable, a request's byte, or a port. The data at the operand cycle's address
+        must be given in the next cycle.
     indexed : :py:`Out(1)`
         The address is the index.
     variable, request, port : :py:`In(8)`
-        ``port`` comes from a register, which :py:`port_wanted` low sets to zero.
+        The data at ``address``. ``port`` must be zero in the cycle after ``port_wanted`` was low.
     port_wanted : :py:`Out(1)`
     share : :py:`In(1)`
-        There is such a reader.
+        Another reader uses the variable memory.
     hold : :py:`In(1)`
         Instructions with ports or the CRC wait.
     conditions : :py:`In(len(Condition))`
-        ``NEVER``, ``ZERO`` and ``CARRY`` are not looked at.
+        The processor ignores ``NEVER``, ``ZERO`` and ``CARRY``, which it computes itself.
     accumulator, index, operand : :py:`Out(8)`
     put : :py:`Out(1)`
         The operand goes through the CRC.
     strobes : :py:`Out(len(Strobe))`
     rare_strobes : :py:`Out(len(RareStrobe))`
-        High for a cycle, at the place of their code.
+        The bit of a strobe's code is high for one cycle.
 
     Raises
     ------
@@ -105,7 +105,7 @@ class Processor(wiring.Component):
             self.address.eq(Mux(word[10], index, word[:8])),
         ]
 
-        # The three cycles, and whether an instruction passes from the second to the third.
+        # The cycle of the instruction, and whether it passes from the second to the third.
         deciding = Signal()
         executing = Signal()
         arithmetic = Signal()
@@ -135,7 +135,8 @@ class Processor(wiring.Component):
         taken = Signal()
         load = Signal()
         from_request = Signal()
-        # Which of variable and constant: none, one of them, or the variable inverted.
+        # Which of variable and constant is the operand: neither, one of them, or the inverted
+        # variable.
         kind = Signal(2)
         accumulate, add = Signal(), Signal()
         carry_in = Signal()

@@ -1,12 +1,13 @@
-"""What the link's processor does: requests in, replies out.
+"""The program of the link's processor: it takes requests and makes replies.
 
-A request is judged first: everything that may be wrong with it is found before anything is
-changed. (CHECK does its work here, and one that fails leaves no valid image.) Then it is carried
-out, and then the reply is made: each byte goes through the CRC into the reply buffer.
+The program first judges a request: it finds everything that may be wrong with it before it changes
+anything. (CHECK is an exception: if it fails, there is no valid image.) Then the program carries
+the request out, and then it makes the reply, of which each byte goes through the CRC into the reply
+buffer.
 
-The reply is COBS-encoded on its way. The place of a block's code is kept free (the variable
-``CODE``); where a zero ends the block, the distance goes there, and the zero's place is the next
-block's code.
+The reply is COBS-encoded at the same time. The position of a block's code is kept free (the
+variable ``CODE``). When a zero ends the block, the distance is stored there, and the zero's
+position becomes that of the next block's code.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ __all__ = ["PAGE_BYTES", "command_program"]
 
 # Places in a request.
 _SEQUENCE, _OPCODE, _ADDRESS, _PAYLOAD = 0, 1, 2, REQUEST_HEADER_BYTES
-#: Place of the payload in a reply as it is sent: a code comes first.
+#: Place of the payload in an encoded reply, which begins with a code.
 _REPLY_PAYLOAD = 1 + REPLY_HEADER_BYTES
 
 #: Bytes of the variables, and of the reply buffer.
@@ -43,7 +44,7 @@ CONSTANT, VARIABLE, REQUEST, PORT = Source
 
 
 class Variable(IntEnum):
-    """Header and INFO's payload lie where they go in the reply."""
+    """The variables; header and INFO's payload have the same positions as in the reply."""
 
     SEQUENCE = 1
     OPCODE = 2
@@ -51,30 +52,30 @@ class Variable(IntEnum):
     INFO = _REPLY_PAYLOAD
     STATE = INFO + Info.STATIC_BYTES
     IMAGE_BYTES = STATE + 1
-    #: Place of the request's end, CRC excluded.
+    #: Place of the request's end, without its CRC.
     END = IMAGE_BYTES + 3
-    #: Bytes of the request's payload, or to be read.
+    #: Number of bytes in the request's payload, or to be read.
     COUNT = END + 1
-    #: End of what a request addresses; bytes to be checked.
+    #: End of the memory that a request addresses; number of bytes to check.
     LIMIT = COUNT + 1
-    #: Which byte comes next, up to where in the reply, and what comes then.
+    #: Label for each byte, end of the loop in the reply, and label after the loop.
     LOOP = LIMIT + 3
     LOOP_END = LOOP + 1
     THEN = LOOP_END + 1
     #: The current COBS block's code.
     CODE = THEN + 1
     PLACE = CODE + 1
-    #: For each opcode: length of the payload, and where the program goes on.
+    #: For each opcode, the length of its payload and the label of its handler.
     LENGTHS = PLACE + 1
     HANDLERS = LENGTHS + len(Opcode)
 
 
-#: Bytes of each opcode's payload; WRITE's can be any but zero.
+#: Bytes of each opcode's payload; WRITE's may have any number but zero.
 _PAYLOAD_BYTES = {Opcode.READ: 1, Opcode.RUN: 2, Opcode.RESULT: 1}
 
 
 def command_program(info: Info, memory_bytes: int) -> tuple[list[int], list[int]]:
-    """The program, and what the page of variables holds at first."""
+    """Return the program's words, and the initial contents of the page of variables."""
     p = Assembler()
 
     def refuse_if(condition: Condition, status: Status) -> None:
@@ -93,7 +94,7 @@ def command_program(info: Info, memory_bytes: int) -> tuple[list[int], list[int]
         p.store(Variable.COUNT, RareStrobe.TAKE_REQUEST)
 
     def choose(labels: dict[Opcode, str]) -> None:
-        """Go where the opcode says, or on."""
+        """Jump to the opcode's label, or continue."""
         p.load(REQUEST, _OPCODE)
         passed = 0
         for opcode, label in sorted(labels.items()):
@@ -144,7 +145,7 @@ def command_program(info: Info, memory_bytes: int) -> tuple[list[int], list[int]
         p.jump(Status.OK.name)
 
     def judge_addresses() -> None:
-        """For WRITE, READ, RESULT and CHECK: what is addressed must end in the memory."""
+        """Judge WRITE, READ, RESULT and CHECK: the addressed range must end in the memory."""
         p.label(Opcode.RESULT.name)
         p.label(Opcode.READ.name)
         p.load(REQUEST, _PAYLOAD)
@@ -215,7 +216,7 @@ def command_program(info: Info, memory_bytes: int) -> tuple[list[int], list[int]
             p.load(VARIABLE, Variable.LIMIT + place)
             p.store(Variable.IMAGE_BYTES + place)
         p.jump_if(Condition.ZERO, "Check a page")
-        # As many as the accumulator says; then pages of 256, for which it is zero.
+        # The accumulator counts the bytes; zero stands for a page of 256.
         p.label("Check a byte")
         p.do(Strobe.READ)
         p.add(CONSTANT, -1)
@@ -298,7 +299,7 @@ def command_program(info: Info, memory_bytes: int) -> tuple[list[int], list[int]
         p.load_and_put(VARIABLE, indexed=True)
         p.jump("Append")
 
-        # Behind the CRC its register gives a zero: that ends the last block.
+        # After the CRC, its register gives a zero, which ends the last block.
         p.label("Put the CRC")
         p.load(PORT, Port.INDEX)
         p.add(CONSTANT, CRC_BYTES + 1)
@@ -335,7 +336,7 @@ def command_program(info: Info, memory_bytes: int) -> tuple[list[int], list[int]
         p.store(Variable.LOOP_END)
 
     def append() -> None:
-        """Append what was just loaded, and go on."""
+        """Append the byte that was just loaded, and continue the loop."""
         p.label("Append")
         p.jump_if(Condition.ZERO, "End a block")
         p.do(Strobe.APPEND)
@@ -359,7 +360,7 @@ def command_program(info: Info, memory_bytes: int) -> tuple[list[int], list[int]
         go_on()
 
     def go_on() -> None:
-        """The accumulator is the index."""
+        """Continue the loop or leave it; the accumulator holds the index."""
         p.subtract(Variable.LOOP_END)
         p.jump_to_variable_unless_zero(Variable.LOOP)
         p.jump_to_variable(Variable.THEN)

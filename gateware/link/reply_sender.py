@@ -1,4 +1,4 @@
-"""A reply's way out of its buffer."""
+"""The sender: bytes of a reply from its buffer to the UART."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ __all__ = ["ReplySender"]
 
 
 class ReplySender(wiring.Component):
-    """Reads a buffer from its beginning to the delimiter.
+    """Read a buffer from its beginning to the delimiter.
 
-    The buffer's memory has other readers: it is this one's turn in the cycles before those in
+    The buffer's memory has another reader. The sender has its turn in the cycles before those in
     which ``turn`` is high.
 
-    Latency: a byte is there in the cycle after its turn. Throughput: a byte a turn.
+    Latency: a byte is valid in the cycle after its turn. Throughput: a byte a turn. Back-pressure:
+    the sender skips its turns while ``o`` waits.
 
     Members
     -------
     start : :py:`In(1)`
-        Not while ``busy``.
+        Begin. Not allowed while ``busy``.
     busy : :py:`Out(1)`
-        From the cycle after ``start`` until the delimiter was read.
+        High from the cycle after ``start`` until the delimiter has been read.
     address : :py:`Out(8)`
     turn : :py:`In(1)`
-        ``data`` is what lies at ``address``.
+        ``data`` is the byte at ``address``.
     data : :py:`In(8)`
     o : :py:`Out(stream.Signature(8))`
     """

@@ -1,4 +1,4 @@
-"""Requests as they arrive: decoded, checked, and kept until they are executed."""
+"""The request buffer: decodes requests, checks them, and keeps them until they are executed."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ MAX_REQUEST_BYTES = MIN_REQUEST_BYTES + MAX_PAYLOAD
 
 
 class RequestBuffer(wiring.Component):
-    """Encoded bytes to whole requests with a right CRC, two of which fit.
+    """Decode bytes to whole requests with a right CRC; the buffer holds two of them.
 
-    One half of the buffer holds the request that is executed, the other the next one: while it
-    arrives, and until it is taken. A request of which any byte comes while both are in use is
-    dropped, as is one that is damaged, shorter than ``MIN_REQUEST_BYTES`` or longer than
-    ``MAX_REQUEST_BYTES``.
+    One half of the buffer holds the request that is being executed, the other half the next one,
+    from its first byte until it is taken. The buffer drops a request if any byte of it arrives
+    while both halves are in use, or if it is damaged, shorter than ``MIN_REQUEST_BYTES`` or longer
+    than ``MAX_REQUEST_BYTES``.
 
-    Latency: a request is there three cycles after its delimiter. Throughput: a byte in ten cycles;
-    no UART is faster. Back-pressure: none at ``i``, see above.
+    Latency: a request is valid three cycles after its delimiter. Throughput: a byte in ten cycles;
+    no UART is faster. Back-pressure: none at ``i``, as said above.
 
     Members
     -------
     i : :py:`In(stream.Signature(8, always_ready=True))`
         Encoded bytes, at most one in ten cycles.
     error : :py:`In(1)`
-        High for one cycle: a byte was lost, so drop the frame.
+        High for one cycle: a byte was lost, and the frame must be dropped.
     request : :py:`Out(stream.Signature(8))`
-        A request, which is its length. When it is taken, the one before it is gone.
+        The length of a request. Taking it releases the request before it.
     address : :py:`In(8)`
-        Of a byte of the last request taken.
+        Address of a byte of the request that was taken last.
     data : :py:`Out(8)`
         That byte, one cycle later.
     """
@@ -82,7 +82,7 @@ class RequestBuffer(wiring.Component):
             self.request.payload.eq(length),
         ]
 
-        # Between two bytes there is time to keep comparisons apart from what they decide.
+        # Between two bytes there is time for a register after each comparison.
         matches, long_enough, longest = Signal(), Signal(), Signal()
         m.d.sync += [
             matches.eq(crc.match),

@@ -1,4 +1,4 @@
-"""UART, 8N1: bytes to and from a line, at a rate that can change."""
+"""A UART, 8N1: bytes to and from a serial line, at a variable rate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 __all__ = ["DIVISOR_BITS", "MIN_DIVISOR", "UARTReceiver", "UARTTransmitter"]
 
-#: Width of a divisor: 9600 baud from clocks up to 39 MHz.
+#: Width of a divisor: enough for 9600 baud at clocks up to 39 MHz.
 DIVISOR_BITS = 12
 #: Fewest clock cycles a bit with which the receiver keeps its tolerance of ±2 %.
 MIN_DIVISOR = 4
@@ -18,28 +18,30 @@ _FIRST_COUNT = 2
 
 
 class UARTReceiver(wiring.Component):
-    """Serial line to bytes.
+    """Receive bytes from a serial line.
 
-    A bit is sampled once, ``divisor // 2`` cycles after its first cycle as the synchroniser sees
-    it. A start bit that is high again in its middle was a glitch and is ignored. After a low stop
-    bit the receiver waits for the line to rise before it looks for the next start bit.
+    The receiver samples a bit once, ``divisor // 2`` cycles after its first cycle at the
+    synchroniser's output. It ignores a start bit that is high again in its middle, which is a
+    glitch. After a low stop bit, it waits for the line to rise before it looks for the next start
+    bit.
 
-    Latency: a byte is given three cycles after the middle of its stop bit. Throughput: the line's.
-    Tolerance: ±2 % of rate difference from ``MIN_DIVISOR`` on.
+    Latency: a byte is valid three cycles after the middle of its stop bit. Throughput: the line's.
+    Back-pressure: none. Tolerance: ±2 % of difference in rate, for divisors of at least
+    ``MIN_DIVISOR``.
 
     Members
     -------
     rx : :py:`In(1)`
         The line; asynchronous.
     divisor : :py:`In(DIVISOR_BITS)`
-        Clock cycles a bit, at least ``MIN_DIVISOR``. May change at any time; the character that is
+        Clock cycles a bit, at least ``MIN_DIVISOR``. It may change at any time; a character that is
         being received is then lost.
     o : :py:`Out(stream.Signature(8, always_ready=True))`
-        Bytes. There is no back-pressure: a byte is there for one cycle.
+        Received bytes. A byte is valid for one cycle.
     break_ : :py:`Out(1)`
         High for one cycle: a zero byte with a low stop bit. ``o.payload`` is then zero.
     error : :py:`Out(1)`
-        High for one cycle: any other byte with a low stop bit. It is not given.
+        High for one cycle: any other byte with a low stop bit. It does not appear at ``o``.
     """
 
     def __init__(self) -> None:
@@ -64,9 +66,9 @@ class UARTReceiver(wiring.Component):
         shift = Signal(9, init=marker)
         m.d.comb += self.o.payload.eq(shift[1:])
 
-        # In the start bit the count goes up in steps of two, and so reaches the divisor, but for
-        # its lowest bit, in half of the time: one comparator serves both. What it says is used a
-        # cycle later, and so the count begins a cycle ahead.
+        # In the start bit the count rises in steps of two, and so reaches the divisor, except for
+        # its lowest bit, in half the time: one comparator serves both cases. Its result is used a
+        # cycle later, so the count begins a cycle ahead.
         count = Signal(DIVISOR_BITS, init=_FIRST_COUNT, reset_less=True)
         halved = Signal()
         elapsed = Signal()
@@ -112,21 +114,21 @@ class UARTReceiver(wiring.Component):
 
 
 class UARTTransmitter(wiring.Component):
-    """Bytes to a serial line.
+    """Send bytes to a serial line.
 
     Latency: the start bit begins in the cycle after a byte is accepted. Throughput: a byte in
-    ``10 * divisor`` cycles, without a gap while there are bytes. Back-pressure: ``ready`` is low
-    from a byte's acceptance to the last cycle of its stop bit.
+    ``10 * divisor`` cycles, without gaps while there are bytes. Back-pressure: ``ready`` is low
+    from the acceptance of a byte to the last cycle of its stop bit.
 
     Members
     -------
     i : :py:`In(stream.Signature(8))`
     divisor : :py:`In(DIVISOR_BITS)`
-        Clock cycles a bit, at least 2. May change while ``idle``.
+        Clock cycles a bit, at least 2. It may change while ``idle`` is high.
     tx : :py:`Out(1)`
-        The line, straight from a register.
+        The line, directly from a register.
     idle : :py:`Out(1)`
-        High while there is nothing on the line: the last stop bit has ended.
+        High while the line is idle: the last stop bit has ended.
     """
 
     def __init__(self) -> None:
@@ -142,7 +144,7 @@ class UARTTransmitter(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
 
-        # Start bit, data, stop bit; zeros follow, so the stop bit is also the mark of the end.
+        # Start bit, data, stop bit; zeros follow, so the stop bit also marks the end.
         shift = Signal(10, init=1)
         m.d.comb += self.tx.eq(shift[0])
 

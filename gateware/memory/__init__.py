@@ -1,1 +1,1 @@
-"""The scratchpad: one address space over single-port banks, and who may use it."""
+"""The scratchpad: single-port banks as one address space, and their arbiter."""

@@ -12,10 +12,11 @@ SPRAM_BYTES = 2
 
 
 class Bank(Elaboratable):
-    """``depth`` words of ``word_bytes`` bytes; a read or a write a cycle, reads one cycle later.
+    """``depth`` words of ``word_bytes`` bytes: a read or a write in each cycle.
 
-    On iCE40 the bank is made of SB_SPRAM256KA (16,384 words of 16 bits): one for each two bytes
-    of the word. Elsewhere it is block RAM. Its contents are undefined at first.
+    On iCE40 the bank consists of SB_SPRAM256KA (16,384 words of 16 bits), one for each two bytes of
+    the word. Elsewhere it is block RAM. Its initial contents are undefined. Latency of a read: one
+    cycle. No back-pressure.
 
     Attributes
     ----------
@@ -25,12 +26,12 @@ class Bank(Elaboratable):
     mask : Signal(word_bytes), in
         Bytes that a write changes.
     read_data : Signal(8 * word_bytes), out
-        Of the last read; undefined after a write.
+        Data of the last read; undefined after a write.
 
     Raises
     ------
     ValueError
-        If an iCE40 bank is not made of whole SPRAMs.
+        If an iCE40 bank does not consist of whole SPRAMs.
     """
 
     def __init__(self, depth: int, word_bytes: int, technology: Technology) -> None:
@@ -76,7 +77,7 @@ class Bank(Elaboratable):
             "SB_SPRAM256KA",
             i_ADDRESS=self.address,
             i_DATAIN=self.write_data.word_select(index, 16),
-            # A mask bit a nibble.
+            # There is a mask bit for each nibble.
             i_MASKWREN=Cat(low, low, high, high),
             i_WREN=self.write,
             i_CHIPSELECT=self.enable,

@@ -5,7 +5,7 @@ from amaranth.lib.wiring import In, Out
 
 
 class ByteRequest(data.Struct):
-    """``write``: store ``data``; otherwise read. The address counts bytes."""
+    """A write of ``data`` if ``write`` is high, otherwise a read; the address counts bytes."""
 
     address: 20
     write: 1
@@ -13,15 +13,15 @@ class ByteRequest(data.Struct):
 
 
 class ByteBusSignature(wiring.Signature):
-    """Requests for single bytes and, for reads only, their answers, in order.
+    """Requests for single bytes and, for reads only, their responses, in order.
 
     Members
     -------
     request : :py:`Out(stream.Signature(ByteRequest))`
-        The memory may hold ``ready`` low for as long as the engine has precedence.
+        The memory may hold ``ready`` low while the engine has precedence.
     response : :py:`In(stream.Signature(8, always_ready=True))`
-        A read's byte, some cycles after its request was accepted. The requester waits for it
-        before it asks again.
+        A read's byte, some cycles after its request was accepted. The requester waits for it before
+        it makes another request.
     """
 
     def __init__(self) -> None:

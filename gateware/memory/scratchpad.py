@@ -1,4 +1,4 @@
-"""The scratchpad: one address space over single-port banks."""
+"""The scratchpad: single-port banks as one address space."""
 
 from amaranth.hdl import Array, Cat, Module, Mux, ShapeLike, Signal, Value
 from amaranth.lib import data, stream, wiring
@@ -21,9 +21,10 @@ class ResultPortSignature(wiring.Signature):
     Members
     -------
     request : :py:`Out(stream.Signature({address: 20, write: 1, data, mask}, always_ready=True))`
-        The address counts bytes and is a multiple of ``result_bytes``; a bit of the mask a byte.
+        The address counts bytes and is a multiple of ``result_bytes``; the mask has a bit for each
+        byte.
     response : :py:`In(8 * result_bytes)`
-        What a read found, RESULT_READ_LATENCY cycles after its request, for one cycle.
+        The data of a read, RESULT_READ_LATENCY cycles after its request, for one cycle.
     """
 
     def __init__(self, result_bytes: int) -> None:
@@ -45,8 +46,8 @@ class ReadPortSignature(wiring.Signature):
     Members
     -------
     request : :py:`Out(stream.Signature({address: 18, enable: 1, tag}))`
-        The address counts words. Without ``enable`` nothing is read and the data is undefined,
-        but the tag comes back in its turn.
+        The address counts words. Without ``enable`` nothing is read and the data is undefined, but
+        the tag comes back in order.
     response : :py:`In(stream.Signature({data, tag}, always_ready=True))`
     """
 
@@ -64,17 +65,18 @@ class ReadPortSignature(wiring.Signature):
 
 
 class Scratchpad(wiring.Component):
-    """Banks, and who may use them.
+    """The banks, and the arbiter that decides which request each of them serves.
 
-    In a cycle each bank serves one of: the results' read or write (or a write of the host), a pixel
-    read, a tape (or host) read, in this order of precedence. So results are never refused, the
-    multipliers' input comes next, and the tape, which the ring buffers, last. Where the requests
-    lie in different banks nobody waits, but that the results' reads share the tape's answer
-    register, so that the tape waits for them everywhere.
+    In a cycle each bank serves one request, in this order of precedence: a read or write of the
+    results (or a write of the host), a pixel read, a tape (or host) read. Results are therefore
+    never refused, the multipliers' input comes next, and the tape, which the ring buffers, comes
+    last. Requests to different banks do not wait for each other, with one exception: the results'
+    reads share the tape's response register, so the tape waits for them in any bank.
 
-    Latency: a read is answered 3 cycles after it was granted, 4 after it was accepted at the
-    earliest. Throughput: a read a cycle on each port. A read request accepted after a write was is
-    answered with what was written.
+    Latency: the response comes 3 cycles after a read was granted, and at the earliest 4 cycles
+    after it was accepted. Throughput: a read a cycle on each port. Back-pressure: ``results`` never
+    waits; the other ports wait for the bank as above. A read that is accepted after a write returns
+    what was written.
 
     Parameters
     ----------
@@ -86,13 +88,14 @@ class Scratchpad(wiring.Component):
     Members
     -------
     results : :py:`In(ResultPortSignature(R))`
-        The engine's results, and what they are added to.
+        The engine's results, and the bytes that they are added to.
     pixels : :py:`In(ReadPortSignature(W, pixel_tag))`
-        Its ``ready`` comes from a register, so that no grant reaches an address generator.
+        Its ``ready`` comes from a register, so no grant reaches an address generator in the same
+        cycle.
     tape : :py:`In(ReadPortSignature(W, 0))`
         Its ``enable`` must be high.
     host : :py:`In(ByteBusSignature())`
-        Writes where there is no result, reads where the tape reader rests.
+        A write waits while there is a result, and a read while the tape reader makes a request.
     """
 
     def __init__(
@@ -133,7 +136,7 @@ class Scratchpad(wiring.Component):
         pixel_valid, pixel = self._pixel_request(m)
         tape_valid, tape_address, tape_host, tape_granted = self._tape_request(m)
 
-        # Who gets a bank is decided by registers alone.
+        # Registers alone decide which request gets a bank.
         pixel_reads = Signal()
         pixel_waits = Signal()
         result_bank, pixel_bank, tape_bank = (
@@ -199,7 +202,8 @@ class Scratchpad(wiring.Component):
         return m
 
     def _result_request(self, m: Module) -> data.View:
-        """Register what the engine's results ask for, or else a byte that the host writes."""
+        """Register the request of the engine's results or, without one, a byte that the host
+        writes."""
         result_bytes = self.configuration.requantizers
         layout = data.StructLayout(
             {
@@ -234,7 +238,8 @@ class Scratchpad(wiring.Component):
         return held
 
     def _pixel_request(self, m: Module) -> tuple[Signal, data.View]:
-        """Two registers, so that ``ready`` is one: the second holds what came while stalled."""
+        """Register pixel requests twice, so that ``ready`` comes from a register, too: the second
+        one holds what arrives during a stall."""
         request = self.pixels.request
         self._pixel_waits = Signal()
         valid, held_valid = Signal(), Signal()
@@ -252,7 +257,7 @@ class Scratchpad(wiring.Component):
         return valid, current
 
     def _tape_request(self, m: Module) -> tuple[Signal, Signal, Signal, Signal]:
-        """Hold a read of the tape reader, or else of the host, until it is granted."""
+        """Hold a read of the tape reader or, without one, of the host until it is granted."""
         valid, host, granted = Signal(), Signal(), Signal()
         address = Signal(self.address_bits, reset_less=True)
         request, bus = self.tape.request, self.host.request
@@ -260,7 +265,7 @@ class Scratchpad(wiring.Component):
         m.d.comb += [
             accept.eq(~valid | granted),
             request.ready.eq(accept),
-            # A host read does not wait for a grant: no handshake crosses from here to the link.
+            # A host read does not wait for a grant, so no handshake crosses from here to the link.
             bus.ready.eq(Mux(bus.p.write, ~self.results.request.valid, ~valid & ~request.valid)),
         ]
         with m.If(accept):
@@ -295,7 +300,7 @@ class Scratchpad(wiring.Component):
     def _tape_response(
         self, m: Module, granted: Signal, bank: Value, host: Signal, words: Array
     ) -> None:
-        """Answers to the tape reader, the host and, in the same register, the results' reads."""
+        """Responses to the tape reader, the host and, in the same register, the results' reads."""
         valid = Signal(3)
         for_host = Signal(3)
         for stage in range(2):
@@ -308,11 +313,11 @@ class Scratchpad(wiring.Component):
             for_host.eq(Cat(granted & host, for_host[:-1])),
             word.eq(words[bank]),
         ]
-        # The host has one read under way, so that its byte address still stands at its request.
+        # The host has only one read under way, so its request still has that read's byte address.
         lane = Signal(self.lane_bits, reset_less=True)
         with m.If(self.host.request.valid & self.host.request.ready):
             m.d.sync += lane.eq(self.host.request.p.address)
-        # A result's part of the word, chosen as late.
+        # A result's part of the word is selected just as late.
         result_bytes = self.configuration.requantizers
         part = self.results.request.p.address[(result_bytes - 1).bit_length() : self.lane_bits]
         for stage in range(RESULT_READ_LATENCY):

@@ -1,7 +1,7 @@
 """Cells that synthesis would not choose by itself, each with a portable twin.
 
-The portable form is what is simulated; the form of cells is what is placed. Tests hold one to the
-other with the vendor's cell models that come with yosys.
+Simulations use the portable form, and builds use the cells. Tests compare the two, with yosys's
+models of the vendors' cells.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import Enum
 
 
 class Technology(Enum):
-    """Which cells a component is built of."""
+    """The cells that a component consists of."""
 
     GENERIC = "generic"
     ICE40 = "ice40"

@@ -1,4 +1,4 @@
-"""An adder with a select input in the same logic cell: one cell a bit on iCE40 and ECP5."""
+"""An adder and a multiplexer in the same logic cell: one cell a bit on iCE40 and ECP5."""
 
 from __future__ import annotations
 
@@ -13,27 +13,26 @@ from . import Technology
 class AdderMode(Enum):
     """What ``select`` does."""
 
-    #: ``select ? b : a + b``: an accumulator that starts anew.
+    #: ``select ? b : a + b``: an accumulator with a load input.
     LOAD = "load"
     #: ``select ? a + b : a``: a row of a multiplier.
     CONDITIONAL = "conditional"
-    #: ``select ? b : a + 1``: a counter that can be loaded.
+    #: ``select ? b : a + 1``: a counter with a load input.
     COUNT = "count"
 
 
 #: Truth table of a bit's look-up table in a CCU2C, with ``a`` at A, ``b`` at B, ``select`` at C and
-#: one at D. Its value is what the carry is added to; where that is zero, the carry out is the
-#: table's lowest quarter, of A and B alone. There is no carry in at the first bit, so none arises
-#: where the sum is not wanted: there the quarter is zero wherever the value is.
+#: one at D. The cell adds the carry to the table's value. Where that is zero, the carry out is the
+#: table's lowest quarter, a function of A and B alone. The first bit has no carry in. If the sum is
+#: not selected, the quarter is zero wherever the value is zero, so no carry arises.
 _CCU2C_INIT = {AdderMode.LOAD: 0xC60C, AdderMode.CONDITIONAL: 0x6A0A}
 
 
 class SelectAdder(Elaboratable):
     """``width``-bit sum, modulo ``2**width``, with a select input. Combinational.
 
-    On iCE40 each bit is an explicit SB_LUT4 with the carry at I3, because yosys does not merge the
-    multiplexer into the adder's cell by itself; on ECP5 two bits are an explicit CCU2C, for the
-    same reason.
+    On iCE40, each bit is an explicit SB_LUT4 with the carry at I3, because yosys does not merge the
+    multiplexer into the adder's cell. On ECP5, two bits are an explicit CCU2C for the same reason.
 
     Parameters
     ----------
@@ -73,7 +72,8 @@ class SelectAdder(Elaboratable):
 
     @property
     def lut_init(self) -> int:
-        """Truth table of a bit's cell: I0, I1 and I2 as :meth:`_inputs` says, I3 carry in."""
+        """Truth table of a bit's cell, with I0, I1 and I2 from :meth:`_inputs`, and the carry in at
+        I3."""
         init = 0
         for index in range(16):
             first, a, other, carry = (index >> i & 1 for i in range(4))
@@ -91,7 +91,7 @@ class SelectAdder(Elaboratable):
         return init
 
     def _inputs(self, bit: int) -> tuple[Value, Value, Value]:
-        """A cell's I0, I1, I2. The carry shares the latter two: of a counter these are ``a`` and
+        """A cell's I0, I1 and I2. The carry shares the latter two; in a counter they are ``a`` and
         ``select``, which is low while it counts."""
         a, b = self.a[bit], self.b[bit]
         return (b, a, self.select) if self.mode is AdderMode.COUNT else (self.select, a, b)
@@ -112,7 +112,8 @@ class SelectAdder(Elaboratable):
             )
             if bit < self.width - 1:
                 carry_out = Signal(name=f"carry{bit}")
-                # One more: not by the first carry in, for which there is no constant in the chain.
+                # A counter's increment does not enter as the first carry in, because the chain has
+                # no constant for that.
                 one_more = counts and bit == 0
                 m.submodules[f"chain{bit}"] = Instance(
                     "SB_CARRY",

@@ -1,4 +1,4 @@
-"""A counter that can be loaded, in one logic cell a bit."""
+"""Counters with a load input, in one logic cell a bit."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["load_or_count", "load_or_count_down"]
 def load_or_count(load: Signal, value: ValueLike, count: Signal, step: ValueLike = 1) -> Value:
     """``value`` where ``load`` is high, otherwise ``count + step``.
 
-    The term that ``load`` adds to the sum changes nothing, for the sum is then not used. But where
-    carry chain and lookup table share their inputs (iCE40), it is what lets them share a cell:
-    written without it, a counter that can be loaded takes two cells a bit.
+    The term that ``load`` adds to the sum has no effect, because the sum is then not used. Where
+    carry chain and lookup table share their inputs (iCE40), it lets them share a cell; without it,
+    a counter with a load input takes two cells a bit.
 
     Parameters
     ----------

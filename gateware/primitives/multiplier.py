@@ -1,4 +1,4 @@
-"""Two signed 8 by 8 bit products: half an SB_MAC16 each on iCE40, an MULT18X18D each on ECP5."""
+"""Two signed 8 × 8 bit products: half an SB_MAC16 each on iCE40, a MULT18X18D each on ECP5."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from amaranth.hdl import Cat, ClockSignal, Const, Elaboratable, Instance, Module
 
 from . import Technology
 
-#: Cycles from factors to products: input registers, product registers.
+#: Cycles from factors to products: input registers and product registers.
 MULTIPLIER_LATENCY = 2
 
 
 class DualMultiplier(Elaboratable):
-    """``low = a_low * b_low``, ``high = a_high * b_high``, signed, two cycles later.
+    """``low = a_low * b_low`` and ``high = a_high * b_high``, signed.
 
-    Throughput: a pair of products a cycle. No back-pressure, no reset.
+    Latency: ``MULTIPLIER_LATENCY`` cycles. Throughput: a pair of products a cycle. There is no
+    back-pressure and no reset.
 
     Parameters
     ----------
@@ -117,8 +118,8 @@ class DualMultiplier(Elaboratable):
 
     def _add_mult18(self, m: Module, name: str, a: Signal, b: Signal, product: Signal) -> None:
         # Lattice "ECP5 and ECP5-5G sysDSP Usage Guide" (TN1267): input and output registers. The
-        # factors lie at the top of the 18 bits, and zeros below them: extending their signs would
-        # take a net to ten more pins.
+        # factors are at the top of the 18 bits, with zeros below: sign extension would route a net
+        # to ten more pins.
         clock, zero, one = ClockSignal("sync"), Const(0, 1), Const(1, 1)
         pins: dict[str, Any] = {}
         for pin, factor in (("A", a), ("B", b)):
