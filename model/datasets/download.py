@@ -1,4 +1,4 @@
-"""One file from the network, whole and as expected, or an error."""
+"""Download a file, and check its size and checksum."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ def download(
     Parameters
     ----------
     url : str
-        Of http or https; proxies are taken from the environment.
+        An http or https URL; proxies are taken from the environment.
     size : int
-        Its bytes; never more are read.
+        Its size in bytes; at most one chunk more is read.
     sha256 : str
-        Its checksum, as hexadecimal digits.
+        Its checksum, in hexadecimal digits.
     timeout : float
         Seconds to wait for the connection, and for each next byte.
     progress : callable, optional
-        Called with the bytes that are here and `size`.
+        Called with the number of bytes received and `size`.
 
     Raises
     ------
     DataError
-        If it cannot be fetched, or is not the file that was expected: the text has the reason only.
+        If the file cannot be downloaded, or is not the expected one. The text has the reason only.
     """
     content = bytearray()
     try:
@@ -54,7 +54,7 @@ def download(
                 if progress is not None:
                     progress(min(len(content), size), size)
     except urllib.error.HTTPError as error:
-        # The error is the answer, with a connection behind it.
+        # The error is a response with an open connection.
         error.close()
         raise DataError(f"the server says {error.code} {error.reason}") from error
     except TimeoutError as error:

@@ -1,7 +1,7 @@
-"""MNIST, all of it: 60,000 handwritten digits to learn from, 10,000 to be tested on.
+"""The complete MNIST: 60,000 handwritten digits to learn from, and 10,000 to test with.
 
-Too large to be carried along, so it is fetched once and kept: the file that Keras uses too, known
-by its checksum. Who has a copy names it in the environment variable ``EYESPOT_MNIST``.
+It is too large to be bundled, so it is downloaded once and kept. It is the file that Keras uses,
+identified by its checksum. The environment variable ``EYESPOT_MNIST`` can name an existing copy.
 
 Source: Y. LeCun, C. Cortes, C. J. C. Burges, "The MNIST database of handwritten digits".
 """
@@ -24,7 +24,7 @@ from model.errors import DataError
 __all__ = ["VARIABLE", "cached_file", "load"]
 
 VARIABLE: Final = "EYESPOT_MNIST"
-"""Environment variable with the path of an own copy."""
+"""Environment variable with the path of an existing copy."""
 
 URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
 SIZE = 11_490_434
@@ -38,17 +38,17 @@ _CLASSES: Final = 10
 
 
 def cached_file() -> Path:
-    """Where it is kept."""
+    """The path at which the download is kept."""
     return cache_directory() / "mnist.npz"
 
 
 def load(progress: Callable[[int, int], None] | None = None) -> Parts:
-    """Pictures and classes of both parts, fetched if they are not here.
+    """Load pictures and classes of both parts, and download them if necessary.
 
     Parameters
     ----------
     progress : callable, optional
-        Called with the bytes fetched and to be fetched, where they are.
+        Called with the bytes received and the total during a download.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def load(progress: Callable[[int, int], None] | None = None) -> Parts:
     Raises
     ------
     DataError
-        If it can be neither found nor fetched, or the own copy is something else.
+        If the file can be neither found nor downloaded, or the existing copy is another file.
     """
     if own := os.environ.get(VARIABLE):
         return _read(Path(own), f"{VARIABLE}={own}")

@@ -1,10 +1,9 @@
-"""The 4×4 black-and-white pictures of the paper's task, made rather than collected.
+"""The 4×4 black-and-white pictures of the paper's task, which are generated.
 
-Four classes: a cross, a ring, a horizontal line, a vertical line. Cross and ring fill the picture,
-a line stands at any of four places. Noise turns over up to one pixel, white to black or black to
-white, and makes black a little brighter and white a little darker, so that hardly two pictures are
-the same. Clean shapes of different classes differ in six pixels or more, so that noise makes none
-of them ambiguous.
+The four classes are a cross, a ring, a horizontal line and a vertical line. Cross and ring fill the
+picture, and a line has one of four positions. Noise inverts at most one pixel, and makes black a
+little brighter and white a little darker, so hardly any two pictures are the same. Clean shapes of
+different classes differ in at least six pixels, so noise never makes them ambiguous.
 
 After "Pattern Recognition using Convolutional Neural Networks in Python" (Chan, Fallar, Ramos,
 Sese; De La Salle University), whose picture is the 4×4 cross.
@@ -20,14 +19,14 @@ SIDE = 4
 LABELS = ("cross", "ring", "horizontal", "vertical")
 
 _FLIPPED_SHARE = 0.75
-"""Share of the pictures in which one pixel is turned over."""
+"""Share of the pictures in which one pixel is inverted."""
 
 _GREY_NOISE = 32
-"""How far black and white may stray, out of 255."""
+"""Greatest deviation from black and white, of 255."""
 
 
 def _shifted(shape: np.ndarray) -> list[np.ndarray]:
-    """The shape at every place where it lies wholly in the picture."""
+    """The shape at every position at which it lies completely in the picture."""
     height, width = shape.shape
     places = []
     for top in range(SIDE - height + 1):
@@ -48,7 +47,7 @@ def shapes() -> tuple[list[np.ndarray], ...]:
 
 
 def generate(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Draw pictures, classes in turn, so that each is there equally often.
+    """Draw pictures of each class in turn, so that all classes occur equally often.
 
     Parameters
     ----------
@@ -58,7 +57,7 @@ def generate(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarr
     Returns
     -------
     x : ndarray of uint8, shape (count, 4, 4, 1)
-        Near 0 or near 255.
+        Values near 0 or near 255.
     y : ndarray of int64, shape (count,)
     """
     clean = shapes()

@@ -1,4 +1,4 @@
-"""Pictures that the data set does not have: moved and turned a little, and noisy, at random."""
+"""Augmentation: random small changes of the training pictures."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ __all__ = ["Augmentation"]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far pictures may be moved; each is drawn uniformly for each picture.
+    """How far pictures are moved, and how noisy they become.
+
+    Shift, turn and scale are drawn uniformly for each picture.
 
     Attributes
     ----------
     shift : float
-        Pixels to either side, along rows and columns.
+        Greatest shift along rows and columns, in pixels, in either direction.
     turn : float
-        Degrees to either side.
+        Greatest rotation, in degrees, in either direction.
     scale : float
-        Larger or smaller by up to this share.
+        Greatest change of size, as a share.
     noise : float
-        Standard deviation, in grey levels of 0 .. 255, of what is added to each pixel: normal.
+        Standard deviation, in grey levels of 0 .. 255, of the normal noise added to each pixel.
     """
 
     shift: float = 0.0
@@ -31,7 +33,7 @@ class Augmentation:
     noise: float = 0.0
 
     def apply(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Changed copies of pictures.
+        """Return changed copies of pictures.
 
         Parameters
         ----------
@@ -41,8 +43,8 @@ class Augmentation:
         Returns
         -------
         ndarray of uint8
-            Same shape. What moved is interpolated between the four nearest pixels; the outside
-            repeats the edge.
+            Same shape. Moved pixels are interpolated between their four nearest neighbours; outside
+            of the picture, its edge is repeated.
         """
         if self.shift or self.turn or self.scale:
             x = self._move(x, rng)
@@ -58,7 +60,7 @@ class Augmentation:
         zoom = 1 + rng.uniform(-self.scale, self.scale, count)
         down, right = rng.uniform(-self.shift, self.shift, (2, count))
         cos, sin = np.cos(angle) / zoom, np.sin(angle) / zoom
-        # Where does each pixel come from? Turned and scaled about the centre, then shifted.
+        # The origin of each pixel: rotated and scaled about the centre, then shifted.
         y = np.arange(height)[:, np.newaxis] - (height - 1) / 2
         x_ = np.arange(width)[np.newaxis] - (width - 1) / 2
         axes = (slice(None), np.newaxis, np.newaxis)

@@ -1,4 +1,4 @@
-"""How good a network is, class by class."""
+"""Measures of a network's accuracy, class by class."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ __all__ = ["confusion_matrix", "mean_recall", "most_confused", "recalls"]
 
 
 def confusion_matrix(scores: np.ndarray, y: np.ndarray, classes: int) -> np.ndarray:
-    """What was answered for pictures of each class.
+    """Count the answers for the pictures of each class.
 
     Parameters
     ----------
     scores : ndarray, shape (n, classes)
-        The answer is the largest in a row, the first among equals.
+        The answer is the largest entry of a row; among equals, the first.
     y : ndarray of int, shape (n,)
-        What they are.
+        True classes.
     classes : int
 
     Returns
     -------
     ndarray of int64, shape (classes, classes)
-        Entry [i, j]: pictures of class i that were taken for class j.
+        Entry [i, j] is the number of pictures of class i that were taken for class j.
     """
     answers = scores.reshape(len(y), -1).argmax(axis=1)
     counts = np.bincount(y * classes + answers, minlength=classes * classes)
@@ -35,12 +35,12 @@ def recalls(matrix: np.ndarray) -> np.ndarray:
 
 
 def mean_recall(matrix: np.ndarray) -> float:
-    """Mean of `recalls`: the accuracy if all classes were of one size. Also: balanced accuracy."""
+    """Mean of `recalls`, or balanced accuracy: the accuracy if all classes had the same size."""
     return float(np.nanmean(recalls(matrix)))
 
 
 def most_confused(matrix: np.ndarray, count: int) -> list[tuple[int, int, int]]:
-    """The most frequent mistakes: class, answer, how often; at most `count` of them."""
+    """The most frequent mistakes, at most `count`: class, answer, number of times."""
     wrong = matrix - np.diag(np.diag(matrix))
     order = np.argsort(-wrong, axis=None, kind="stable")[:count]
     pairs = [divmod(int(index), len(matrix)) for index in order]

@@ -1,12 +1,13 @@
-"""What only training needs, taken out: batch normalisation folded away, dropout left out.
+"""Folding: removes batch normalisation and dropout, which only training needs.
 
 After training, a `BatchNorm` is a fixed scale and shift of each channel, with f = g / sqrt(v +
-epsilon): y = f (x - m) + s. Behind a layer x = linear(u, w) + b that is again such a layer,
+epsilon): y = f (x - m) + s. Together with the layer x = linear(u, w) + b before it, it is again a
+layer of that kind,
 
 y = linear(u, f w) + (f (b - m) + s)
 
-for a layer's output is linear in its weights, channel by channel. The network computes the same
-with fewer layers.
+because a layer's output is linear in its weights, channel by channel. The folded network computes
+the same function with fewer layers.
 
 Source: Jacob et al., "Quantization and Training of Neural Networks for Efficient
 Integer-Arithmetic-Only Inference" (2018), section 3.2, equation 14.
@@ -27,7 +28,8 @@ __all__ = ["fold"]
 
 
 def fold(network: Network) -> Network:
-    """A copy of a trained network without batch normalisation and dropout; every layer has a bias.
+    """Copy a trained network without batch normalisation and dropout; every layer of the copy has a
+    bias.
 
     Raises
     ------
@@ -61,7 +63,7 @@ def _fold(layers: Sequence[Layer]) -> list[Layer]:
 
 
 def _absorb(layer: Weighted, norm: BatchNorm) -> None:
-    """Give `layer` weights and a bias with which it also does what `norm` does."""
+    """Change the weights and bias of `layer` so that it includes `norm`."""
     mean, variance = norm.state["mean"], norm.state["variance"]
     factor = norm.parameters["scale"] / np.sqrt(variance + norm.EPSILON)
     layer.replace(

@@ -1,4 +1,4 @@
-"""What training tells about itself, epoch by epoch."""
+"""The course of a training, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Epoch:
     Attributes
     ----------
     loss : float
-        Mean over the training pictures, as augmented, each before the step it led to.
+        Mean over the augmented training pictures, each before the step that it led to.
     accuracy : float
         Share of them that were right.
     test_accuracy : float
@@ -22,7 +22,7 @@ class Epoch:
     rate : float
         Learning rate at the epoch's end.
     seconds : float
-        What the epoch took.
+        Duration of the epoch.
     """
 
     loss: float

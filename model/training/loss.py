@@ -1,4 +1,4 @@
-"""What training makes small."""
+"""The loss that training minimises."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["softmax", "softmax_cross_entropy"]
 def softmax(z: np.ndarray) -> np.ndarray:
     """Probabilities p[k] = exp(z[k]) / sum of exp(z), along the last axis.
 
-    The largest logit is taken away first, which changes nothing but keeps exp from overflowing.
+    The largest logit is subtracted first, which changes nothing but keeps exp from overflowing.
     """
     e = np.exp(z - z.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)
@@ -19,11 +19,11 @@ def softmax(z: np.ndarray) -> np.ndarray:
 def softmax_cross_entropy(
     z: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None
 ) -> tuple[float, np.ndarray]:
-    """Loss of logits against the true classes, and its gradient.
+    """Cross-entropy of the softmax of logits against the true classes, and its gradient.
 
-    Summed over the batch, loss = -log p[label]; its gradient by z is simply p - 1[label]: softmax
-    and logarithm undo each other (Goodfellow et al., "Deep Learning", 6.2.2.3). With class weights
-    both are multiplied by weights[label].
+    The loss is the sum over the batch of -log p[label]. Its gradient by z is simply p - 1[label],
+    because the logarithm undoes the exponential (Goodfellow et al., "Deep Learning", 6.2.2.3).
+    Class weights multiply both by weights[label].
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def softmax_cross_entropy(
     labels : ndarray of int, shape (n,)
         In 0 .. classes - 1.
     weights : ndarray of float, shape (classes,), optional
-        How much a picture of each class counts; 1 without it.
+        Weight of a picture of each class; 1 by default.
 
     Returns
     -------

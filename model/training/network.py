@@ -1,4 +1,4 @@
-"""A chain of layers; where it branches, a layer that is made of layers does (`Residual`)."""
+"""A network: a chain of layers. A `Residual`, which consists of layers, makes branches."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from model.training.layers import Layer
 __all__ = ["Network", "to_float"]
 
 _CHUNK = 64
-"""Pictures computed at once where no gradient is asked for."""
+"""Pictures computed at once when no gradient is needed."""
 
 
 class Network:
-    """Layers, one behind the other; the last one gives logits.
+    """A sequence of layers, the last of which gives logits.
 
     Parameters
     ----------
@@ -44,19 +44,19 @@ class Network:
 
     @classmethod
     def of_built(cls, layers: Sequence[Layer], shape: tuple[int, ...], classes: int) -> Network:
-        """A network of layers that have their parameters already."""
+        """Make a network of layers that already have their parameters."""
         network = cls.__new__(cls)
         network.layers, network.shape, network.classes = tuple(layers), shape, classes
         return network
 
     def walk(self) -> Iterator[Layer]:
-        """Yield every layer, in order, and after each those that it is made of."""
+        """Yield every layer, in order, and after each layer those that it consists of."""
         for layer in self.layers:
             yield from layer.walk()
 
     @property
     def parameters(self) -> list[np.ndarray]:
-        """Everything that training changes, in the order of the layers."""
+        """All parameters, in the order of the layers."""
         return [value for layer in self.walk() for value in layer.parameters.values()]
 
     @property
@@ -66,11 +66,11 @@ class Network:
 
     @property
     def state(self) -> list[np.ndarray]:
-        """What training keeps without a gradient, in the order of the layers."""
+        """All state that training keeps without a gradient, in the order of the layers."""
         return [value for layer in self.walk() for value in layer.state.values()]
 
     def clear_gradients(self) -> None:
-        """Set all gradients to zero: the beginning of a step."""
+        """Set all gradients to zero, at the beginning of a step."""
         for layer in self.walk():
             layer.clear_gradients()
 
@@ -81,20 +81,20 @@ class Network:
             yield x
 
     def forward(self, x: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-        """Logits (N, classes) of pictures `x` of shape (H, W, N, C); with `rng`, in training."""
+        """Logits (N, classes) of pictures `x` of shape (H, W, N, C). Training passes `rng`."""
         for layer in self.layers:
             x = layer.forward(x, rng)
         return x
 
     def backward(self, dz: np.ndarray) -> None:
-        """Add up all gradients, given the gradient `dz` by the logits of the last `forward`."""
+        """Accumulate all gradients, given the gradient `dz` by the logits of the last `forward`."""
         gradient: np.ndarray | None = dz
         for position, layer in reversed(list(enumerate(self.layers))):
             assert gradient is not None
             gradient = layer.backward(gradient, input_gradient=position > 0)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Logits of pictures as a data set holds them.
+        """Logits of pictures in a data set's form.
 
         Parameters
         ----------
@@ -111,7 +111,7 @@ class Network:
 
 
 def to_float(x: np.ndarray) -> np.ndarray:
-    """Pixels 0 .. 255 of shape (N, H, W, C) to 0 .. 1 of shape (H, W, N, C), contiguous."""
+    """Convert pixels 0 .. 255 of shape (N, H, W, C) to 0 .. 1 of shape (H, W, N, C), contiguous."""
     pixels = np.ascontiguousarray(np.moveaxis(x, 0, 2), np.float32)
     pixels /= np.float32(255)
     return pixels

@@ -1,4 +1,4 @@
-"""How gradients become steps."""
+"""The optimiser: turns gradients into steps."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class AdamW:
     Attributes
     ----------
     moments : list of ndarray
-        m of every parameter, then v of every parameter.
+        The m of every parameter, then the v of every parameter.
     steps : int
-        t, the steps done.
+        t, the number of steps so far.
     """
 
     _BETA_1 = 0.9

@@ -1,19 +1,19 @@
 """Quantisation-aware training: the forward pass is the int8 network itself.
 
-A trained float network loses a little when it is rounded. Here it learns on with the rounding in
-place. In every step the weights are rounded as `.quantization.export` rounds them; then each
-layer computes in integers what `model.int8.reference`, and so TensorFlow Lite for Microcontrollers,
-computes: not an imitation in floating point, but the same numbers. The float weights stay behind
-as what the optimiser moves.
+A trained float network loses some accuracy when it is rounded. Here it continues to learn with the
+rounding in place. In every step, the weights are rounded as `.quantization.export` rounds them.
+Each layer then computes in integers what `model.int8.reference`, and so TensorFlow Lite for
+Microcontrollers, computes: the same numbers, not an imitation in floating point. The optimiser
+still moves the float weights.
 
-Rounding has a gradient of zero nearly everywhere. The straight-through estimator takes it for the
-identity instead, and for zero where a value was clamped:
+Rounding has a gradient of zero nearly everywhere. The straight-through estimator uses that of the
+identity instead, and zero where a value was clamped:
 
 y = s (clamp(round(x / s) + z) - z), dx = dy where the clamp did nothing, else 0
 
-Between layers runs q - z, the stored byte less the zero point: whole numbers, held as float32,
-which BLAS multiplies and which are exact up to 2**24. Gradients, going back, are those by the real
-values s (q - z), so that they mean the same as in the float network.
+The activations between layers are q - z, the stored byte less the zero point: integers in float32,
+which BLAS multiplies, and which are exact up to 2**24. The gradients are those by the real values s
+(q - z), so they mean the same as in the float network.
 
 Sources: Bengio, Leonard, Courville, "Estimating or Propagating Gradients Through Stochastic
 Neurons" (2013), for the estimator; Jacob et al., "Quantization and Training of Neural Networks for
@@ -49,15 +49,15 @@ __all__ = ["QuantizedNetwork"]
 class QuantizedNetwork(Network):
     """A folded network with the forward pass of its int8 form.
 
-    `model.training.fit` trains it as it does any network. Its parameters are those of the float
-    layers, the very same arrays; its logits are those of the exported graph, dequantised.
+    `model.training.fit` trains it like any other network. Its parameters are the arrays of the
+    float layers themselves; its logits are those of the exported graph, dequantised.
 
     Parameters
     ----------
     network : Network
         Folded: see `model.training.folding`.
     ranges : dict of Layer to Range
-        Of its activations, from `model.training.quantization.calibrate`; they stay as they are.
+        Ranges of its activations, from `model.training.quantization.calibrate`; they do not change.
     name : str
         Name of the graph.
     labels : tuple of str
@@ -78,12 +78,12 @@ class QuantizedNetwork(Network):
 
     @property
     def graph(self) -> Graph:
-        """The int8 graph with the weights as they are now."""
+        """The int8 graph with the current weights."""
         graph, _ = export(self._network, self._ranges, self._name, self._labels)
         return graph
 
     def clear_gradients(self) -> None:
-        """Begin a step: gradients of zero, and the weights rounded anew."""
+        """Begin a step: set the gradients to zero, and round the weights again."""
         super().clear_gradients()
         self._round()
 
@@ -155,7 +155,7 @@ class _Stage(Layer):
 
     @abstractmethod
     def take(self, graph: Graph, operator: Operator) -> None:
-        """Compute as `operator` does, which is this layer in `graph`, from now on."""
+        """From now on, compute as `operator` does, which is this layer in `graph`."""
 
 
 class _WeightedStage(_Stage):
@@ -249,7 +249,7 @@ class _AverageStage(_Stage):
 
 
 class _AdditionStage(_Stage):
-    """Two ways, added: a function of two bytes."""
+    """The sum of two branches: a function of two bytes."""
 
     layer: Residual
 

@@ -1,8 +1,8 @@
-"""Which network for which data set, and how to train it: all that `host train` needs.
+"""Recipes: the network for a data set, and how to train it.
 
-From here one can read on in the order of what happens: `model.datasets`, `.layers` and
-`.network`, `.loss`, `.optimizer` and `.fit`; then `.folding`, `.quantization` and
-`.quantized_training`; `model.int8.tflite` writes the file.
+`train` is all that `host train` needs. The steps, in their order, are in `model.datasets`,
+`.layers` and `.network`, `.loss`, `.optimizer` and `.fit`; then in `.folding`, `.quantization` and
+`.quantized_training`. `model.int8.tflite` writes the file.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ _LEAST_STEPS = 1000
 _MOST_EPOCHS = 250
 
 _HELD_OUT = 0.1
-"""Share of the training part by which early stopping decides."""
+"""Share of the training part that early stopping holds out."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Layers, still to be built, and how to train them.
+    """Layers that are not built yet, and the settings to train them.
 
     Attributes
     ----------
     layers : tuple of Layer
     settings : Settings
-        Of the training in floating point.
+        Settings of the training in floating point.
     fine_tuning : Settings, optional
-        Of the training that follows, with the arithmetic of int8.
+        Settings of the training that follows, in the arithmetic of int8.
     """
 
     layers: tuple[Layer, ...]
@@ -62,7 +62,8 @@ class Recipe:
 
 
 class Report(TypedDict):
-    """What came out: accuracies are shares of the test part, seconds those of everything."""
+    """Figures of a training: accuracies are shares of the test part, and seconds cover
+    everything."""
 
     parameters: int
     macs: int
@@ -72,7 +73,7 @@ class Report(TypedDict):
 
 
 class Trained(NamedTuple):
-    """All that training gives.
+    """The results of a training.
 
     Attributes
     ----------
@@ -82,7 +83,7 @@ class Trained(NamedTuple):
     history : History
         The epochs in floating point, then those in int8.
     network : Network
-        The float network, folded, as it was before it learned the arithmetic of int8.
+        The float network, folded, before its training in int8.
     scores : ndarray of int8, shape (n, classes)
         The graph's answers to the data set's test part.
     """
@@ -97,7 +98,7 @@ class Trained(NamedTuple):
 def _block(filters: int, kernel: int) -> tuple[Layer, ...]:
     """Convolution, batch normalisation, ReLU, max pool.
 
-    Pool and ReLU commute; this way round the ReLU has a quarter of the work.
+    Pool and ReLU commute; in this order the ReLU has a quarter of the work.
     """
     return (Conv2D(filters, kernel, bias=False), BatchNorm(), MaxPool2D(2), ReLU())
 
@@ -109,7 +110,7 @@ def _paper(classes: int) -> Recipe:
 
 
 def _small(classes: int) -> Recipe:
-    """For pictures of 8×8: small enough to be simulated gate by gate."""
+    """A network for pictures of 8×8, small enough to be simulated gate by gate."""
     layers = (
         *(Conv2D(8, 3), MaxPool2D(2), ReLU()),
         *(Conv2D(24, 3), MaxPool2D(2), ReLU()),
@@ -121,17 +122,18 @@ def _small(classes: int) -> Recipe:
 
 
 def _digits(classes: int, count: int) -> Recipe:
-    """For MNIST and its like: a 5×5 filter where it is cheap, channels in multiples of eight."""
+    """A network for MNIST and similar: a 5×5 filter where it is cheap, channels in multiples of
+    eight."""
     layers = (*_block(8, 5), *_block(24, 3), *_block(48, 3), Flatten(), Dense(classes))
     moved = Augmentation(shift=2, turn=10, scale=0.1)
-    # A small data set is gone through more often.
+    # A small data set needs more epochs.
     epochs = 15 if count >= 20_000 else 40
     settings = Settings(epochs, batch=128, rate=6e-3, decay=1e-2, augmentation=moved)
     return Recipe(layers, settings, replace(settings, epochs=2, rate=1e-4))
 
 
 def _three_convolutions(classes: int) -> Recipe:
-    """For ordinary pictures brought to about 32×32."""
+    """A network for ordinary pictures scaled to about 32×32."""
     layers = (*_block(16, 3), *_block(32, 3), *_block(32, 3), Flatten(), Dense(classes))
     moved = Augmentation(shift=2, turn=8, scale=0.1)
     settings = Settings(30, batch=32, rate=2e-3, augmentation=moved)
@@ -149,7 +151,7 @@ def recipe(dataset: Dataset) -> Recipe:
     side = min(dataset.shape[:2])
     classes = len(dataset.labels)
     if side < 8:
-        # a 3×3 filter without padding needs three pixels; below, one layer of nodes is all
+        # A 3×3 filter without padding needs three pixels; smaller pictures get a single layer.
         return _paper(classes) if side >= 3 else Recipe((Flatten(), Dense(classes)), Settings(100))
     if side < 16:
         return _small(classes)
@@ -159,7 +161,7 @@ def recipe(dataset: Dataset) -> Recipe:
 
 
 def _enough_epochs(settings: Settings, pictures: int) -> int:
-    """The recipe's epochs, or more where pictures are so few that there would be few steps."""
+    """The recipe's epochs, or more if so few pictures would give too few steps."""
     steps_per_epoch = -(-pictures // settings.batch)
     return max(settings.epochs, min(_MOST_EPOCHS, -(-_LEAST_STEPS // steps_per_epoch)))
 
@@ -181,19 +183,19 @@ def train(
     Parameters
     ----------
     dataset : str, Path or Dataset
-        As `model.datasets.load` takes it, or already loaded.
+        An argument of `model.datasets.datasets.load`, or a loaded data set.
     seed : int
-        Not negative. The same seed gives the same graph, bit for bit, on the same machine.
+        At least 0. The same seed gives the same graph, bit for bit, on the same machine.
     epochs, rate, schedule : optional
-        Instead of the recipe's.
+        Values to use instead of the recipe's.
     patience : int, optional
-        Stop early, by a tenth of the training part that is held out: see `Settings`.
+        Stop early, judged by a tenth of the training part that is held out: see `Settings`.
     progress : callable, optional
         Called after every step; see `model.training.progress.progress_bar`.
     checkpoint : Path, optional
         File to save to after every epoch.
     resume : bool
-        Go on from `checkpoint`: the graph will be the one of a run without interruption.
+        Continue from `checkpoint`. The graph is the same as that of a run without interruption.
 
     Returns
     -------
@@ -227,11 +229,13 @@ def train(
             schedule=settings.schedule,
             patience=patience,
         )
-    # A generator for each purpose: what one of them draws does not change what the others do.
+    # Each purpose has a generator of its own, so the draws of one do not change those of the
+    # others.
     weights, split, training, calibration, tuning = (
         np.random.default_rng([seed, purpose]) for purpose in range(5)
     )
-    # One thread: the products are too small for more to help, and its sums have a fixed order.
+    # One thread, because the products are too small for more to help, and its sums have a fixed
+    # order.
     with threadpool_limits(limits=1):
         network = Network(chosen.layers, dataset.shape, weights)
         saved = None
@@ -263,7 +267,7 @@ def train(
 def _identity(
     dataset: Dataset, seed: int, settings: Settings, fine_tuning: Settings | None
 ) -> dict[str, str | int]:
-    """What makes a run the same run, for its checkpoint."""
+    """The facts that identify a run, for its checkpoint."""
     return {
         "seed": seed,
         "training": repr(settings),

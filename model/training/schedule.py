@@ -1,4 +1,4 @@
-"""How the learning rate goes over the course of training."""
+"""The learning rate in the course of training."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ __all__ = ["Schedule"]
 
 
 class Schedule(Enum):
-    """Share of the full learning rate, step by step.
+    """The share of the full learning rate that each step uses.
 
-    All but CONSTANT begin with a linear rise, the warm-up: Adam's estimates are poor at first
+    All but CONSTANT begin with a linear rise, the warm-up, because Adam's estimates are poor at
+    first
     (Goyal et al., "Accurate, Large Minibatch SGD" (2017), section 2.2).
 
     Attributes
@@ -20,8 +21,8 @@ class Schedule(Enum):
     COSINE
         Half a cosine from 1 to 0: Loshchilov, Hutter, "SGDR" (2017), equation 5, without restarts.
     STEPS
-        1, after half of the steps 1/10, after three quarters 1/100: He et al., "Deep Residual
-        Learning" (2016), section 4.2.
+        1, then 1/10 after half of the steps and 1/100 after three quarters: He et al., "Deep
+        Residual Learning" (2016), section 4.2.
     CONSTANT
         1 throughout.
     """
@@ -31,7 +32,7 @@ class Schedule(Enum):
     CONSTANT = "constant"
 
     def share(self, step: int, steps: int, warm_up: int = 0) -> float:
-        """The share at `step`, from 0, of `steps`, of which the first `warm_up` rise."""
+        """The share at `step` (from 0) of `steps`, of which the first `warm_up` rise."""
         if self is Schedule.CONSTANT:
             return 1.0
         if step < warm_up:

@@ -1,16 +1,16 @@
 """The layers of a network in floating point: what each computes, and its true gradient.
 
-Every layer has a `forward`, and a `backward` that takes the loss's gradient by the layer's output
-and returns the gradient by its input, adding up the gradients of its parameters on the way. That
-is the chain rule, one link at a time; `model.training.network` joins the links.
+Every layer has a `forward` and a `backward`. The latter takes the loss's gradient by the layer's
+output, accumulates the gradients of its parameters, and returns the gradient by its input. That is
+the chain rule for one layer; `model.training.network` applies it to all.
 
-Read `layer` first, then `dense`, the simplest that learns; `window`, `convolution`, `depthwise` and
-`pooling` for what slides over a picture; `activation`, `normalization`, `dropout`; and `residual`,
-a layer that is made of layers.
+Read `layer` first, then `dense`, the simplest layer that learns. `window`, `convolution`,
+`depthwise` and `pooling` slide a kernel over a picture. `activation`, `normalization` and `dropout`
+follow, and `residual`, a layer that consists of layers.
 
 Pictures are float32 arrays of shape (H, W, N, C): height, width, picture of the batch, channel.
 With the batch inside, the pixels that a shifted window covers lie in long contiguous runs, which
-is what makes NumPy fast here. After `Flatten`, arrays have shape (N, features).
+makes NumPy fast. After `Flatten`, arrays have shape (N, features).
 
 Sources: Goodfellow, Bengio, Courville, "Deep Learning" (2016), 6.5 for back-propagation and 9 for
 convolution and pooling; each layer names its own.

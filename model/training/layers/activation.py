@@ -1,4 +1,4 @@
-"""Functions of one number: what makes a network more than one matrix."""
+"""Activation functions, which make a network more than one matrix."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Sigmoid(Layer):
         self._y: np.ndarray = np.empty(0, np.float32)
 
     def forward(self, x: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-        # by way of tanh, which overflows for no x: sigmoid(x) = (1 + tanh(x / 2)) / 2
+        # tanh does not overflow for any x: sigmoid(x) = (1 + tanh(x / 2)) / 2
         self._y = (np.tanh(x * 0.5) + 1) * 0.5
         return self._y
 

@@ -15,7 +15,7 @@ __all__ = ["Conv2D"]
 
 
 class Conv2D(Windowed, Weighted):
-    """Convolution, as networks mean it: cross-correlation.
+    """Convolution in the sense of neural networks, which is cross-correlation.
 
     y[p, q, n, o] = b[o] + sum over i, j, c of x[p s + i, q t + j, n, c] w[i, j, c, o]
 
@@ -25,12 +25,12 @@ class Conv2D(Windowed, Weighted):
     db[o] = sum over p, q, n of dy[p, q, n, o]
     dx[p s + i, q t + j, n, c] += sum over o of dy[p, q, n, o] w[i, j, c, o], for each p, q, i, j
 
-    The first two are matrix products, once the pixels under each window are laid out as a row
-    (im2col). Laying out whole windows would copy each pixel once for every tap. So only the taps of
-    one kernel row are laid out beside each other, for all rows of the picture: what the window's
-    next row needs lies in the same array, one picture row further on. There is one product for
-    each kernel row then, and their sum is the convolution. The third is one small product for each
-    tap, added into a shifted slice.
+    If the pixels under each window are laid out as a row (im2col), y and dw are matrix products.
+    Laying out whole windows would copy each pixel once for every tap. Only the taps of one kernel
+    row are therefore laid out beside each other, for all rows of the picture: the window's next row
+    lies in the same array, one picture row further on. There is one product for each kernel row,
+    and the convolution is their sum. For dx, there is one small product for each tap, added to a
+    shifted slice.
 
     Sources: Goodfellow et al., "Deep Learning" (2016), equations 9.6 and 9.11 to 9.13; Chellapilla
     et al., "High Performance Convolutional Neural Networks for Document Processing" (2006), im2col;
@@ -65,7 +65,7 @@ class Conv2D(Windowed, Weighted):
         self.filters = filters
         self._columns = np.empty(0, np.float32)
         self._shape: Shape = ()
-        #: Of each tap: what it meets down and along.
+        #: For each tap, its windows and pixels down and along the picture.
         self._meetings: dict[tuple[int, int], tuple[Meeting, Meeting]] = {}
 
     def build(self, shape: Shape, rng: np.random.Generator) -> Shape:
@@ -111,10 +111,10 @@ class Conv2D(Windowed, Weighted):
             dx[down.pixels, along.pixels] += product[down.windows, along.windows]
         return dx
 
-    # Columns begin as zeros, and where a tap meets no pixel they stay so: that is the padding.
+    # Columns are initially zero. Where a tap meets no pixel they stay zero, which is the padding.
 
     def _lay_out_rows(self, x: np.ndarray) -> None:
-        """Columns (padded height, output width, N, kernel columns, C): a kernel row's taps."""
+        """Fill columns (padded height, output width, N, kernel columns, C): a kernel row's taps."""
         height, _, count, channels = x.shape
         top, bottom = self._edges[0]
         shape = (top + height + bottom, self._pixels[1], count, self.kernel[1], channels)
@@ -125,9 +125,10 @@ class Conv2D(Windowed, Weighted):
         self._columns = columns
 
     def _lay_out_windows(self, x: np.ndarray) -> None:
-        """Columns (taps, output height, output width, N) of one channel: whole windows.
+        """Fill columns (taps, output height, output width, N) of one channel: whole windows.
 
-        One channel makes products of `kernel columns` numbers only, too short to be quick.
+        With one channel, a kernel row's products would have only `kernel columns` terms, too few to
+        be fast.
         """
         shape = (len(self._meetings), *self._pixels, x.shape[2])
         columns = self._buffer("columns", shape, x.dtype)
@@ -136,7 +137,7 @@ class Conv2D(Windowed, Weighted):
         self._columns = columns
 
     def _products(self) -> Iterator[tuple[np.ndarray, slice]]:
-        """Yield matrices of columns, a row for each window, and the kernel rows that they meet."""
+        """Yield matrices of columns, a row for each window, and their kernel rows."""
         if self._columns.ndim == 4:
             yield self._columns.reshape(len(self._columns), -1).T, slice(None)
             return

@@ -1,4 +1,4 @@
-"""Fully connected layers, and how pictures become rows for them."""
+"""Fully connected layers, and the layer that makes rows of pictures for them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Dense", "Flatten"]
 
 
 class Dense(Weighted):
-    """Fully connected: every output sees every input.
+    """A fully connected layer: every output depends on every input.
 
     y = x w + b, hence dw = x' dy, db = sum of dy over the batch, dx = dy w'.
 
@@ -56,7 +56,8 @@ class Dense(Weighted):
 
 
 class Flatten(Layer):
-    """Pictures (H, W, N, C) to rows (N, H * W * C): features by row, column, then channel."""
+    """Reshape pictures (H, W, N, C) to rows (N, H * W * C): features by row, column, then
+    channel."""
 
     def __init__(self) -> None:
         super().__init__()

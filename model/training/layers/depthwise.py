@@ -14,7 +14,7 @@ __all__ = ["DepthwiseConv2D"]
 
 
 class DepthwiseConv2D(Windowed, Weighted):
-    """Each channel convolved with a filter of its own.
+    """A convolution of each channel with a filter of its own.
 
     y[p, q, n, c] = b[c] + sum over i, j of x[p s + i, q t + j, n, c] w[i, j, c]
 
@@ -23,8 +23,8 @@ class DepthwiseConv2D(Windowed, Weighted):
     dw[i, j, c] = sum over p, q, n of x[p s + i, q t + j, n, c] dy[p, q, n, c]
     dx[p s + i, q t + j, n, c] += dy[p, q, n, c] w[i, j, c], for each p, q, i, j
 
-    Followed by a 1x1 convolution, which mixes the channels, it does nearly what a convolution does
-    for a fraction of the multiplications.
+    Followed by a 1x1 convolution, which mixes the channels, it replaces a convolution with a
+    fraction of the multiplications.
 
     Source: Howard et al., "MobileNets" (2017), section 3.1, equation 3.
 

@@ -10,11 +10,11 @@ __all__ = ["Dropout"]
 
 
 class Dropout(Layer):
-    """In training, sets each value to 0 with probability `share`, and scales up the others.
+    """Set each value to 0 with probability `share` in training, and scale up the others.
 
-    y = x k / (1 - share), dx = dy k / (1 - share), with k drawn anew for each value: 0 or 1.
+    y = x k / (1 - share), dx = dy k / (1 - share), where k is 0 or 1, drawn for each value.
 
-    The mean stays as it is, so that outside of training, and on the chip, the layer is nothing.
+    The mean does not change, so the layer does nothing outside of training and on the board.
 
     Source: Srivastava et al., "Dropout" (2014), section 4, in the scaled form of its section 10.
 

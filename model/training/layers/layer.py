@@ -1,4 +1,4 @@
-"""What every layer is, and what those with weights have in common."""
+"""The base classes of all layers, and of those with weights."""
 
 from __future__ import annotations
 
@@ -22,18 +22,20 @@ Shape = tuple[int, ...]
 
 
 class Layer(ABC):
-    """One link of the chain.
+    """A layer of a network.
 
     Attributes
     ----------
     parameters : dict of str to ndarray
-        What training changes, in place. Empty before `build`, and for layers that learn nothing.
+        The arrays that training changes, in place. Empty before `build`, and for layers that do not
+        learn.
     gradients : dict of str to ndarray
         Gradient of the loss by each parameter, summed since `clear_gradients`.
     state : dict of str to ndarray
-        What training keeps, in place, without a gradient: the running means of a `BatchNorm`.
+        Arrays that training updates, in place, without a gradient: the running means of a
+        `BatchNorm`.
     children : tuple of Layer
-        The layers that this one is made of, if it is.
+        The layers that this one consists of, if any.
     """
 
     def __init__(self) -> None:
@@ -44,22 +46,25 @@ class Layer(ABC):
         self._buffers: dict[str, np.ndarray] = {}
 
     def build(self, shape: Shape, rng: np.random.Generator) -> Shape:
-        """Make the parameters for inputs of `shape`, without the batch; return the output's."""
+        """Make the parameters for inputs of `shape` (without the batch), and return the output's
+        shape."""
         return shape
 
     @abstractmethod
     def forward(self, x: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-        """The layer's output, good until the next call; keeps what `backward` will need.
+        """Return the layer's output, valid until the next call, and keep what `backward` needs.
 
-        In training, and only there, `rng` is given: then `Dropout` draws from it, and `BatchNorm`
-        looks at the batch.
+        Only training passes `rng`: `Dropout` then draws from it, and `BatchNorm` uses the batch's
+        statistics.
         """
 
     @abstractmethod
     def backward(self, dy: np.ndarray, input_gradient: bool = True) -> np.ndarray | None:
-        """Gradient by the input, given the gradient `dy` by the output of the last `forward`.
+        """Return the gradient by the input, given the gradient `dy` by the output of the last
+        `forward`.
 
-        The first layer of a network spares the work with ``input_gradient=False`` and returns None.
+        With ``input_gradient=False``, which saves the first layer of a network that work, return
+        None.
         """
 
     def clear_gradients(self) -> None:
@@ -68,15 +73,15 @@ class Layer(ABC):
             gradient.fill(0)
 
     def walk(self) -> Iterator[Layer]:
-        """Yield this layer, and those that it is made of."""
+        """Yield this layer, and those that it consists of."""
         yield self
         for child in self.children:
             yield from child.walk()
 
     def _buffer(self, use: str, shape: Shape, dtype: np.dtype) -> np.ndarray:
-        """For the same use again the same array, as it was left, if it fits; else one of zeros.
+        """Return the array of the last call for this use, unchanged, if it fits; else one of zeros.
 
-        Fresh memory costs: the system clears each page of it, and the cache does not hold it.
+        New memory is slow: the system clears each page of it, and the cache does not hold it.
         """
         buffer = self._buffers.get(use)
         if buffer is None or buffer.shape != shape or buffer.dtype != dtype:
@@ -91,14 +96,14 @@ class Layer(ABC):
 class Weighted(Layer):
     """A layer that is linear in its weights: y = linear(x, w) + b.
 
-    A kind of layer says what its linear part is, and that part's two gradients; the weights are an
-    argument, so that quantisation-aware training can put integers in their place. Bias, and what
-    holds for all of them, is here: db is the sum of dy over all but the channels.
+    A subclass implements the linear part and its two gradients. The weights are an argument, so
+    that quantisation-aware training can pass integers instead. This class adds the bias; db is the
+    sum of dy over all axes but the channels.
 
     Parameters
     ----------
     bias : bool
-        Without one where a `BatchNorm` follows, which has its own.
+        Whether there is a bias. A layer before a `BatchNorm`, which has its own, needs none.
 
     Attributes
     ----------
@@ -112,7 +117,7 @@ class Weighted(Layer):
 
     @abstractmethod
     def linear(self, x: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """The layer without its bias; keeps what the gradients need of `x`."""
+        """Return the output without the bias, and keep what the gradients need of `x`."""
 
     @abstractmethod
     def weights_gradient(self, dy: np.ndarray) -> np.ndarray:
@@ -135,12 +140,12 @@ class Weighted(Layer):
         return self.input_gradient(dy, self.parameters["weights"]) if input_gradient else None
 
     def replace(self, weights: np.ndarray, bias: np.ndarray) -> None:
-        """Take other parameters; from now on there is a bias."""
+        """Replace the parameters; from now on there is a bias."""
         self.has_bias = True
         self._learn(weights=weights, bias=bias)
 
     def _start(self, rng: np.random.Generator, weights: Shape, fan_in: int) -> None:
-        """Make weights of that shape, whose last axis is the output channel, and biases of 0."""
+        """Make weights of this shape, whose last axis is the output channel, and biases of 0."""
         parameters = {"weights": he_normal(rng, weights, fan_in)}
         if self.has_bias:
             parameters["bias"] = np.zeros(weights[-1], np.float32)
@@ -148,15 +153,16 @@ class Weighted(Layer):
 
 
 def he_normal(rng: np.random.Generator, shape: Shape, fan_in: int) -> np.ndarray:
-    """Normal with variance 2 / fan_in: keeps the size of activations through layers with ReLU.
+    """Normal weights of variance 2 / fan_in, which keep the size of activations through layers with
+    ReLU.
 
     Source: He et al., "Delving Deep into Rectifiers" (2015), equation 10.
     """
     return (rng.standard_normal(shape) * np.sqrt(2 / fan_in)).astype(np.float32)
 
 
-# NumPy adds a row of 8 or 16 channels to each pixel in as many short loops. The picture of the
-# batch and the channel are neighbours in memory: seen as one axis they make loops that are long.
+# NumPy would add a row of 8 or 16 channels to each pixel in a short loop. The axes of pictures and
+# channels are adjacent in memory; as one axis, they make the loops long.
 
 
 def by_pixel(x: np.ndarray) -> np.ndarray:
@@ -165,7 +171,7 @@ def by_pixel(x: np.ndarray) -> np.ndarray:
 
 
 def repeated(values: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """A number for each channel, repeated so that it fits a row of ``by_pixel(x)``."""
+    """One number for each channel, repeated to fit a row of ``by_pixel(x)``."""
     return np.tile(values, x.shape[2]) if x.ndim == 4 else values
 
 
@@ -178,5 +184,5 @@ def add_by_channel(y: np.ndarray, values: np.ndarray) -> None:
 def sum_by_channel(x: np.ndarray) -> np.ndarray:
     """Sum over all axes but the channels, the last."""
     pixels = by_pixel(x)
-    # As a product with ones, for BLAS
+    # The sum is a product with ones, for BLAS.
     return (np.ones(len(pixels), x.dtype) @ pixels).reshape(-1, x.shape[-1]).sum(axis=0)

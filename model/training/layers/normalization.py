@@ -10,21 +10,21 @@ __all__ = ["BatchNorm"]
 
 
 class BatchNorm(Layer):
-    """Every channel brought to mean 0 and variance 1, then to a scale and shift that are learned.
+    """Normalise every channel to mean 0 and variance 1, then apply a learned scale and shift.
 
-    In training, with mean m and variance v of a channel over the m pictures and pixels at hand:
+    In training, with mean m and variance v of a channel over all pixels of the current pictures:
 
     z = (x - m) / sqrt(v + epsilon), y = g z + b
 
     db = sum of dy, dg = sum of dy z,
     dx = g / sqrt(v + epsilon) (dy - mean of dy - z mean of (dy z))
 
-    for x moves the mean and the variance too. Otherwise m and v are running means of those seen in
-    training, the layer is a fixed scale and shift of each channel, and quantisation folds it into
-    the layer before: see `model.training.folding`.
+    because x changes the mean and the variance too. Outside of training, m and v are running means
+    from training, and the layer is a fixed scale and shift of each channel, which quantisation
+    folds into the layer before: see `model.training.folding`.
 
-    The pictures at hand are those of one micro-batch, not of the whole batch ("ghost batch
-    normalisation"): the noise of the smaller sample does no harm, and often good.
+    The current pictures are those of one micro-batch, not of the whole batch ("ghost batch
+    normalisation"); the noise of the smaller sample does no harm, and often helps.
 
     Sources: Ioffe, Szegedy, "Batch Normalization" (2015), algorithm 1 and section 3; Hoffer et al.,
     "Train longer, generalize better" (2017), algorithm 1.

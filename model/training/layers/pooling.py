@@ -1,4 +1,4 @@
-"""Pooling: a window of pixels becomes one, channel by channel."""
+"""Pooling: reduces a window of pixels to one, channel by channel."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["AveragePool2D", "GlobalAveragePool", "MaxPool2D"]
 
 
 class _Pool(Windowed):
-    """What pools share.
+    """The base class of pools.
 
     Parameters
     ----------
     kernel : int or tuple of int
     stride : int, optional
-        As the kernel unless given.
+        The kernel's by default.
     padding : Padding
     """
 
@@ -37,9 +37,9 @@ class _Pool(Windowed):
 class MaxPool2D(_Pool):
     """The largest value under each window, channel by channel; padding never wins.
 
-    A tournament: the first tap is champion until a later one is larger. The gradient goes back the
-    same way, from the last round to the first: to the challenger where it won, else on to the
-    champion. So it reaches the largest pixel; among equals, the first.
+    The taps play a tournament: the first one is the champion until a later one is larger. The
+    gradient passes the rounds in reverse: it goes to the challenger if that won, and otherwise on
+    to the champion. It thus reaches the largest pixel; among equals, the first.
 
     Source: Goodfellow et al., "Deep Learning" (2016), 9.3.
     """
@@ -60,7 +60,7 @@ class MaxPool2D(_Pool):
 
     def backward(self, dy: np.ndarray, input_gradient: bool = True) -> np.ndarray | None:
         dx = self._buffer("dx", self._padded_shape, dy.dtype)
-        # Where windows overlap, shares add up; where they do not, each pixel gets one or none.
+        # Shares add up where windows overlap; otherwise each pixel gets one share or none.
         overlap = self.stride[0] < self.kernel[0] or self.stride[1] < self.kernel[1]
         if overlap:
             dx.fill(0)
@@ -87,7 +87,7 @@ class AveragePool2D(_Pool):
     y[p, q, n, c] = (sum over the taps inside of the picture of x[p s + i, q t + j, n, c]) / k[p, q]
     dx[p s + i, q t + j, n, c] += dy[p, q, n, c] / k[p, q]
 
-    where k is the number of taps inside, as TensorFlow Lite's AVERAGE_POOL_2D counts them.
+    where k is the number of taps inside the picture, as in TensorFlow Lite's AVERAGE_POOL_2D.
 
     Source: LeCun et al., "Gradient-Based Learning Applied to Document Recognition" (1998), II.B,
     without its trainable factor; ``reference_integer_ops::AveragePool`` for k.
@@ -102,7 +102,7 @@ class AveragePool2D(_Pool):
         return result
 
     def sums(self, x: np.ndarray) -> np.ndarray:
-        """Sum under each window."""
+        """The sum under each window."""
         padded = self._pad(x, 0)
         self._padded_shape = padded.shape
         total = np.zeros((*self._pixels, *x.shape[2:]), x.dtype)
@@ -122,7 +122,7 @@ class AveragePool2D(_Pool):
 
 
 class GlobalAveragePool(AveragePool2D):
-    """The mean of all pixels, channel by channel: one pixel is left.
+    """The mean of all pixels, channel by channel, as a single pixel.
 
     y[0, 0, n, c] = mean over p, q of x[p, q, n, c]
 

@@ -13,10 +13,10 @@ __all__ = ["Residual"]
 
 
 class Residual(Layer):
-    """Two ways from input to output, added: y = body(x) + shortcut(x).
+    """The sum of two branches: y = body(x) + shortcut(x).
 
-    An empty shortcut is the identity. The gradient goes back both ways: with dy for either,
-    dx = (gradient by the body's input) + (gradient by the shortcut's input).
+    An empty shortcut is the identity. Both branches receive dy, and dx is the sum of the gradients
+    by their inputs.
 
     Source: He et al., "Deep Residual Learning for Image Recognition" (2016), equations 1 and 2.
 
@@ -24,7 +24,7 @@ class Residual(Layer):
     ----------
     body : sequence of Layer
     shortcut : sequence of Layer
-        Such as a 1x1 convolution, where the body changes the shape.
+        For example a 1x1 convolution, if the body changes the shape.
     """
 
     def __init__(self, body: Sequence[Layer], shortcut: Sequence[Layer] = ()) -> None:

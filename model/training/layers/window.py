@@ -1,4 +1,4 @@
-"""A kernel that slides over a picture: where each of its taps meets which pixels."""
+"""A kernel that slides over a picture: which pixels each of its taps covers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Meeting", "Windowed"]
 
 
 class Meeting(NamedTuple):
-    """Along one axis: the windows whose tap meets a pixel, and those pixels."""
+    """Along one axis, the windows whose tap covers a pixel, and these pixels."""
 
     windows: slice
     pixels: slice
@@ -24,8 +24,8 @@ class Meeting(NamedTuple):
 class Windowed(Layer):
     """A layer with a kernel that slides over a picture.
 
-    A tap is one place (i, j) in the kernel. All windows at once, tap (i, j) meets a shifted,
-    strided slice of the padded picture: so a layer is a loop over taps, not over pixels.
+    A tap is one position (i, j) in the kernel. Over all windows, tap (i, j) covers a shifted,
+    strided slice of the padded picture, so a layer is a loop over taps, not over pixels.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class Windowed(Layer):
         padding: Padding,
         **others: bool,
     ) -> None:
-        super().__init__(**others)  # a convolution is a `Weighted`, too, and has a bias or not
+        super().__init__(**others)  # A convolution is also a `Weighted`, with or without a bias.
         self.kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
         self.stride = (stride, stride) if isinstance(stride, int) else stride
         if min(*self.kernel, *self.stride) < 1:
@@ -58,7 +58,7 @@ class Windowed(Layer):
         self._pixels: tuple[int, int] = (0, 0)
 
     def _fit(self, shape: Shape) -> tuple[int, int]:
-        """Work out output rows and columns for pictures of `shape`, and the padding."""
+        """Compute output rows and columns for pictures of `shape`, and the padding."""
         if len(shape) != 3:
             raise ModelError(f"{type(self).__name__} needs pictures of HxWxC, not shape {shape}")
         rows, columns = (
@@ -91,7 +91,7 @@ class Windowed(Layer):
         return padded[top : height - bottom, left : width - right]
 
     def _tap(self, i: int, j: int) -> tuple[slice, slice]:
-        """Rows and columns of the padded picture that tap (i, j) meets, one for each window."""
+        """Rows and columns of the padded picture that tap (i, j) covers, one for each window."""
         (rows, columns), (down, right) = self._pixels, self.stride
         return (
             slice(i, i + (rows - 1) * down + 1, down),
@@ -99,7 +99,7 @@ class Windowed(Layer):
         )
 
     def _meet(self, tap: int, size: int, axis: int) -> Meeting:
-        """What a tap meets along an axis of `size` pixels."""
+        """What a tap covers along an axis of `size` pixels."""
         step, before = self.stride[axis], self._edges[axis][0]
         first = max(0, -((tap - before) // step))
         last = min(self._pixels[axis] - 1, (size - 1 + before - tap) // step)
