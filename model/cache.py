@@ -1,4 +1,4 @@
-"""Where things that can be made or fetched again are kept, and how they get there whole."""
+"""The directories of files that can be made or downloaded again, and atomic writing."""
 
 from __future__ import annotations
 
@@ -23,17 +23,19 @@ def _directory(variable: str, unix: str, mac: str) -> Path:
 
 
 def cache_directory() -> Path:
-    """Compiled simulators, data sets: ``XDG_CACHE_HOME`` or what the system has in its place."""
+    """The directory of compiled simulators and data sets: ``XDG_CACHE_HOME`` or the system's
+    equivalent."""
     return _directory("XDG_CACHE_HOME", ".cache", "Library/Caches")
 
 
 def state_directory() -> Path:
-    """Memories of simulated boards: ``XDG_STATE_HOME`` or what the system has in its place."""
+    """The directory of simulated boards' memories: ``XDG_STATE_HOME`` or the system's
+    equivalent."""
     return _directory("XDG_STATE_HOME", ".local/state", "Library/Application Support")
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that others see all of it or nothing."""
+    """Write a file atomically: others see all of it or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     try:

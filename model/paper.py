@@ -1,9 +1,9 @@
-"""The experiment that this project started from: one picture, one small network, one odd rule.
+"""The experiment behind this project: one picture, one small network, one odd rule.
 
 "Pattern Recognition using Convolutional Neural Networks in Python" (Chan, Fallar, Ramos, Sese; De
 La Salle University) builds a network from scratch, so that an FPGA can follow. This file is that
 network, in the order in which a number travels through it, and two ways to teach it: the paper's
-own rule, and the gradient. It stands alone on purpose: what `model.layers` does in general can be
+own rule, and the gradient. It stands alone on purpose: what `model.training.layers` does in general can be
 seen here at a size where every array fits on the screen.
 
 1. A picture of 4×4 pixels, 0 or 1: `IMAGE`, a cross.
@@ -88,7 +88,7 @@ RATE: Final = 0.5
 
 
 class Rule(Enum):
-    """How the network is taught."""
+    """The learning rule of the network."""
 
     PAPER = "paper"
     GRADIENT = "gradient"
@@ -105,7 +105,7 @@ class Example:
 
     @property
     def target(self) -> np.ndarray:
-        """What the outputs should be: 1 for the class, 0 for the others."""
+        """The target outputs: 1 for the class, 0 for the others."""
         return np.eye(CLASSES)[self.label]
 
 
@@ -115,7 +115,7 @@ CROSS: Final = Example(IMAGE, WANTED)
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """All that is learned.
+    """Everything that the network learns.
 
     Attributes
     ----------
@@ -130,7 +130,7 @@ class State:
 
 
 def start() -> State:
-    """Where the paper starts: filters of 0.1 all over, the weights of its Table I."""
+    """The paper's starting point: filters of 0.1 throughout, and the weights of its Table I."""
     return State(np.full((SIDE, SIDE, FILTERS), INITIAL_FILTER), INITIAL_WEIGHTS.copy())
 
 
@@ -139,7 +139,7 @@ def start() -> State:
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """All that is computed on the way from a picture to an answer.
+    """The intermediate values from a picture to an answer.
 
     Attributes
     ----------
@@ -173,7 +173,7 @@ def _unflatten(row: np.ndarray) -> np.ndarray:
 
 
 def forward(image: np.ndarray, state: State) -> Pass:
-    """From picture to outputs.
+    """The forward pass, from picture to outputs.
 
     c[p, q, d] = sum over a, b of image[p + a, q + b] filter[a, b, d]
     h = 1 / (1 + exp(-c)), z = h W, o[k] = exp(z[k]) / sum of exp(z)
@@ -221,7 +221,7 @@ def _join(image: np.ndarray, maps: np.ndarray) -> np.ndarray:
 
 
 def fixed_step(example: Example, state: State) -> State:
-    """The weights as in `paper_step`, the filters as they were."""
+    """Change the weights as `paper_step` does, and leave the filters as they are."""
     return State(state.filters, paper_step(example, state).weights)
 
 
@@ -250,7 +250,7 @@ def gradient(example: Example, state: State) -> State:
 
 
 def gradient_step(example: Example, state: State) -> State:
-    """Gradient descent: everything moves a little against its own gradient."""
+    """Gradient descent: every value makes a small step against its own gradient."""
     slope = gradient(example, state)
     return State(state.filters - RATE * slope.filters, state.weights - RATE * slope.weights)
 
@@ -301,16 +301,16 @@ class Record:
 
     @property
     def filters_used(self) -> np.ndarray:
-        """Filters that each iteration computed with: what the paper's Tables III and V are of."""
+        """Filters that each iteration computed with, as in the paper's Tables III and V."""
         return self.filters[:-1]
 
     @property
     def weights_left(self) -> np.ndarray:
-        """Weights that each iteration left behind: what its Tables IV and VI are of."""
+        """Weights after each iteration, as in the paper's Tables IV and VI."""
         return self.weights[1:]
 
     def after(self, iterations: int) -> State:
-        """What was learned after so many iterations."""
+        """The parameters after so many iterations."""
         return State(self.filters[iterations], self.weights[iterations])
 
     @property
@@ -327,7 +327,7 @@ def run(
     iterations: int = 1000,
     examples: Sequence[Example] = (CROSS,),
 ) -> Record:
-    """Teach the network.
+    """Train the network.
 
     Parameters
     ----------
@@ -360,7 +360,7 @@ def run(
 
 @dataclass(frozen=True)
 class Step:
-    """How an iteration's step lies to the gradient.
+    """An iteration's step in relation to the gradient.
 
     Attributes
     ----------
@@ -387,7 +387,7 @@ class Step:
 
 
 def compare(record: Record, iteration: int) -> Step:
-    """Hold an iteration's step, from 1, against the gradient at the place where it was made."""
+    """Compare an iteration's step (counted from 1) with the gradient at its starting point."""
     example = record.examples[(iteration - 1) % len(record.examples)]
     before, after = record.after(iteration - 1), record.after(iteration)
     slope = gradient(example, before)

@@ -1,4 +1,4 @@
-"""What the models that come along are tried on: data that comes along too."""
+"""The data on which the tests try the bundled models, bundled as well."""
 
 from __future__ import annotations
 

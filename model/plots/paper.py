@@ -1,4 +1,4 @@
-"""Pictures of the paper's experiment: image, filters, nodes, outputs, and how they came about."""
+"""Pictures of the paper's experiment: image, filters, nodes, outputs, and their course."""
 
 from __future__ import annotations
 

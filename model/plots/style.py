@@ -1,4 +1,5 @@
-"""What all plots share: Matplotlib without a window, and colours that everyone can tell apart.
+"""The common style of all plots: Matplotlib without a window, and colours that everyone can tell
+apart.
 
 Matplotlib is imported on the first plot only, for it takes a second.
 """
@@ -40,7 +41,7 @@ FADED = "#888888"
 
 _DPI = 120
 _LARGEST_ANNOTATED = 16
-"""Rows or columns up to which a heat map has its numbers written into it."""
+"""Most rows or columns for which a heat map contains its numbers."""
 
 
 def figure(width: float, height: float, title: str) -> Figure:
@@ -81,7 +82,7 @@ def save(made: Figure, path: Path) -> Path:
 
 
 def plain(text: str) -> str:
-    """Text as it is, also if Matplotlib would take what is between dollar signs for a formula."""
+    """Text without formulas: Matplotlib would take text between dollar signs for one."""
     return text.replace("$", r"\$")
 
 

@@ -27,15 +27,15 @@ __all__ = ["draw_training"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
-#: Filters, and channels of each, that a picture shows at most.
+#: Most filters, and channels of each, that a picture shows.
 _MOST_TILES = 32
-#: Classes up to which a confusion matrix has its numbers written into it.
+#: Most classes for which a confusion matrix contains its numbers.
 _MOST_NUMBERS = 16
 _MOST_TICKS = 40
 _LONGEST_NAME = 18
-#: Epochs up to which each has a dot.
+#: Most epochs for which each has a dot.
 _FEW_EPOCHS = 40
-#: Bins of a histogram at least and at most.
+#: Fewest and most bins of a histogram.
 _FEWEST_BINS, _MOST_BINS = 16, 64
 #: Pixels a weight and between filters.
 _CELL, _GAP = 6, 3
@@ -53,10 +53,10 @@ def draw_training(dataset: Dataset, trained: Trained, folder: Path) -> list[Path
     Parameters
     ----------
     dataset : Dataset
-        What was learned.
+        The data set of the training.
     trained : Trained
     folder : Path
-        Is there, and can be written.
+        An existing, writable folder.
 
     Returns
     -------
@@ -134,7 +134,7 @@ def _weighted(trained: Trained) -> Iterator[tuple[Operator, FloatArray, Tensor]]
 
 
 def _real(stored: Tensor) -> FloatArray:
-    """What the integers of a tensor mean."""
+    """Real values of a tensor's integers."""
     assert stored.quantization is not None and stored.data is not None
     shape = [1] * len(stored.shape)
     scale = stored.quantization.scale

@@ -1,4 +1,4 @@
-"""The trained models that come along, by name."""
+"""The bundled trained models, by name."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def path(name: str) -> Path:
         If there is no such model.
     """
     if name not in NAMES:
-        raise ValueError(f"no model {name!r} comes along; there are {', '.join(NAMES)}")
+        raise ValueError(f"no bundled model {name!r}; there are {', '.join(NAMES)}")
     return Path(__file__).parent / f"{name}.tflite"
 
 
 def resolve(name_or_path: str | os.PathLike[str]) -> Path:
-    """File meant where a model is asked for: one that comes along, by its name, or any other.
+    """Return the file of a bundled model, by its name, or any other file.
 
-    A name means the model that comes along even if a file of that name exists; write ``./digits``
+    A bundled model's name means that model even if a file of that name exists; write ``./digits``
     for the file.
     """
     name = os.fspath(name_or_path)

@@ -1,9 +1,9 @@
 """Cycles of the engine alone, by its own counter, and whether each layer's tensor is exact.
 
 ``python tests/benchmarks/engine_cycles.py MODEL ... [--board ulx3s-85f] [--memory-kib 512]`` prints
-a line a model, and with ``--layers`` one a layer. A model is a file, one that comes along, by its
-name, or ``cnn``, the network of docs/performance.md with random weights. Inputs are random, or
-waves. Needs a C++ compiler.
+a line for each model, and with ``--layers`` for each layer. A model is a file, the name of a
+bundled one, or ``cnn``, the network of docs/performance.md with random weights. Inputs are random,
+or waves. It needs a C++ compiler.
 """
 
 from __future__ import annotations

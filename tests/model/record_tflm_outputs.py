@@ -1,4 +1,4 @@
-"""Write what TFLM says about the models that come along: run after a change of the zoo.
+"""Write what TFLM says about the bundled models: run after a change of the zoo.
 
 python tests/model/record_tflm_outputs.py
 """

@@ -1,4 +1,4 @@
-"""The models that come along: what they are, how good they are, and that TFLM agrees on them."""
+"""The bundled models: what they are, how good they are, and that TFLM agrees on them."""
 
 from __future__ import annotations
 
@@ -77,5 +77,5 @@ def test_names_resolve_to_files():
 
 
 def test_unknown_name_is_refused():
-    with pytest.raises(ValueError, match="no model 'cats' comes along"):
+    with pytest.raises(ValueError, match="no bundled model 'cats'"):
         zoo.path("cats")
