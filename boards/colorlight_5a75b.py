@@ -8,7 +8,8 @@ from amaranth_boards.colorlight_5a75b_r7_0 import Colorlight_5A75B_R70Platform
 
 from gateware.primitives import Technology
 
-from .build.builder import Board, main
+from .build.board import Board
+from .build.cli import main
 from .build.clocks import Ecp5Pll
 from .build.programmer import open_fpga_loader
 from .catalog import board

@@ -8,7 +8,8 @@ from amaranth_boards.ecpix5 import ECPIX545Platform, ECPIX585Platform
 
 from gateware.primitives import Technology
 
-from .build.builder import Board, LedPins, main
+from .build.board import Board, LedPins
+from .build.cli import main
 from .build.clocks import Ecp5Pll
 from .build.programmer import open_fpga_loader
 from .catalog import board

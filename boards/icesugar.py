@@ -8,7 +8,8 @@ from amaranth_boards.icesugar import ICESugarPlatform
 
 from gateware.primitives import Technology
 
-from .build.builder import Board, LedPins, main
+from .build.board import Board, LedPins
+from .build.cli import main
 from .build.clocks import Ice40Pll
 from .build.programmer import Programmer
 from .catalog import board

@@ -10,7 +10,8 @@ from amaranth_boards.resources import UARTResource
 
 from gateware.primitives import Technology
 
-from .build.builder import Board, LedPins, main
+from .build.board import Board, LedPins
+from .build.cli import main
 from .build.clocks import Ecp5Pll
 from .build.programmer import DFU_UTIL
 from .catalog import board

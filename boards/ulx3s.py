@@ -10,7 +10,8 @@ from amaranth_boards import ulx3s
 
 from gateware.primitives import Technology
 
-from .build.builder import Board, LedPins, main
+from .build.board import Board, LedPins
+from .build.cli import main
 from .build.clocks import Ecp5Pll
 from .build.flash_pads import quad_flash
 from .build.programmer import open_fpga_loader

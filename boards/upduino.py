@@ -10,7 +10,8 @@ from amaranth_boards.upduino_v3 import UpduinoV3Platform
 
 from gateware.primitives import Technology
 
-from .build.builder import Board, LedPins, main
+from .build.board import Board, LedPins
+from .build.cli import main
 from .build.clocks import Ice40Pll
 from .build.programmer import ICEPROG
 from .catalog import board

@@ -14,7 +14,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from boards.build.builder import Board, build, positive
+from boards.build.board import Board
+from boards.build.builder import build
+from boards.build.cli import positive
 from boards.build.report import BuildError, BuildReport
 from boards.catalog import BOARDS, BoardDescription
 from boards.catalog import board as find_board

@@ -1,10 +1,10 @@
-"""Which block takes how many logic cells: ``python -m boards.build.area build/icebreaker/eyespot.json``.
+"""Which block takes how many logic cells: ``python -m boards.build.area NETLIST.json``.
 
-Reads the netlist that yosys leaves for nextpnr (iCE40). A cell belongs to the block after which
-yosys named it, that is the net it drives; where one block drives another's port, to either of them.
-So read the table as a budget, not as an account to the cell. A look-up table and the register that
-it alone feeds are one logic cell, as nextpnr packs them; carry chains that have no look-up table
-beside them are left out.
+Reads the netlist, such as ``build/icebreaker/eyespot.json``, that yosys leaves for nextpnr (iCE40).
+A cell belongs to the block after which yosys named it, that is the net it drives; where one block
+drives another's port, to either of them. So read the table as a budget, not as an account to the
+cell. A look-up table and the register that it alone feeds are one logic cell, as nextpnr packs
+them; carry chains that have no look-up table beside them are left out.
 """
 
 from __future__ import annotations

@@ -90,6 +90,14 @@ class BuildReport:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise BuildError(f"{path}: cannot be read: {error}") from error
 
+    @property
+    def missed(self) -> str:
+        """Why a build that missed timing is refused, and what may help."""
+        return (
+            f"{self.fmax_mhz:.2f} MHz, {self.frequency_mhz:g} MHz wanted; "
+            "more --seeds or a lower --frequency may do"
+        )
+
     def describe(self) -> str:
         """Some lines for people."""
         lines = [f"{self.board} ({self.device}), seed {self.seed}, {self.seconds:.0f} s"]

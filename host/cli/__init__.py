@@ -36,6 +36,7 @@ VERBS = {
     "bench": "bench",
     "info": "info",
     "ports": "ports",
+    "boards": "boards",
 }
 
 _INTERRUPTED = 130

@@ -1,27 +1,29 @@
-"""List the boards: ``python -m boards [--model FILE.tflite ...] [BOARD ...]``.
+"""List the boards, their engines, and what the compiler predicts for them.
 
-The rates are the compiler's predictions of cycles for each board's engine, at its clock.
+Rates are the predicted cycles of an inference on each board's engine, at its clock.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from boards.catalog import BOARDS, BoardDescription
 from boards.catalog import board as find_board
-from host import compiler
-from host.cli.common import table
-from model import zoo
-from model.errors import EyespotError
-from model.int8.graph import Graph
+
+from .common import Outcome, table
+
+if TYPE_CHECKING:
+    from model.int8.graph import Graph
+
+HELP = "the boards, and what a model would reach on each"
 
 
 def rate(graph: Graph, description: BoardDescription) -> float | None:
     """Inferences a second on that board; None if the model does not fit it."""
+    from .. import compiler
+
     try:
         compiled = compiler.compile(graph, description.configuration)
     except compiler.CompileError:
@@ -64,11 +66,7 @@ def _text(boards: Sequence[dict[str, Any]], graphs: Sequence[Graph]) -> str:
     return table(headings, rows)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m boards",
-        description="Boards, their engines, and what the compiler predicts for them.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("boards", metavar="BOARD", nargs="*", help="such as ulx3s-85f [all]")
     parser.add_argument(
         "--model",
@@ -76,21 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="append",
         help="a .tflite file, or patterns, digits, mnist; several times for several [mnist]",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
-    parser.add_argument("--debug", action="store_true", help="tracebacks of errors")
-    options = parser.parse_args(arguments)
-    try:
-        chosen = [find_board(name) for name in options.boards] or BOARDS
-        graphs = [zoo.load(name) for name in options.model or ["mnist"]]
-        rows = [describe(each, graphs) for each in chosen]
-    except EyespotError as error:
-        if options.debug:
-            raise
-        print(f"boards: error: {error}", file=sys.stderr)
-        return 1
-    print(json.dumps({"boards": rows}) if options.json else _text(rows, graphs))
-    return 0
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def run(arguments: argparse.Namespace) -> Outcome:
+    from model import zoo
+
+    chosen = [find_board(name) for name in arguments.boards] or BOARDS
+    graphs = [zoo.load(name) for name in arguments.model or ["mnist"]]
+    rows = [describe(each, graphs) for each in chosen]
+    return Outcome({"boards": rows}, _text(rows, graphs))

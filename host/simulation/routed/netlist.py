@@ -240,7 +240,7 @@ def _prepare(netlist: Mapping[str, Any]) -> RoutedNetlist:
 
 def _frequency(pll: Mapping[str, Any]) -> float:
     """What the PLL makes of the frequency that `boards.build.clocks.Ice40Pll` left beside it."""
-    from boards.build.clocks import PllSettings
+    from boards.pll import PllSettings
 
     if number(pll, "FEEDBACK_PATH") != _SIMPLE_FEEDBACK or number(pll, "PLLOUT_SELECT_A"):
         raise UnsuitableError("has a PLL in another mode than simple feedback")

@@ -24,8 +24,9 @@ from amaranth.lib.memory import Memory
 from amaranth.sim import Simulator
 from amaranth_boards.icebreaker import ICEBreakerPlatform
 
-from boards.build import builder
+from boards.build import cli
 from boards.build.clocks import Ice40Pll
+from boards.build.tools import find_tools
 from boards.catalog import ROUTED_NETLIST
 from boards.icebreaker import BOARD
 from boards.ulx3s import BOARDS as ULX3S
@@ -128,7 +129,7 @@ def sample():
             nextpnr_opts=f"--seed 1 --timing-allow-fail --write {ROUTED_NETLIST}",
         )
         plan.extract(name)
-        environment = builder._environment(Technology.ICE40)
+        environment = find_tools(Technology.ICE40)
         subprocess.run(["sh", f"{plan.script}.sh"], cwd=name, env=environment, check=True)
         yield Path(name)
 
@@ -278,7 +279,7 @@ def test_no_build_is_said(tmp_path: Path) -> None:
 
 
 def test_only_ice40_is_simulated(capsys) -> None:
-    assert builder.main(ULX3S["85F"], ["simulate"]) == 1
+    assert cli.main(ULX3S["85F"], ["simulate"]) == 1
     assert "only routed netlists of iCE40" in capsys.readouterr().err
 
 

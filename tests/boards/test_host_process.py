@@ -1,0 +1,54 @@
+"""``host`` as a process that the rooms below it start."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import boards
+from boards.catalog import BOARDS
+from boards.host_process import run_host
+from host.cli import main
+
+ROOT = Path(boards.__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def these_sources(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+def test_boards_is_a_name_of_host_boards(capsys):
+    """``python -m boards`` prints what the verb prints."""
+    arguments = ["icebreaker", "ulx3s-85f", "--model", "digits", "--json"]
+    command = [sys.executable, "-m", "boards", *arguments]
+    printed = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+    assert main(["boards", *arguments]) == 0
+    assert json.loads(printed) == json.loads(capsys.readouterr().out)
+
+
+def test_every_board_is_listed_and_what_does_not_fit_is_said(capsys):
+    assert main(["boards", "--model", "digits", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["boards"]
+    assert [row["board"] for row in rows] == [each.name for each in BOARDS]
+    assert all(row["inferences_per_second"]["digits"] > 1000 for row in rows)
+    assert main(["boards", "ulx3s-12f", "--model", "digits"]) == 0
+    heading, row = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["board", "device", "multipliers", "KiB", "MHz", "digits/s"]
+    assert row.split()[:5] == ["ulx3s-12f", "LFE5U-12F", "24", "(8x3)", "80"]
+
+
+def test_an_unknown_board_is_one_line(capsys):
+    assert main(["boards", "ulx4s"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("host: error: there is no board 'ulx4s'; there are: icebreaker, ")
+
+
+def test_exit_statuses_are_passed_on(capfd):
+    assert run_host(["boards", "ulx4s"]) == 1
+    assert run_host(["no-such-verb"]) == 2
+    assert "there is no verb" in capfd.readouterr().err
