@@ -17,11 +17,28 @@ import numpy.typing as npt
 from gateware.interface.layout import TensorLayout
 from gateware.interface.protocol import MAX_RUN_CYCLES, MAX_RUN_LAYERS
 
-__all__ = ["ModelCard", "SoftmaxCard", "TensorCard"]
+__all__ = ["HOST_KINDS", "HostStep", "HostTensor", "ModelCard", "TensorCard"]
 
-_MAX_RANK = 4
+_MAX_RANK = 6
 _MAX_TEXT = 256
 _MAX_LABELS = 4096
+_MAX_ENDS = 64
+_MAX_STEPS = 16
+_MAX_ELEMENTS = 1 << 24
+_TYPES = ("int8", "uint8", "int16", "int32", "float32")
+
+#: What the host may do at the network's ends. RESHAPE stands for all that only change the shape.
+HOST_KINDS = (
+    "ARG_MAX",
+    "ARG_MIN",
+    "DEQUANTIZE",
+    "LOGISTIC",
+    "LOG_SOFTMAX",
+    "QUANTIZE",
+    "RESHAPE",
+    "SOFTMAX",
+    "TANH",
+)
 
 
 def _integer(value: Any, what: str, low: int, high: int) -> int:
@@ -50,6 +67,13 @@ def _list(value: Any, what: str, longest: int) -> list[Any]:
     return value
 
 
+def _shape(value: Any, what: str, most: int) -> tuple[int, ...]:
+    shape = tuple(_integer(size, what, 1, most) for size in _list(value, what, _MAX_RANK))
+    if math.prod(shape) > most:
+        raise ValueError(f"{what} has more than {most} elements")
+    return shape
+
+
 def _object(value: Any, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{what} must be an object, not {value!r}")
@@ -57,26 +81,128 @@ def _object(value: Any, what: str) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
+class HostTensor:
+    """A tensor that the host alone has.
+
+    Attributes
+    ----------
+    type : str
+        NumPy's name: int8, uint8, int16, int32 or float32.
+    shape : tuple of int
+        Without the batch dimension.
+    scale : float
+        0 where the tensor is not quantised.
+    zero_point : int
+    """
+
+    type: str
+    shape: tuple[int, ...]
+    scale: float = 0.0
+    zero_point: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "type": self.type,
+            "shape": list(self.shape),
+            "scale": self.scale,
+            "zero_point": self.zero_point,
+        }
+
+    @classmethod
+    def from_dict(cls, value: Any, what: str) -> HostTensor:
+        """Raise ValueError where ``value`` is no tensor."""
+        value = _object(value, what)
+        if value.get("type") not in _TYPES:
+            raise ValueError(f"{what}.type must be one of {', '.join(_TYPES)}")
+        scale = value.get("scale")
+        return cls(
+            type=value["type"],
+            shape=_shape(value.get("shape"), f"{what}.shape", _MAX_ELEMENTS),
+            scale=0.0 if scale == 0 else _real(scale, f"{what}.scale"),
+            zero_point=_integer(value.get("zero_point"), f"{what}.zero_point", -(1 << 31), 1 << 31),
+        )
+
+
+@dataclass(frozen=True)
+class HostStep:
+    """An operator that the host computes, exactly as the reference does.
+
+    Attributes
+    ----------
+    kind : str
+        One of :data:`HOST_KINDS`.
+    tensor : HostTensor
+        Its other tensor, seen from the board: of an output's step what it gives, of an input's what
+        it takes.
+    parameter : float
+        SOFTMAX: the beta; ARG_MAX and ARG_MIN: the axis, the batch dimension not counted.
+    """
+
+    kind: str
+    tensor: HostTensor
+    parameter: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, "parameter": self.parameter, **self.tensor.to_dict()}
+
+    @classmethod
+    def from_dict(cls, value: Any, what: str) -> HostStep:
+        """Raise ValueError where ``value`` is no step."""
+        value = _object(value, what)
+        kind, parameter = value.get("kind"), value.get("parameter")
+        if kind not in HOST_KINDS:
+            raise ValueError(f"{what}.kind must be one of {', '.join(HOST_KINDS)}")
+        if kind in ("ARG_MAX", "ARG_MIN"):
+            parameter = _integer(parameter, f"{what}.parameter", 0, _MAX_RANK)
+        elif kind == "SOFTMAX":
+            parameter = _real(parameter, f"{what}.parameter")
+        elif parameter != 0:
+            raise ValueError(f"{what}.parameter must be 0, not {parameter!r}")
+        return cls(kind, HostTensor.from_dict(value, what), parameter)
+
+
+@dataclass(frozen=True)
 class TensorCard:
-    """A tensor that host and board exchange.
+    """An input or an output of the model, and the tensor that host and board exchange for it.
 
     Attributes
     ----------
     shape : tuple of int
-        As in the model, without the batch dimension. In memory a pixel may have more channels than
-        here; what lies in them is never used.
+        Of the board's tensor, without the batch dimension. In memory a pixel may have more channels
+        than here; what lies in them is never used.
     scale : float
         ``real = scale * (stored - zero_point)``; a float32 value.
     zero_point : int
         -128 to 127.
     layout : TensorLayout
         Where and how it lies in the board's memory.
+    name : str
+        The model's name for it.
+    steps : tuple of HostStep
+        What the host does: before an input is written, or after an output has been read.
     """
 
     shape: tuple[int, ...]
     scale: float
     zero_point: int
     layout: TensorLayout
+    name: str = ""
+    steps: tuple[HostStep, ...] = ()
+
+    @property
+    def board(self) -> HostTensor:
+        """The board's tensor."""
+        return HostTensor("int8", self.shape, self.scale, self.zero_point)
+
+    @property
+    def before(self) -> HostTensor:
+        """Of an input: what the model takes."""
+        return self.steps[0].tensor if self.steps else self.board
+
+    @property
+    def behind(self) -> HostTensor:
+        """Of an output: what the model gives."""
+        return self.steps[-1].tensor if self.steps else self.board
 
     @property
     def channels(self) -> int:
@@ -108,16 +234,15 @@ class TensorCard:
                 layout.row_pitch,
                 *((layout.left,) if layout.left else ()),
             ],
+            **({"name": self.name} if self.name else {}),
+            **({"steps": [step.to_dict() for step in self.steps]} if self.steps else {}),
         }
 
     @classmethod
     def from_dict(cls, value: Any, what: str, memory_bytes: int) -> TensorCard:
         """Raise ValueError where ``value`` is no tensor within ``memory_bytes``."""
         value = _object(value, what)
-        shape = tuple(
-            _integer(size, f"{what}.shape", 1, memory_bytes)
-            for size in _list(value.get("shape"), f"{what}.shape", _MAX_RANK)
-        )
+        shape = _shape(value.get("shape"), f"{what}.shape", memory_bytes)
         numbers = _list(value.get("layout"), f"{what}.layout", 6)
         if len(numbers) < 5:
             raise ValueError(f"{what}.layout must have 5 or 6 numbers, not {len(numbers)}")
@@ -135,20 +260,12 @@ class TensorCard:
             scale=_real(value.get("scale"), f"{what}.scale"),
             zero_point=_integer(value.get("zero_point"), f"{what}.zero_point", -128, 127),
             layout=layout,
+            name=_text(value.get("name", ""), f"{what}.name"),
+            steps=tuple(
+                HostStep.from_dict(step, f"{what}.steps")
+                for step in _list(value.get("steps", []), f"{what}.steps", _MAX_STEPS)
+            ),
         )
-
-
-@dataclass(frozen=True)
-class SoftmaxCard:
-    """The softmax that the host computes, exactly, of what the board gives.
-
-    Attributes
-    ----------
-    beta : float
-        ``softmax(beta * x)``.
-    """
-
-    beta: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -158,28 +275,37 @@ class ModelCard:
     Attributes
     ----------
     name : str
-    input : TensorCard
-        Where the picture goes.
-    output : TensorCard
-        What the board computes: the logits if a softmax follows.
-    softmax : SoftmaxCard or None
-        None where the board's output is the model's.
+    inputs, outputs : tuple of TensorCard
+        In the model's order.
     labels : tuple of str
         Class names; empty if the model has none.
     cycles : int
         How long the compiler expects an inference to take; 0 if it does not say. Time-outs only.
     input_layers : int
-        After so many layers the input is read no more, and nothing else ever lies where it lies:
-        the next one may be written. 0: not before the output has been read.
+        After so many layers the inputs are read no more, and nothing else ever lies where they lie:
+        the next ones may be written. 0: not before the outputs have been read.
+    finds_best : bool
+        Whether the engine finds the index of the first output's greatest byte. It does that for an
+        answer of one pixel, which the last layer computes alone.
     """
 
     name: str
-    input: TensorCard
-    output: TensorCard
-    softmax: SoftmaxCard | None = None
+    inputs: tuple[TensorCard, ...]
+    outputs: tuple[TensorCard, ...]
     labels: tuple[str, ...] = ()
     cycles: int = 0
     input_layers: int = 0
+    finds_best: bool = False
+
+    @property
+    def input(self) -> TensorCard:
+        """The first input: where the picture goes."""
+        return self.inputs[0]
+
+    @property
+    def output(self) -> TensorCard:
+        """The first output: the answer."""
+        return self.outputs[0]
 
     def label(self, index: int) -> str:
         """Name of class ``index``; its number where the model has no name for it."""
@@ -189,12 +315,12 @@ class ModelCard:
         """Plain data, ready for JSON."""
         return {
             "name": self.name,
-            "input": self.input.to_dict(),
-            "output": self.output.to_dict(),
-            "softmax": None if self.softmax is None else {"beta": self.softmax.beta},
+            "inputs": [each.to_dict() for each in self.inputs],
+            "outputs": [each.to_dict() for each in self.outputs],
             "labels": list(self.labels),
             "cycles": self.cycles,
             "input_layers": self.input_layers,
+            "finds_best": self.finds_best,
         }
 
     @classmethod
@@ -214,18 +340,24 @@ class ModelCard:
             Where a value is missing, of the wrong type, or out of range; the text names it.
         """
         value = _object(value, "metadata")
-        softmax = value.get("softmax")
+        ends = {}
+        for what in ("input", "output"):
+            every = _list(value.get(f"{what}s"), f"{what}s", _MAX_ENDS)
+            if not every:
+                raise ValueError(f"{what}s must not be empty")
+            ends[what] = tuple(TensorCard.from_dict(each, what, memory_bytes) for each in every)
+        finds_best = value.get("finds_best", False)
+        if not isinstance(finds_best, bool):
+            raise ValueError(f"finds_best must be true or false, not {finds_best!r}")
         return cls(
             name=_text(value.get("name"), "name"),
-            input=TensorCard.from_dict(value.get("input"), "input", memory_bytes),
-            output=TensorCard.from_dict(value.get("output"), "output", memory_bytes),
-            softmax=None
-            if softmax is None
-            else SoftmaxCard(_real(_object(softmax, "softmax").get("beta"), "softmax.beta")),
+            inputs=ends["input"],
+            outputs=ends["output"],
             labels=tuple(
                 _text(label, "labels")
                 for label in _list(value.get("labels", []), "labels", _MAX_LABELS)
             ),
             cycles=_integer(value.get("cycles", 0), "cycles", 0, MAX_RUN_CYCLES),
             input_layers=_integer(value.get("input_layers", 0), "input_layers", 0, MAX_RUN_LAYERS),
+            finds_best=finds_best,
         )

@@ -54,7 +54,7 @@ def to_input(
     source: str | os.PathLike[str] | Image.Image | npt.NDArray[Any],
     card: ModelCard,
     invert: bool | None = None,
-) -> npt.NDArray[np.int8]:
+) -> npt.NDArray[np.int8] | npt.NDArray[np.uint8]:
     """A picture as the model's input.
 
     Parameters
@@ -68,8 +68,8 @@ def to_input(
 
     Returns
     -------
-    ndarray of int8, of the model's input shape
-        Pixels less 128.
+    ndarray of int8 or uint8, of the model's input shape
+        Pixels less 128; pixels as they are where the model takes uint8.
 
     Raises
     ------
@@ -83,11 +83,13 @@ def to_input(
         invert = channels == 1 and card.labels == _DIGITS and _has_bright_border(pixels)
     if invert:
         pixels = 255 - pixels
-    return (pixels ^ np.uint8(0x80)).view(np.int8).reshape(card.input.shape)
+    if card.input.before.type == "uint8":
+        return pixels.reshape(card.input.before.shape)
+    return (pixels ^ np.uint8(0x80)).view(np.int8).reshape(card.input.before.shape)
 
 
 def _picture_shape(card: ModelCard) -> tuple[int, int, int]:
-    shape = card.input.shape
+    shape = card.input.before.shape
     if len(shape) == 2:
         return shape[0], shape[1], 1
     if len(shape) == 3 and shape[2] in (1, 3):

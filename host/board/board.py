@@ -28,7 +28,7 @@ from ..link.ports import open_port
 from ..model_card import ModelCard
 from .flash import BoardFlash
 from .flash_slots import FlashError, Slot
-from .inference import Classification, Inference, Int8Array, LayerRun, Runner, classification
+from .inference import Classification, Example, Inference, LayerRun, Runner, classification
 from .memory import REFUSALS, BoardMemory, checked, write_requests
 
 if TYPE_CHECKING:
@@ -293,19 +293,20 @@ class Board:
 
     # Inference.
 
-    def run(self, x: Int8Array, stall_cause: StallCause = StallCause.PIXELS) -> Inference:
-        """Run the model on one input of int8."""
+    def run(self, x: Example, stall_cause: StallCause = StallCause.PIXELS) -> Inference:
+        """Run the model on one example; see :meth:`run_many`."""
         return next(self.run_many([x], stall_cause))
 
     def run_many(
-        self, inputs: Iterable[Int8Array], stall_cause: StallCause = StallCause.PIXELS
+        self, inputs: Iterable[Example], stall_cause: StallCause = StallCause.PIXELS
     ) -> Iterator[Inference]:
-        """Run the model on one input after the other; the next is sent while one is awaited.
+        """Run the model on one example after the other; the next is sent while one is awaited.
 
         Parameters
         ----------
-        inputs : iterable of ndarray of int8
-            Each of the model's input shape; taken as they are needed.
+        inputs : iterable of ndarray, of tuple of ndarray, or of dict of str to ndarray
+            The model's input, or all of them in their order or by name; taken as they are needed.
+            Of the type and shape of the model's input, or int8 as the board takes it.
         stall_cause : StallCause
             What :attr:`Inference.stalls` counts.
 
@@ -318,13 +319,13 @@ class Board:
         """
         return self._require_runner().run_many(inputs, stall_cause)
 
-    def run_layers(self, x: Int8Array, layouts: Sequence[TensorLayout]) -> list[LayerRun]:
+    def run_layers(self, x: Example, layouts: Sequence[TensorLayout]) -> list[LayerRun]:
         """Run the model once for each of its layers, up to that layer, and read what it left.
 
         Parameters
         ----------
-        x : ndarray of int8
-            Of the model's input shape.
+        x : ndarray, tuple of ndarray, or dict of str to ndarray
+            The model's inputs.
         layouts : sequence of TensorLayout
             Where each layer's output lies, in running order.
         """

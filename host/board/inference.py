@@ -6,10 +6,10 @@ READs of the rest. While the engine computes, the next input is on its way where
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from gateware.interface.layout import TensorLayout
 from gateware.interface.protocol import EngineError, Opcode, Result, StallCause
 
 from ..errors import BoardError, LinkError
+from ..host_steps import finish, prepare
 from ..link.framing import Reply, Request
 from ..link.link import Link
 from ..model_card import ModelCard
@@ -26,6 +27,8 @@ from .memory import checked, payload_of, read_request, read_requests, write_requ
 __all__ = ["Classification", "Inference", "Int8Array", "LayerRun", "Runner", "classification"]
 
 Int8Array = npt.NDArray[np.int8]
+Example = npt.ArrayLike | Sequence[npt.ArrayLike] | Mapping[str, npt.ArrayLike]
+"""A model's inputs: the only one; or all, in their order or by name."""
 
 #: The counters, and a byte for which nobody asks.
 _RESULT = read_request(Opcode.RESULT, 0, 1)
@@ -36,26 +39,36 @@ _WAS_RESET = "the board was reset meanwhile: what it held is lost"
 
 @dataclass(frozen=True, eq=False)
 class Inference:
-    """What the board computed for one input.
+    """What the board computed for one example.
 
     Attributes
     ----------
-    logits : ndarray of int8
-        What the board gave, in the model's output shape.
-    output : ndarray of int8
-        The model's output: the softmax of ``logits`` if the model ends with one.
+    tensors : tuple of ndarray of int8
+        What the board gave for each of the model's outputs, in their order.
+    outputs : tuple of ndarray
+        The model's outputs: those tensors, or what the host makes of them.
     cycles, stalls : int
         Clock cycles of the engine, and those in which it waited for the chosen cause: 0 where the
         board does not count them.
     best : int
-        Index of the greatest of ``logits``, found by the board if it does that.
+        Index of the greatest of ``logits``, found by the board where its card says so.
     """
 
-    logits: Int8Array
-    output: Int8Array
+    tensors: tuple[Int8Array, ...]
+    outputs: tuple[npt.NDArray[Any], ...]
     cycles: int
     stalls: int
     best: int
+
+    @property
+    def logits(self) -> Int8Array:
+        """What the board gave for the first output."""
+        return self.tensors[0]
+
+    @property
+    def output(self) -> npt.NDArray[Any]:
+        """The first output."""
+        return self.outputs[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,14 +121,15 @@ class Runner:
         self._input_cycles: int | None = None
 
     def run_many(
-        self, inputs: Iterable[Int8Array], stall_cause: StallCause = StallCause.PIXELS
+        self, inputs: Iterable[Example], stall_cause: StallCause = StallCause.PIXELS
     ) -> Iterator[Inference]:
-        """Run the model on one input after the other; the next is sent while one is awaited.
+        """Run the model on one example after the other; the next is sent while one is awaited.
 
         Parameters
         ----------
-        inputs : iterable of ndarray of int8
-            Each of the model's input shape; taken as they are needed.
+        inputs : iterable of ndarray, of tuple of ndarray, or of dict of str to ndarray
+            The model's input, or all of them in their order or by name; taken as they are needed.
+            Of the type and shape of the model's input, or int8 as the board takes it.
         stall_cause : StallCause
             What :attr:`Inference.stalls` counts.
 
@@ -127,7 +141,11 @@ class Runner:
             If an input does not fit the model.
         """
         card = self.card
-        reads = read_requests(card.output.layout, Opcode.RESULT)
+        reads = [
+            request
+            for index, each in enumerate(card.outputs)
+            for request in read_requests(each.layout, Opcode.READ if index else Opcode.RESULT)
+        ]
         source = iter(inputs)
         first = list(islice(source, 2))
         free_after = self._measure_input() if len(first) > 1 else None
@@ -152,13 +170,14 @@ class Runner:
                 yield unproven
             if len(replies) == 1:
                 return
-            logits = card.output.unpack(data)
+            tensors = _unpack(card, data)
+            on_board = self._diagnostics and card.finds_best
             unproven = Inference(
-                logits=logits,
-                output=_finish(card, logits),
+                tensors=tensors,
+                outputs=_finish(card, tensors),
                 cycles=result.cycles,
                 stalls=result.stalls if self._diagnostics else 0,
-                best=result.best if self._diagnostics else int(logits.argmax()),
+                best=result.best if on_board else int(tensors[0].argmax()),
             )
 
     def _measure_input(self) -> int | None:
@@ -182,13 +201,13 @@ class Runner:
             self._input_cycles = read
         return self._input_cycles
 
-    def run_layers(self, x: Int8Array, layouts: Sequence[TensorLayout]) -> list[LayerRun]:
+    def run_layers(self, x: Example, layouts: Sequence[TensorLayout]) -> list[LayerRun]:
         """Run the model once for each of its layers, up to that layer, and read what it left.
 
         Parameters
         ----------
-        x : ndarray of int8
-            Of the model's input shape.
+        x : ndarray, tuple of ndarray, or dict of str to ndarray
+            The model's inputs.
         layouts : sequence of TensorLayout
             Where each layer's output lies, in running order.
         """
@@ -204,13 +223,12 @@ class Runner:
             runs.append(LayerRun(data, result.cycles))
         return runs
 
-    def _writes_of(self, x: Int8Array) -> list[Request]:
-        card, x = self.card, np.asarray(x)
-        if x.dtype != np.int8 or x.size != math.prod(card.input.shape):
-            wanted = "x".join(map(str, card.input.shape))
-            given = "x".join(map(str, x.shape))
-            raise ValueError(f"The model takes int8 of {wanted}, not {x.dtype} of {given}")
-        return write_requests(card.input.layout.address, card.input.pack(x))
+    def _writes_of(self, x: Example) -> list[Request]:
+        requests = []
+        for card, values in zip(self.card.inputs, _by_input(self.card, x)):
+            data = card.pack(prepare(card, values))
+            requests += write_requests(card.layout.address, data)
+        return requests
 
     @staticmethod
     def _answer(replies: Sequence[Reply], reads: Sequence[Request]) -> tuple[Result, bytes]:
@@ -228,24 +246,42 @@ class Runner:
         return result, data[Result.BYTES :]
 
 
-def _finish(card: ModelCard, logits: Int8Array) -> Int8Array:
-    """The softmax that the host computes, exactly as the reference does."""
-    if card.softmax is None:
-        return logits
-    from model.int8 import fixed_point
+def _by_input(card: ModelCard, x: Example) -> list[npt.NDArray[Any]]:
+    """The inputs in the model's order."""
+    names = [each.name for each in card.inputs]
+    if isinstance(x, Mapping):
+        if set(x) != set(names):
+            raise ValueError(f"The model's inputs are {', '.join(names)}, not {', '.join(x)}")
+        return [np.asarray(x[name]) for name in names]
+    if len(names) == 1 and not isinstance(x, (tuple, list)):
+        return [np.asarray(x)]
+    values = [np.asarray(each) for each in x]  # type: ignore[union-attr]
+    if len(values) != len(names):
+        raise ValueError(f"The model has {len(names)} inputs, not {len(values)}")
+    return values
 
+
+def _unpack(card: ModelCard, data: bytes) -> tuple[Int8Array, ...]:
+    tensors, begin = [], 0
+    for each in card.outputs:
+        tensors.append(each.unpack(data[begin : begin + each.layout.size]))
+        begin += each.layout.size
+    return tuple(tensors)
+
+
+def _finish(card: ModelCard, tensors: tuple[Int8Array, ...]) -> tuple[npt.NDArray[Any], ...]:
+    """What the host makes of the board's tensors, exactly as the reference does."""
     try:
-        return fixed_point.softmax(logits, card.output.scale, card.softmax.beta)
+        return tuple(finish(*each) for each in zip(card.outputs, tensors))
     except ValueError as error:
         raise BoardError(f"the board's model cannot be used: {error}") from error
 
 
 def classification(card: ModelCard, inference: Inference) -> Classification:
     """Tell an inference in the model's classes."""
-    flat = inference.output.reshape(-1).astype(np.float64)
-    if card.softmax is not None:
-        scores = (flat + 128) / 256
-    else:
-        scores = (flat - card.output.zero_point) * card.output.scale
+    behind = card.output.behind
+    scores = inference.output.reshape(-1).astype(np.float64)
+    if behind.scale:
+        scores = (scores - behind.zero_point) * behind.scale
     index = int(inference.output.reshape(-1).argmax())
     return Classification(index, card.label(index), scores, inference)

@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
         "backend": backend,
         "seconds": seconds,
     }
-    answers = report.hardware.reshape(report.count, -1).argmax(axis=1)
+    answers = report.hardware[0].reshape(report.count, -1).argmax(axis=1)
     shown = np.linspace(0, report.count - 1, min(_SHOWN, report.count)).astype(int)
     lines = _draw(dataset.x_test[shown], [graph.labels[answers[index]] for index in shown])
     lines += [

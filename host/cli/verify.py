@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import EyespotError
 from .common import (
@@ -25,6 +25,9 @@ from .common import (
     progress,
     table,
 )
+
+if TYPE_CHECKING:
+    from ..evaluation.verify import Verification
 
 HELP = "hardware against the software reference, byte for byte"
 
@@ -91,7 +94,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     if arguments.save is not None:
         try:
             with arguments.save.open("wb") as file:
-                np.savez_compressed(file, hardware=report.hardware, reference=report.reference)
+                np.savez_compressed(file, **_outputs(report))
         except OSError as error:
             raise EyespotError(f"{arguments.save}: {error.strerror or error}") from error
     data: dict[str, Any] = {
@@ -126,6 +129,16 @@ def run(arguments: argparse.Namespace) -> Outcome:
     if report.mismatches:
         failure = f"{report.mismatches} of {report.count} inferences differ from the reference"
     return Outcome(data, _text(data), failure)
+
+
+def _outputs(report: Verification) -> dict[str, Any]:
+    """Both sides' output tensors: ``hardware``, and of a second output ``hardware_1``, ..."""
+    sides = {"hardware": report.hardware, "reference": report.reference}
+    return {
+        f"{side}_{index}" if index else side: values
+        for side, every in sides.items()
+        for index, values in enumerate(every)
+    }
 
 
 def _text(data: dict[str, Any]) -> str:

@@ -9,10 +9,11 @@ from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.image import TAPE_ADDRESS, build_image
 from gateware.interface.layout import TensorLayout
 from gateware.interface.protocol import MAX_RUN_LAYERS
-from host.model_card import ModelCard, SoftmaxCard, TensorCard
-from model.int8.graph import Graph
+from host.model_card import HostStep, HostTensor, ModelCard, TensorCard
+from model.int8.graph import Graph, Operator
 
 from .cycles import CycleEstimate, Sharing, Work, estimate
+from .ends import End, Ends, split
 from .errors import CompileError, DoesNotFitError
 from .layers import Layer
 from .loops import Loops
@@ -22,8 +23,10 @@ from .report import CompiledModel, LayerReport, MemoryBlock
 from .residency import cut, in_order_of_cost, resident_sizes
 from .tape_writer import Addresses, tape_bytes, write_layer
 
-#: What the card may hold (:mod:`host.model_card`).
+#: Characters of a name in the card (:mod:`host.model_card`): of the model and the labels, and of an
+#: input or output, of which converters make up the name.
 _MAX_TEXT = 256
+_MAX_NAME = 64
 
 
 def compile(graph: Graph, configuration: EngineConfiguration) -> CompiledModel:
@@ -32,7 +35,6 @@ def compile(graph: Graph, configuration: EngineConfiguration) -> CompiledModel:
     Parameters
     ----------
     graph : Graph
-        With one int8 input and one output.
     configuration : EngineConfiguration
         The board's engine.
 
@@ -43,19 +45,22 @@ def compile(graph: Graph, configuration: EngineConfiguration) -> CompiledModel:
     DoesNotFitError
         If the memory is too small for it.
     """
-    lowered = lower(graph, configuration)
+    ends = split(graph)
+    lowered = lower(ends.core, configuration)
     loops = [Loops.of(layer, configuration) for layer in lowered.layers]
     sizes = [tape_bytes(*work, configuration) for work in zip(lowered.layers, loops)]
     # The metadata's length depends on the addresses in it: as long as they can be, at first.
     longest = dict.fromkeys(lowered.storage, configuration.memory_bytes)
-    card = _card(graph, lowered, longest, len(sizes))
+    card = _card(graph, ends, lowered, longest, len(sizes))
     streamed, blocks = _place(lowered, loops, sizes, card, configuration)
     addresses = {tensor: block.address for tensor, block in blocks.items()}
     parts = _write_tape(lowered.layers, loops, addresses, configuration)
     tape, stream = cut(parts, streamed, configuration)
-    lifetime = blocks[lowered.input].lifetime
-    read = lifetime.last + 1 if lifetime.kept else 0
-    card = _card(graph, lowered, addresses, read if read <= MAX_RUN_LAYERS else 0)
+    lifetimes = [blocks[tensor].lifetime for tensor in lowered.inputs]
+    read = max(lifetime.last for lifetime in lifetimes) + 1
+    if read > MAX_RUN_LAYERS or not all(lifetime.kept for lifetime in lifetimes):
+        read = 0
+    card = _card(graph, ends, lowered, addresses, read)
     image = build_image(configuration, tape, card.to_dict(), len(sizes))
     ranges = _ranges(resident_sizes(sizes, streamed, configuration))
     works = [
@@ -152,7 +157,7 @@ def _write_tape(
 
 def _layout(lowered: Lowered, addresses: dict[int, int], tensor: int) -> TensorLayout:
     view = lowered.storage[tensor]
-    left, right = lowered.margin if tensor == lowered.input else (0, 0)
+    left, right = lowered.margin if tensor in lowered.inputs else (0, 0)
     return TensorLayout(
         address=addresses[tensor],
         height=view.height,
@@ -164,28 +169,81 @@ def _layout(lowered: Lowered, addresses: dict[int, int], tensor: int) -> TensorL
 
 
 def _card(
-    graph: Graph, lowered: Lowered, addresses: dict[int, int], input_layers: int
+    graph: Graph, ends: Ends, lowered: Lowered, addresses: dict[int, int], input_layers: int
 ) -> ModelCard:
-    softmax = None if lowered.softmax is None else SoftmaxCard(lowered.softmax.beta)
     return ModelCard(
         name=graph.name[:_MAX_TEXT],
-        input=_tensor_card(graph, lowered.input, _layout(lowered, addresses, lowered.input)),
-        output=_tensor_card(graph, lowered.answer, _layout(lowered, addresses, lowered.output)),
-        softmax=softmax,
+        inputs=tuple(
+            _tensor_card(graph, end, _layout(lowered, addresses, end.board), is_input=True)
+            for end in ends.inputs
+        ),
+        outputs=tuple(
+            _tensor_card(
+                graph, end, _layout(lowered, addresses, lowered.outputs[end.board]), is_input=False
+            )
+            for end in ends.outputs
+        ),
         labels=tuple(label[:_MAX_TEXT] for label in graph.labels),
         input_layers=input_layers,
+        finds_best=_finds_best(ends, lowered),
     )
 
 
-def _tensor_card(graph: Graph, tensor: int, layout: TensorLayout) -> TensorCard:
-    value = graph.tensors[tensor]
-    if value.quantization is None:
-        raise CompileError(f"tensor {value.name}: no quantisation")
+def _tensor_card(graph: Graph, end: End, layout: TensorLayout, *, is_input: bool) -> TensorCard:
+    board = _host_tensor(graph, end.board)
     return TensorCard(
-        shape=value.shape[1:] if len(value.shape) > 1 else value.shape,
-        scale=float(value.quantization.scale[0]),
-        zero_point=int(value.quantization.zero_point[0]),
+        shape=board.shape,
+        scale=board.scale,
+        zero_point=board.zero_point,
         layout=layout,
+        name=graph.tensors[end.tensor].name[:_MAX_NAME],
+        steps=tuple(
+            _host_step(graph, each, (each.inputs if is_input else each.outputs)[0])
+            for each in end.operators
+        ),
+    )
+
+
+def _host_tensor(graph: Graph, tensor: int) -> HostTensor:
+    value = graph.tensors[tensor]
+    scale, zero_point = 0.0, 0
+    if value.quantization is not None and value.dtype != "float32":
+        scale = float(value.quantization.scale[0])
+        zero_point = int(value.quantization.zero_point[0])
+    elif value.dtype == "int8":
+        raise CompileError(f"tensor {value.name}: no quantisation")
+    shape = value.shape[1:] if len(value.shape) > 1 else value.shape
+    return HostTensor(value.dtype, shape, scale, zero_point)
+
+
+def _host_step(graph: Graph, operator: Operator, tensor: int) -> HostStep:
+    kind, parameter = operator.kind.value, 0.0
+    if kind == "SOFTMAX":
+        parameter = float(getattr(operator.options, "beta", 1.0))
+    elif kind in ("ARG_MAX", "ARG_MIN"):
+        axis = graph.tensors[operator.inputs[1]].data
+        assert axis is not None
+        rank = len(graph.tensors[operator.inputs[0]].shape)
+        parameter = int(axis.item()) % rank - 1
+    elif kind in ("SQUEEZE", "EXPAND_DIMS"):
+        kind = "RESHAPE"
+    return HostStep(kind, _host_tensor(graph, tensor), parameter)
+
+
+def _finds_best(ends: Ends, lowered: Lowered) -> bool:
+    """Whether the engine's index of the last layer's greatest result is the first output's.
+
+    It counts results in the order in which they are written: channel by channel only where there
+    is one pixel, which one layer computes.
+    """
+    *before, last = lowered.layers
+    answer = ends.outputs[0].board
+    return (
+        lowered.outputs[answer] == last.target.tensor
+        and all(layer.result != last.result for layer in before)
+        and last.target.height == last.target.width == 1
+        and last.output_step == 1
+        and last.target.channels == lowered.storage[last.target.tensor].channels
     )
 
 

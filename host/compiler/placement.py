@@ -66,23 +66,25 @@ class Block:
         return self.address + self.lifetime.size
 
 
-def lifetimes(lowered: Lowered, keep_input: bool = False) -> list[Lifetime]:
+def lifetimes(lowered: Lowered, keep_inputs: bool = False) -> list[Lifetime]:
     """Of every tensor in memory, in the order in which they are first written.
 
     Parameters
     ----------
     lowered : Lowered
-    keep_input : bool
-        The input's memory is nobody else's: the host may write the next one once it has been read.
+    keep_inputs : bool
+        The inputs' memory is nobody else's: the host may write the next ones once they have been
+        read.
     """
-    first = {lowered.input: -1}
-    last = {lowered.input: -1}
+    first = dict.fromkeys(lowered.inputs, -1)
+    last = dict(first)
     for index, layer in enumerate(lowered.layers):
         last[layer.source.tensor] = index
         first.setdefault(layer.target.tensor, index)
         last[layer.target.tensor] = index
-    end = last[lowered.output] = len(lowered.layers)
-    until = {**last, lowered.input: end} if keep_input else last
+    end = len(lowered.layers)
+    last.update(dict.fromkeys(lowered.outputs.values(), end))
+    until = {**last, **dict.fromkeys(lowered.inputs, end)} if keep_inputs else last
     return [
         Lifetime(tensor, lowered.storage[tensor].size, first[tensor], last[tensor], until[tensor])
         for tensor in sorted(first, key=lambda tensor: (first[tensor], tensor))
@@ -95,7 +97,7 @@ def place(
     tape_ranges: Sequence[tuple[int, int]],
     configuration: EngineConfiguration,
 ) -> dict[int, Block]:
-    """Give every tensor an address; the input's memory is nobody else's if that fits.
+    """Give every tensor an address; the inputs' memory is nobody else's if that fits.
 
     Parameters
     ----------
@@ -118,7 +120,7 @@ def place(
     """
     arguments = lowered, image_bytes, tape_ranges, configuration
     try:
-        return _place(lifetimes(lowered, keep_input=True), *arguments)
+        return _place(lifetimes(lowered, keep_inputs=True), *arguments)
     except DoesNotFitError:
         return _place(lifetimes(lowered), *arguments)
 

@@ -86,7 +86,8 @@ def benchmark(board: Board, count: int, warm_up: int | None = None, seed: int = 
     around = max(16, count) if warm_up is None else warm_up
     link = board.link
     inputs = (
-        generator.integers(-128, 128, card.input.shape, np.int8) for _ in range(count + 2 * around)
+        tuple(generator.integers(-128, 128, each.shape, np.int8) for each in card.inputs)
+        for _ in range(count + 2 * around)
     )
     begin = end = (0.0, 0)
     repeats = cycles = 0

@@ -22,11 +22,10 @@ from ..board import Board
 from ..compiler import CompiledModel
 from ..errors import BoardError, EyespotError
 from ..simulation.address import fresh_board
-from .verify import Verification, merge, verify
+from .verify import Arrays, Verification, merge, verify
 
 __all__ = ["ParallelVerification", "verify_in_parallel"]
 
-Int8Array = npt.NDArray[np.int8]
 Classes = npt.NDArray[np.int64]
 Progress = Callable[[int, int], None]
 
@@ -61,7 +60,7 @@ class _Task:
     baud: int | None
     graph: Graph
     compiled: CompiledModel
-    x: Int8Array
+    x: Arrays
     y: Classes | None
     layers: bool
 
@@ -172,7 +171,7 @@ def verify_in_parallel(
     port: str,
     baud: int | None,
     graph: Graph,
-    x: Int8Array,
+    x: npt.NDArray[Any] | Arrays,
     y: Classes | None = None,
     *,
     jobs: int,
@@ -188,7 +187,7 @@ def verify_in_parallel(
     baud : int or None
         As :meth:`.Board.open`.
     graph : Graph
-    x : ndarray of int8, shape (n, ...)
+    x : ndarray of shape (n, ...), or a tuple of one for each input
     y : ndarray of int, shape (n,), or None
     jobs : int
         Boards at once, at most one an input.
@@ -214,13 +213,22 @@ def verify_in_parallel(
         compiled = compiler.compile(graph, board.configuration)
         backend = getattr(board.link.port, "backend", None)
     copies = fresh_board(port, backend)
-    shares = np.array_split(np.arange(len(x)), min(jobs, len(x)))
+    inputs = x if isinstance(x, tuple) else (x,)
+    count = len(inputs[0])
     tasks = [
-        _Task(copies, baud, graph, compiled, x[share], None if y is None else y[share], layers)
-        for share in shares
+        _Task(
+            copies,
+            baud,
+            graph,
+            compiled,
+            tuple(each[share] for each in inputs),
+            None if y is None else y[share],
+            layers,
+        )
+        for share in np.array_split(np.arange(count), min(jobs, count))
     ]
     with _processes(tasks) as connections:
-        total = len(x) * (2 if layers else 1)
+        total = count * (2 if layers else 1)
         results = _gather(connections, total, progress or (lambda done, total: None))
     return ParallelVerification(
         report=merge([each.report for each in results]),

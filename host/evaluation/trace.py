@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ from model.plots.feature_maps import draw_maps
 from ..board import Board
 from ..compiler import CompiledModel
 from ..errors import PictureError
+from ..host_steps import of_type
 from ..model_card import ModelCard
 from ..pictures import to_input
 
@@ -87,7 +89,12 @@ class Difference:
     reference: int
 
 
-def trace(board: Board, graph: Graph, compiled: CompiledModel, x: Int8Array) -> list[LayerTrace]:
+def trace(
+    board: Board,
+    graph: Graph,
+    compiled: CompiledModel,
+    x: npt.NDArray[Any] | tuple[npt.NDArray[Any], ...],
+) -> list[LayerTrace]:
     """Run one input up to each layer, and through the reference.
 
     Parameters
@@ -97,11 +104,16 @@ def trace(board: Board, graph: Graph, compiled: CompiledModel, x: Int8Array) -> 
     graph : Graph
     compiled : CompiledModel
         Of ``graph``.
-    x : ndarray of int8
-        Of the network's input shape, without the batch dimension.
+    x : ndarray, or a tuple of one for each input
+        Of the network's input type and shape, without the batch dimension.
     """
     tensors = [layer.tensor for layer in compiled.layers]
-    expected = reference.run(graph, x[None], keep=[each for each in tensors if each is not None])
+    every: Any = tuple(each[np.newaxis] for each in (x if isinstance(x, tuple) else (x,)))
+    expected = reference.run(
+        graph,
+        every if len(every) > 1 else every[0],
+        keep=[each for each in tensors if each is not None],
+    )
     traces = []
     before = 0
     runs = board.run_layers(x, [layer.output for layer in compiled.layers])
@@ -138,7 +150,7 @@ def first_difference(layers: Sequence[LayerTrace]) -> Difference | None:
 
 def read_input(
     source: str | os.PathLike[str], card: ModelCard, invert: bool | None = None
-) -> Int8Array:
+) -> npt.NDArray[Any]:
     """A picture as :func:`.to_input` reads it; or an ``.npy`` file, for models that take none.
 
     Raises
@@ -146,20 +158,27 @@ def read_input(
     PictureError
         If the file cannot be read, or does not fit the model.
     """
+    end = card.input
+    wanted = end.before
     if Path(source).suffix != ".npy":
-        return to_input(source, card, invert)
+        values = to_input(source, card, invert)
+        return of_type(wanted.type, values, end.scale, end.zero_point)
     try:
         values = np.load(source, allow_pickle=False)
     except OSError as error:
         raise PictureError(f"{source}: {error.strerror or error}") from error
     except (ValueError, EOFError, MemoryError) as error:
         raise PictureError(f"{source}: is no readable .npy file") from error
-    if values.dtype not in (np.uint8, np.int8) or values.size != math.prod(card.input.shape):
-        given, wanted = ("x".join(map(str, shape)) for shape in (values.shape, card.input.shape))
+    types = dict.fromkeys(("uint8", "int8", wanted.type))
+    if values.dtype.name not in types or values.size != math.prod(wanted.shape):
+        given, size = ("x".join(map(str, shape)) for shape in (values.shape, wanted.shape))
         raise PictureError(
-            f"{source}: {values.dtype} of {given}, but {card.name} takes uint8 or int8 of {wanted}"
+            f"{source}: {values.dtype} of {given}, but {card.name} takes {' or '.join(types)} of "
+            f"{size}"
         )
-    return (values if values.dtype == np.int8 else to_int8(values)).reshape(card.input.shape)
+    if values.dtype == np.uint8 and wanted.type != "uint8":
+        values = to_int8(values)
+    return of_type(wanted.type, values, end.scale, end.zero_point).reshape(wanted.shape)
 
 
 def save_layer(folder: Path, number: int, layer: LayerTrace) -> tuple[Path, Path]:

@@ -5,22 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from model.datasets import datasets
+from model.datasets.npz_files import read_npz
 from model.errors import DataError
 from model.int8 import reference
-from model.int8.graph import Graph, OperatorKind
+from model.int8.graph import Graph
 
 from ..board import Board
 from ..compiler import CompiledModel
+from ..compiler.ends import split
+from ..host_steps import of_type
 from .trace import trace
 
 __all__ = ["LayerVerification", "Verification", "load_samples", "merge", "verify"]
 
-Int8Array = npt.NDArray[np.int8]
+Arrays = tuple[npt.NDArray[Any], ...]
+"""Of each input or output one, the examples along the first axis."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +60,11 @@ class Verification:
 
     Attributes
     ----------
-    hardware, reference : ndarray of int8, shape (count, ...)
+    hardware, reference : tuple of ndarray, each of shape (count, ...)
         Output tensors.
     mismatches : int
-        Inferences of which any compared byte differs: of the output, of what the board computed
-        before the softmax on the host, or of a layer.
+        Inferences of which anything compared differs: an output, what the board gave for it, the
+        greatest byte that it found, or a layer.
     mismatching_bytes : int
     accuracy : float or None
         Share of right answers of the hardware; None where the classes are not known.
@@ -70,8 +76,8 @@ class Verification:
         Empty unless asked for.
     """
 
-    hardware: Int8Array
-    reference: Int8Array
+    hardware: Arrays
+    reference: Arrays
     mismatches: int
     mismatching_bytes: int
     accuracy: float | None
@@ -81,7 +87,7 @@ class Verification:
 
     @property
     def count(self) -> int:
-        return len(self.hardware)
+        return len(self.hardware[0])
 
 
 def load_samples(
@@ -89,41 +95,77 @@ def load_samples(
     graph: Graph,
     count: int | None = None,
     progress: datasets.Loading | None = None,
-) -> tuple[Int8Array, npt.NDArray[np.int64] | None]:
+) -> tuple[npt.NDArray[Any] | Arrays, npt.NDArray[np.int64] | None]:
     """Inputs for a network, and their classes where they are known.
 
     Parameters
     ----------
     data : str
-        As :func:`model.datasets.samples` takes it.
+        As :func:`model.datasets.samples` takes it. For several inputs an ``.npz`` has an array of
+        each one's name; what it has not is the array ``x``. An array may be of the input's own
+        type; int8 is what a float32 input becomes on the board.
     graph : Graph
     count : int, optional
         How many; all without it.
     progress : callable, optional
         Told of what takes long.
 
+    Returns
+    -------
+    ndarray, or tuple of one for each input
+        Of the input's type, the examples along the first axis.
+    ndarray of int, or None
+
     Raises
     ------
     DataError
         If there is no such data, or it does not fit the network.
     """
-    samples = datasets.samples(data, progress)
-    x, y = samples.x, samples.y
-    shape = graph.input.shape[1:]
-    if x[0].size != math.prod(shape):
-        wanted, given = ("x".join(map(str, each)) for each in (shape, x.shape[1:]))
-        raise DataError(f"{data}: pictures of {given}, but {graph.name} takes {wanted}")
-    if count is not None and count > len(x):
-        raise DataError(f"{data}: has {len(x)} pictures, not {count}")
-    x = np.ascontiguousarray(x[:count]).reshape(-1, *shape)
-    return x, None if y is None else y[:count]
+    own = _own_arrays(data, graph)
+    samples = None if len(own) == len(graph.inputs) else datasets.samples(data, progress)
+    inputs = []
+    for end in split(graph).inputs:
+        tensor = graph.tensors[end.tensor]
+        x = own.get(tensor.name) if samples is None else own.get(tensor.name, samples.x)
+        assert x is not None
+        shape = tensor.shape[1:]
+        if x[0].size != math.prod(shape):
+            wanted, given = ("x".join(map(str, each)) for each in (shape, x.shape[1:]))
+            raise DataError(f"{data}: pictures of {given}, but {graph.name} takes {wanted}")
+        if count is not None and count > len(x):
+            raise DataError(f"{data}: has {len(x)} pictures, not {count}")
+        x = np.ascontiguousarray(x[:count]).reshape(-1, *shape)
+        board = graph.tensors[end.board].quantization
+        scale, zero_point = (1.0, 0) if board is None else (board.scale[0], board.zero_point[0])
+        try:
+            inputs.append(of_type(tensor.dtype, x, float(scale), int(zero_point)))
+        except ValueError as error:
+            raise DataError(f"{data}: {error}") from None
+    if len({len(x) for x in inputs}) > 1:
+        raise DataError(f"{data}: has not equally many examples for each input")
+    y = None if samples is None or samples.y is None else samples.y[:count]
+    return tuple(inputs) if len(inputs) > 1 else inputs[0], y
+
+
+def _own_arrays(data: str, graph: Graph) -> dict[str, npt.NDArray[Any]]:
+    """Arrays of an ``.npz`` that are made for the network: of an input's name, or of its type."""
+    path = Path(data)
+    if data in datasets.NAMES or path.suffix != ".npz" or path.is_dir():
+        return {}
+    arrays = read_npz(path)
+    inputs = [graph.tensors[tensor] for tensor in graph.inputs]
+    own = {each.name: arrays[each.name] for each in inputs if each.name in arrays}
+    if not own and len(inputs) == 1 and "x" in arrays and inputs[0].dtype == "float32":
+        if arrays["x"].dtype in (np.float32, np.float64):
+            own[inputs[0].name] = arrays["x"].astype(np.float32)
+    return {name: values for name, values in own.items() if values.ndim > 1 and len(values)}
 
 
 def verify(
     board: Board,
     graph: Graph,
     compiled: CompiledModel,
-    x: Int8Array,
+    x: npt.NDArray[Any] | Arrays,
     y: npt.NDArray[np.int64] | None = None,
     *,
     layers: bool = False,
@@ -138,28 +180,34 @@ def verify(
     graph : Graph
     compiled : CompiledModel
         Of ``graph``.
-    x : ndarray of int8, shape (n, ...)
+    x : ndarray of shape (n, ...), or a tuple of one for each input
     y : ndarray of int, shape (n,), or None
     layers : bool
         Compare what every layer leaves in memory, too.
     progress : callable, optional
         Called with comparisons done and to do: one an input, with ``layers`` two.
     """
-    to_do = len(x) * (2 if layers else 1)
-    before_softmax = _tensor_before_softmax(graph)
-    expected = reference.run(graph, x, keep=[before_softmax])
-    outputs = expected[graph.outputs[0]]
-    logits = expected[before_softmax]
-    hardware = np.empty_like(outputs)
-    differs = np.zeros(len(x), bool)
+    inputs = x if isinstance(x, tuple) else (x,)
+    count = len(inputs[0])
+    to_do = count * (2 if layers else 1)
+    tensors = [end.board for end in split(graph).outputs]
+    expected = run_reference(graph, inputs, tensors)
+    outputs = tuple(expected[tensor] for tensor in graph.outputs)
+    hardware = tuple(map(np.empty_like, outputs))
+    differs = np.zeros(count, bool)
     wrong_bytes = 0
     cycles = 0
     start = board.now()
-    for index, inference in enumerate(board.run_many(x)):
-        hardware[index] = inference.output.reshape(outputs.shape[1:])
-        wrong = int((inference.logits.reshape(-1) != logits[index].reshape(-1)).sum())
-        wrong += int((hardware[index] != outputs[index]).sum())
-        differs[index] = wrong > 0 or inference.best != int(logits[index].reshape(-1).argmax())
+    for index, inference in enumerate(board.run_many(zip(*inputs))):
+        wrong = 0
+        for place, (tensor, output) in enumerate(zip(inference.tensors, inference.outputs)):
+            hardware[place][index] = output.reshape(outputs[place].shape[1:])
+            wanted = expected[tensors[place]][index]
+            wrong += int((tensor.reshape(-1) != wanted.reshape(-1)).sum())
+            if tensors[place] != graph.outputs[place]:
+                wrong += int((hardware[place][index] != outputs[place][index]).sum())
+        best = int(expected[tensors[0]][index].reshape(-1).argmax())
+        differs[index] = wrong > 0 or inference.best != best
         wrong_bytes += wrong
         cycles = max(cycles, inference.cycles)
         if progress is not None:
@@ -167,13 +215,16 @@ def verify(
     seconds = board.now() - start
     layer_reports: tuple[LayerVerification, ...] = ()
     if layers:
-        show = None if progress is None else (lambda done: progress(len(x) + done, to_do))
-        layer_reports, layer_differs = _verify_layers(board, graph, compiled, x, show)
+        show = None if progress is None else (lambda done: progress(count + done, to_do))
+        layer_reports, layer_differs = _verify_layers(board, graph, compiled, inputs, show)
         wrong_bytes += sum(each.mismatches for each in layer_reports)
         differs |= layer_differs
     accuracy = None
     if y is not None:
-        accuracy = float((hardware.reshape(len(x), -1).argmax(axis=1) == y).mean())
+        answers = hardware[0].reshape(count, -1)
+        # Of an ARG_MAX the answer is the index itself.
+        classes = answers[:, 0] if answers.dtype == np.int32 else answers.argmax(axis=1)
+        accuracy = float((classes == y).mean())
     return Verification(
         hardware=hardware,
         reference=outputs,
@@ -181,9 +232,15 @@ def verify(
         mismatching_bytes=wrong_bytes,
         accuracy=accuracy,
         cycles=cycles,
-        images_per_second=len(x) / seconds,
+        images_per_second=count / seconds,
         layers=layer_reports,
     )
+
+
+def run_reference(graph: Graph, inputs: Arrays, keep: Sequence[int]) -> dict[int, npt.NDArray[Any]]:
+    """:func:`model.int8.reference.run` for any number of inputs."""
+    x: Any = inputs if len(inputs) > 1 else inputs[0]
+    return reference.run(graph, x, keep=keep)
 
 
 def merge(parts: Sequence[Verification]) -> Verification:
@@ -195,8 +252,8 @@ def merge(parts: Sequence[Verification]) -> Verification:
     accuracies = [part.accuracy for part in parts]
     right = [round(a * part.count) for a, part in zip(accuracies, parts) if a is not None]
     return Verification(
-        hardware=np.concatenate([part.hardware for part in parts]),
-        reference=np.concatenate([part.reference for part in parts]),
+        hardware=tuple(map(np.concatenate, zip(*(part.hardware for part in parts)))),
+        reference=tuple(map(np.concatenate, zip(*(part.reference for part in parts)))),
         mismatches=sum(part.mismatches for part in parts),
         mismatching_bytes=sum(part.mismatching_bytes for part in parts),
         accuracy=None if None in accuracies else sum(right) / count,
@@ -213,25 +270,17 @@ def merge(parts: Sequence[Verification]) -> Verification:
     )
 
 
-def _tensor_before_softmax(graph: Graph) -> int:
-    """The tensor that the board computes: the network's output but for a softmax at its end."""
-    producer = graph.producer(graph.outputs[0])
-    if producer is not None and graph.operators[producer].kind is OperatorKind.SOFTMAX:
-        return graph.operators[producer].inputs[0]
-    return graph.outputs[0]
-
-
 def _verify_layers(
     board: Board,
     graph: Graph,
     compiled: CompiledModel,
-    x: Int8Array,
+    x: Arrays,
     progress: Callable[[int], None] | None,
 ) -> tuple[tuple[LayerVerification, ...], npt.NDArray[np.bool_]]:
     mismatches = [0] * len(compiled.layers)
     cycles = [0] * len(compiled.layers)
-    differs = np.zeros(len(x), bool)
-    for index, one in enumerate(x):
+    differs = np.zeros(len(x[0]), bool)
+    for index, one in enumerate(zip(*x)):
         for place, layer in enumerate(trace(board, graph, compiled, one)):
             cycles[place] = max(cycles[place], layer.cycles)
             wrong = layer.mismatches

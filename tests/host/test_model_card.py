@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gateware.interface.layout import TensorLayout
-from host.model_card import ModelCard, SoftmaxCard, TensorCard
+from host.model_card import HostStep, HostTensor, ModelCard, TensorCard
 
 MEMORY = 4096
 
@@ -16,11 +16,24 @@ MEMORY = 4096
 def card() -> ModelCard:
     return ModelCard(
         name="tiny",
-        input=TensorCard((3, 5, 2), 1 / 255, -128, TensorLayout(1024, 3, 5, 2, 12)),
-        output=TensorCard((10,), 0.5, 3, TensorLayout(2048, 1, 1, 16, 16)),
-        softmax=SoftmaxCard(1.0),
+        inputs=(TensorCard((3, 5, 2), 1 / 255, -128, TensorLayout(1024, 3, 5, 2, 12), "picture"),),
+        outputs=(
+            TensorCard(
+                (10,),
+                0.5,
+                3,
+                TensorLayout(2048, 1, 1, 16, 16),
+                "scores",
+                (
+                    HostStep("SOFTMAX", HostTensor("int8", (10,), 1 / 256, -128), 1.0),
+                    HostStep("DEQUANTIZE", HostTensor("float32", (10,))),
+                ),
+            ),
+            TensorCard((4,), 0.5, 3, TensorLayout(3000, 1, 1, 4, 4), "others"),
+        ),
         labels=("a", "b"),
         cycles=1000,
+        finds_best=True,
     )
 
 
@@ -55,9 +68,19 @@ def test_stored_padding_holds_the_zero_point():
         (("name",), "x" * 300),
         (("labels",), "abc"),
         (("labels",), [1]),
-        (("softmax",), 3),
-        (("softmax", "beta"), float("nan")),
-        (("input",), None),
+        (("inputs",), None),
+        (("inputs",), []),
+        (("outputs",), [3]),
+        (("outputs", 0, "steps"), 3),
+        (("outputs", 0, "steps"), [3]),
+        (("outputs", 0, "steps", 0, "kind"), "CONV_2D"),
+        (("outputs", 0, "steps", 0, "parameter"), float("nan")),
+        (("outputs", 0, "steps", 1, "parameter"), 1),
+        (("outputs", 0, "steps", 0, "type"), "object"),
+        (("outputs", 0, "steps", 0, "shape"), [1 << 20, 1 << 20]),
+        (("outputs", 0, "steps", 0, "zero_point"), 1 << 40),
+        (("outputs", 0, "name"), 7),
+        (("finds_best",), 1),
         (("input", "shape"), [3, 5, 3]),
         (("input", "shape"), [3, -5]),
         (("input", "shape"), [True, 5, 6]),
@@ -78,10 +101,12 @@ def test_stored_padding_holds_the_zero_point():
 def test_nonsense_is_refused(path, value):
     data = copy.deepcopy(card().to_dict())
     place = data
+    if path[0] == "input":
+        path = ("inputs", 0, *path[1:])
     for key in path[:-1]:
         place = place[key]
     place[path[-1]] = value
-    with pytest.raises(ValueError, match=path[0]):
+    with pytest.raises(ValueError, match=str(path[0]).rstrip("s")):
         ModelCard.from_dict(data, MEMORY)
 
 

@@ -15,7 +15,7 @@ from host.pictures import read_picture, to_input
 def card(shape, labels=()) -> ModelCard:
     size = int(np.prod(shape))
     tensor = TensorCard(shape, 1 / 255, -128, TensorLayout(0, 1, 1, size, size))
-    return ModelCard("model", tensor, tensor, labels=labels)
+    return ModelCard("model", (tensor,), (tensor,), labels=labels)
 
 
 DIGITS = tuple("0123456789")

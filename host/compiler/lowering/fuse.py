@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from gateware.interface.configuration import EngineConfiguration
 from model.int8 import reference
-from model.int8.graph import ABSENT, Graph, Operator, OperatorKind
-from model.int8.operators.scores import SoftmaxOptions
+from model.int8.graph import Graph, Operator, OperatorKind
 
+from ..ends import SCORES
 from ..errors import CompileError
 from .plan import ENGINE, Border, Plan, Step, clamp, hangs_over, padding
 
@@ -28,15 +28,7 @@ def fuse(graph: Graph, configuration: EngineConfiguration, pools: bool = False) 
     CompileError
         If the engine has no way to run an operator.
     """
-    answer = graph.outputs[0] if graph.outputs else ABSENT
-    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-        raise CompileError(
-            f"{graph.name}: has {len(graph.inputs)} inputs and "
-            f"{len(graph.outputs)} outputs, the engine takes one of each"
-        )
-    if graph.input.dtype != "int8":
-        raise CompileError(f"{graph.name}: its input is {graph.input.dtype}, the engine takes int8")
-    plan = Plan(graph, configuration, answer)
+    plan = Plan(graph, configuration)
     #: What folded PADs make: the tensor around which they put it, and the border.
     borders: dict[int, tuple[int, Border]] = {}
     for operator in graph.operators:
@@ -50,14 +42,8 @@ def _add(
     plan: Plan, operator: Operator, borders: dict[int, tuple[int, Border]], pools: bool
 ) -> Plan:
     source, target = operator.inputs[0], operator.outputs[0]
-    if plan.softmax is not None:
-        raise CompileError(
-            f"layer {operator.name}: follows a SOFTMAX, which the host computes last of all"
-        )
     if operator.kind is OperatorKind.RESHAPE:
         return replace(plan, reshaped={**plan.reshaped, target: plan.value(source)})
-    if operator.kind is OperatorKind.SOFTMAX:
-        return _softmax(plan, operator)
     if operator.kind is OperatorKind.PAD and folds(plan.graph, operator):
         inner, border = borders.get(source, (source, Border(0, 0, 0)))
         (above, _), (before, _), _ = padding(plan.graph, operator)
@@ -129,18 +115,13 @@ def _pool_behind(plan: Plan, operator: Operator) -> Plan | None:
     return plan.instead(made, replace(step, kinds=kinds, target=operator.outputs[0], pooled=True))
 
 
-def _softmax(plan: Plan, operator: Operator) -> Plan:
-    source, target = operator.inputs[0], operator.outputs[0]
-    if plan.answer != target:
-        raise CompileError(
-            f"layer {operator.name}: a SOFTMAX is computed on the host, so it must come last"
-        )
-    assert isinstance(operator.options, SoftmaxOptions)
-    return replace(plan, softmax=operator.options, answer=source)
-
-
 def _table(plan: Plan, operator: Operator) -> Plan:
     """A function of one byte: behind the layer that makes its input, or a layer of its own."""
+    if operator.kind.value in SCORES:
+        raise CompileError(
+            f"layer {operator.name}: a {operator.kind.value} is computed on the host, so it must "
+            f"come last"
+        )
     try:
         table = reference.table(plan.graph, operator)
     except TypeError:

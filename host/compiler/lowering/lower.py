@@ -64,10 +64,8 @@ def _build(stored: Stored) -> Lowered:
     return Lowered(
         layers=layers,
         storage=stored.storage,
-        input=plan.host,
-        output=plan.root(plan.answer),
-        answer=plan.answer,
-        softmax=plan.softmax,
+        inputs=plan.graph.inputs,
+        outputs={tensor: plan.root(tensor) for tensor in plan.graph.outputs},
         margin=stored.margin,
     )
 

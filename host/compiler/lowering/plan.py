@@ -11,7 +11,6 @@ import numpy.typing as npt
 from gateware.interface.configuration import EngineConfiguration
 from model.int8 import reference
 from model.int8.graph import Graph, Operator, OperatorKind
-from model.int8.operators.scores import SoftmaxOptions
 
 from ..errors import CompileError
 from ..layers import Layer, View
@@ -44,23 +43,20 @@ class Lowered:
     layers : tuple of Layer
     storage : dict of int to View
         Every tensor that is kept in memory, by its index.
-    input, output : int
-        Tensors in memory that the host writes and reads.
-    answer : int
-        The same tensor as ``output`` with the shape that the network gives it: the graph's output,
-        or the softmax's input.
-    softmax : SoftmaxOptions or None
-        What the host does with the output.
+    inputs : tuple of int
+        Tensors in memory that the host writes.
+    outputs : mapping of int to int
+        For each output of the graph the tensor in memory that has its bytes, maybe in another
+        shape.
     margin : tuple of int
-        Pixels of padding to the left and the right of the input's rows that the host writes too.
+        Pixels of padding to the left and the right of the only input's rows that the host writes
+        too.
     """
 
     layers: tuple[Layer, ...]
     storage: Mapping[int, View]
-    input: int
-    output: int
-    answer: int
-    softmax: SoftmaxOptions | None
+    inputs: tuple[int, ...]
+    outputs: Mapping[int, int]
     margin: tuple[int, int] = (0, 0)
 
 
@@ -143,9 +139,6 @@ class Plan:
     ----------
     graph : Graph
     configuration : EngineConfiguration
-    answer : int
-        The tensor that the board computes for the host.
-    softmax : SoftmaxOptions or None
     steps : tuple of Step
     reshaped : mapping of int to int
         Tensors that have the bytes of another one, which is not in here itself.
@@ -158,17 +151,10 @@ class Plan:
 
     graph: Graph
     configuration: EngineConfiguration
-    answer: int
-    softmax: SoftmaxOptions | None = None
     steps: tuple[Step, ...] = ()
     reshaped: Mapping[int, int] = field(default_factory=dict)
     places: Mapping[int, int] = field(default_factory=dict)
     copies: tuple[int, ...] = ()
-
-    @property
-    def host(self) -> int:
-        """The tensor that the host writes."""
-        return self.graph.inputs[0]
 
     def value(self, tensor: int) -> int:
         """The tensor of which ``tensor`` has the bytes: before it was reshaped."""

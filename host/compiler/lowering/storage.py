@@ -46,7 +46,7 @@ class Stored:
         plan = self.plan
         root = plan.root(step.source)
         stored = self.storage[root]
-        if step.source not in plan.reshaped or (root == plan.host and any(self.margin)):
+        if step.source not in plan.reshaped or (root in plan.graph.inputs and any(self.margin)):
             return stored
         height, width, channels = picture_shape(plan.graph, step.source)
         if (height, width, channels) == (stored.height, stored.width, stored.channels):
@@ -66,7 +66,7 @@ class Stored:
         if operator.kind is OperatorKind.MEAN:
             source = self.source(step)
             return Kernel(source.height, source.width)
-        reads_margin = self.plan.root(step.source) == self.plan.host
+        reads_margin = self.plan.root(step.source) in self.plan.graph.inputs
         return _kernel(self.plan, step, operator, self.margin[0] if reads_margin else 0)
 
 
@@ -79,15 +79,16 @@ def store(plan: Plan, stores_padding: bool = False) -> Stored:
     stores_padding : bool
         Let the host write the padding of the layer that reads the input, where that can be.
     """
-    shapes = {plan.host: _input_shape(plan)}
+    shapes = {tensor: _input_shape(plan, tensor) for tensor in plan.graph.inputs}
     for step in plan.steps:
         root = plan.root(step.target)
         shapes[root] = plan.shape(root)
     padded = _padded_tensors(plan, shapes)
-    if plan.host in padded:
-        plan, copy = _with_padded_copy(plan, padded)
-        shapes[copy] = shapes[plan.host]
-        padded = padded - {plan.host} | {copy}
+    for tensor in plan.graph.inputs:
+        if tensor in padded:
+            plan, copy = _with_padded_copy(plan, tensor, padded)
+            shapes[copy] = shapes[tensor]
+            padded = padded - {tensor} | {copy}
     storage = {
         tensor: _new_view(plan, tensor, shape, tensor in padded) for tensor, shape in shapes.items()
     }
@@ -111,33 +112,33 @@ def _kernel(plan: Plan, step: Step, operator: Operator, margin: int = 0) -> Kern
 
 
 def _with_margin(stored: Stored) -> Stored:
-    """Let the host write the columns of padding, if a convolution alone reads the input.
+    """Let the host write the columns of padding, if a convolution alone reads the only input.
 
     The host fills with the input's zero point, so the layer must pad with the same.
     """
     plan = stored.plan
-    view = stored.storage[plan.host]
-    readers = [step for step in plan.steps if plan.root(step.source) == plan.host]
-    if len(readers) != 1 or readers[0].kind is not OperatorKind.CONV_2D:
+    host, *others = plan.graph.inputs
+    view = stored.storage[host]
+    readers = [step for step in plan.steps if host in map(plan.root, step.reads)]
+    if others or len(readers) != 1 or readers[0].kind is not OperatorKind.CONV_2D:
         return stored
     step, operator = readers[0], readers[0].operator
     shape = (view.height, view.width, view.channels)
     if operator is None or picture_shape(plan.graph, step.source) != shape:
         return stored
-    if plan.zero_point(operator.inputs[0]) != plan.zero_point(plan.host):
+    if plan.zero_point(operator.inputs[0]) != plan.zero_point(host):
         return stored
     kernel, width = _kernel(plan, step, operator), stored.target(step).width
     width *= 2 if step.pooled else 1
     reach = (width - 1) * kernel.stride_w + (kernel.width - 1) * kernel.dilation_w + 1
     margin = kernel.left, max(0, reach - kernel.left - view.width)
     shape = (view.height, view.width + sum(margin), view.channels)
-    storage = {**stored.storage, plan.host: _new_view(plan, plan.host, shape, padded=False)}
+    storage = {**stored.storage, host: _new_view(plan, host, shape, padded=False)}
     return replace(stored, storage=storage, margin=margin)
 
 
-def _input_shape(plan: Plan) -> Shape:
-    """Of the input: as what it is used, where all that happens to it is a reshape."""
-    tensor = plan.host
+def _input_shape(plan: Plan, tensor: int) -> Shape:
+    """Of an input: as what it is used, where all that happens to it is a reshape."""
     while plan.only_use(tensor):
         operator = plan.graph.operators[plan.graph.consumers(tensor)[0]]
         if operator.kind is not OperatorKind.RESHAPE:
@@ -169,20 +170,20 @@ def _reads_groups(plan: Plan, step: Step, padded: set[int]) -> bool:
     A table or a copy needs that only where its output has: otherwise it ignores where pixels
     begin. A copy of the host's own can do without.
     """
-    if step.kind is None and plan.root(step.source) == plan.host:
+    if step.kind is None and plan.root(step.source) in plan.graph.inputs:
         return False
     each_byte = step.kind not in ENGINE
     return step.kind in CHANNEL_WISE or (each_byte and plan.root(step.target) in padded)
 
 
-def _with_padded_copy(plan: Plan, padded: set[int]) -> tuple[Plan, int]:
-    """Let channel-wise layers read a padded copy of the input."""
+def _with_padded_copy(plan: Plan, tensor: int, padded: set[int]) -> tuple[Plan, int]:
+    """Let channel-wise layers read a padded copy of an input."""
     reading = [
         index
         for index, step in enumerate(plan.steps)
-        if plan.root(step.source) == plan.host and _reads_groups(plan, step, padded)
+        if plan.root(step.source) == tensor and _reads_groups(plan, step, padded)
     ]
-    copied, copy = plan.with_copy(plan.host, before=reading[0])
+    copied, copy = plan.with_copy(tensor, before=reading[0])
     for index in reading:
         copied = copied.instead(index + 1, replace(plan.steps[index], source=copy))
     return copied, copy

@@ -67,7 +67,7 @@ def _behind(plan: Plan, step: Step, operator: Operator, later: Sequence[Step]) -
 def _may_take(plan: Plan, step: Step, tensor: int, later: Sequence[Step]) -> bool:
     """Whether a sum may take the place of its addend ``tensor``, if ``later`` comes after."""
     value = plan.value(tensor)
-    kept = (plan.host, plan.value(plan.answer), *map(plan.value, plan.graph.outputs))
+    kept = (*plan.graph.inputs, *map(plan.value, plan.graph.outputs))
     twice = [plan.value(each) for each in step.reads].count(value) == 2
     alike = plan.shape(step.target) == plan.shape(value) == plan.shape(plan.root(value))
     return alike and not twice and value not in kept and not plan.is_read(value, later)

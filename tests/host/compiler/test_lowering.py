@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -301,3 +302,61 @@ def test_pool_is_a_layer_of_its_own(case):
     if case != "last":
         convolve(net, 4, (1, 1))
     assert not any("CONV_2D+MAX_POOL_2D" in name for name in kinds(net)[0])
+
+
+def test_the_engine_finds_the_class_where_one_layer_computes_one_pixel():
+    def finds(net):
+        return check(net.build(), ICE40, np.random.default_rng(3)).card.finds_best
+
+    net = builder((4, 4, 2))
+    convolve(net, 20, (4, 4))
+    assert finds(net)
+    # Several pixels: results are written tile by tile.
+    net = builder((9, 9, 3))
+    convolve(net, 12, (1, 1))
+    assert not finds(net)
+    # A sum in the place of what one layer made is the other's alone.
+    net = builder((1, 1, 3))
+    residual(net, 5)
+    assert finds(net)
+    # Every second channel by a layer of its own.
+    net = builder((3, 3, 1))
+    weights = RNG.integers(-20, 21, (1, 3, 3, 4)).astype(np.int8)
+    net.depthwise_conv_2d(weights, 2**-8, None, scale=0.5, zero_point=0)
+    assert not finds(net)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_pad_pads_with_what_it_makes(size):
+    """Zero points that differ at each step, on the input and behind a layer, before each reader."""
+    for seed in range(16):
+        rng = np.random.default_rng([seed, *size, 5])
+        net = builder((int(rng.integers(3, 8)), int(rng.integers(3, 8)), 3), zero_point(rng))
+        if rng.random() < 0.5:
+            convolve(net, 3, (1, 1))
+        changed = []
+        for _ in range(int(rng.integers(1, 3))):
+            net.pad(*(int(n) for n in rng.integers(0, 3, 4)))
+            changed.append(net.last)
+        reader = seed % 5
+        if reader == 0:
+            convolve(net, 4, (3, 3), padding=Padding.SAME, stride=(1, int(rng.integers(1, 3))))
+        elif reader == 1:
+            weights = RNG.integers(-20, 21, (1, 3, 3, 3)).astype(np.int8)
+            net.depthwise_conv_2d(weights, 2**-8, None, scale=0.5, zero_point=0)
+        elif reader == 2:
+            net.max_pool_2d((2, 2))
+        elif reader == 3:
+            net.average_pool_2d((2, 2))
+        graph = net.build()
+        tensors = list(graph.tensors)
+        same = zero_point(rng)
+        for tensor in changed:
+            point = same if rng.random() < 0.5 else zero_point(rng)
+            quantization = replace(tensors[tensor].quantization, zero_point=np.array([point]))
+            tensors[tensor] = replace(tensors[tensor], quantization=quantization)
+        check(replace(graph, tensors=tuple(tensors)), configuration(size), rng)
+
+
+def zero_point(rng):
+    return int(rng.choice([-128, -127, -17, 0, 3, 126, 127]))

@@ -152,7 +152,7 @@ def test_float_input():
         replace(tensor, dtype="float32") if index in graph.inputs else tensor
         for index, tensor in enumerate(graph.tensors)
     )
-    with pytest.raises(CompileError, match="net: its input is float32, the engine takes int8"):
+    with pytest.raises(CompileError, match="net: its input input is float32, with no QUANTIZE"):
         compile(replace(graph, tensors=tensors), ICE40)
 
 

@@ -19,7 +19,7 @@ from model import zoo
 
 
 def part(first: int, count: int, **changes) -> Verification:
-    outputs = np.arange(first, first + count, dtype=np.int8)[:, None]
+    outputs = (np.arange(first, first + count, dtype=np.int8)[:, None],)
     whole = Verification(
         hardware=outputs,
         reference=outputs,
@@ -37,7 +37,7 @@ def test_merge():
     first = part(0, 3, mismatches=1, mismatching_bytes=5, accuracy=1 / 3, cycles=120)
     second = part(3, 2, mismatches=2, mismatching_bytes=4, accuracy=0.5, images_per_second=40.0)
     both = merge([first, second])
-    assert both.hardware[:, 0].tolist() == both.reference[:, 0].tolist() == [0, 1, 2, 3, 4]
+    assert both.hardware[0][:, 0].tolist() == both.reference[0][:, 0].tolist() == [0, 1, 2, 3, 4]
     assert (both.mismatches, both.mismatching_bytes, both.cycles) == (3, 9, 120)
     assert both.accuracy == 2 / 5
     assert both.images_per_second == pytest.approx(5 / (3 / 10 + 2 / 40))

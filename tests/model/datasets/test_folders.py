@@ -128,7 +128,7 @@ def test_classifying_sees_what_training_saw(folder, name, size):
         picture.putalpha(Image.linear_gradient("L").resize(size))
     x = _only(folder, picture, name, exif=exif)
     tensor = TensorCard((SIDE, SIDE, 3), 1 / 255, -128, None)  # type: ignore[arg-type]
-    card = ModelCard("model", tensor, tensor, labels=("apple", "pear"))
+    card = ModelCard("model", (tensor,), (tensor,), labels=("apple", "pear"))
     assert np.array_equal(to_input(folder / "apple" / name, card), datasets.to_int8(x))
 
 
