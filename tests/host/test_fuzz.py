@@ -224,7 +224,7 @@ def test_metadata_nested_without_end_is_damage():
 
 def test_numbers_beyond_floats_are_refused(compiled):
     value = compiled.card.to_dict()
-    value["input"]["scale"] = 10**400
+    value["inputs"][0]["scale"] = 10**400
     with pytest.raises(ValueError, match=r"input\.scale must be positive"):
         ModelCard.from_dict(value, 1 << 17)
 
