@@ -27,6 +27,7 @@ __all__ = ["VERBS", "main"]
 VERBS = {
     "demo": "demo",
     "train": "train",
+    "import": "import_model",
     "compile": "compile",
     "upload-weights": "upload_weights",
     "flash": "flash",

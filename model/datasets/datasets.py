@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 
 from model.datasets import mnist, patterns
-from model.datasets.folders import read_folder
+from model.datasets.folders import SIDE, read_folder
 from model.datasets.npz_files import check_classes, check_labels, check_pixels, pictures, read_npz
 from model.errors import DataError
 
@@ -118,7 +118,12 @@ def to_int8(x: np.ndarray) -> np.ndarray:
     return (x ^ np.uint8(0x80)).view(np.int8)
 
 
-def load(name_or_path: str | Path, progress: Loading | None = None) -> Dataset:
+def load(
+    name_or_path: str | Path,
+    progress: Loading | None = None,
+    size: tuple[int, int] = (SIDE, SIDE),
+    channels: int | None = None,
+) -> Dataset:
     """A data set by its name, or from a folder or file.
 
     Parameters
@@ -130,6 +135,10 @@ def load(name_or_path: str | Path, progress: Loading | None = None) -> Dataset:
         strings may name the classes.
     progress : callable, optional
         Told of what takes long: ``mnist``'s download, and reading a folder's pictures.
+    size : tuple of int
+        Height and width that a folder's pictures are brought to.
+    channels : int, optional
+        1 for grey, 3 for colours; without it, as a folder's pictures are.
 
     Raises
     ------
@@ -147,7 +156,7 @@ def load(name_or_path: str | Path, progress: Loading | None = None) -> Dataset:
         return Dataset("mnist", *mnist.load(_doing("Downloading MNIST", progress)), _numbers(10))
     path = Path(name_or_path)
     if path.is_dir():
-        return _load_folder(path, _doing("Reading pictures", progress))
+        return _load_folder(path, _doing("Reading pictures", progress), size, channels)
     if path.suffix == ".npz":
         return _load_npz(path)
     raise DataError(
@@ -300,8 +309,13 @@ def _parts(x_train: np.ndarray, x_test: np.ndarray) -> tuple[tuple[str, int], ..
     return ("train", len(x_train)), ("test", len(x_test))
 
 
-def _load_folder(path: Path, progress: Callable[[int, int], None] | None) -> Dataset:
-    found = read_folder(path, progress)
+def _load_folder(
+    path: Path,
+    progress: Callable[[int, int], None] | None,
+    size: tuple[int, int],
+    channels: int | None,
+) -> Dataset:
+    found = read_folder(path, progress, size, channels)
     x, y, labels = found.x, found.y, found.labels
     train, test = _divide(y, labels, str(path))
     notes = _duplicates(x, y, labels, train, test, found.files, str(path))

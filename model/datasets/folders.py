@@ -16,7 +16,7 @@ from model.errors import DataError
 __all__ = ["SIDE", "Folder", "read_folder"]
 
 SIDE: Final = 32
-"""Pictures are brought to this height and width."""
+"""Pictures are brought to this height and width, unless another size is asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +25,9 @@ class Folder:
 
     Attributes
     ----------
-    x : ndarray of uint8, shape (n, 32, 32, channels)
-        One channel if no picture has colours, whatever its file says; else three.
+    x : ndarray of uint8, shape (n, height, width, channels)
+        Unless a number is asked for, one channel if no picture has colours, whatever its file says;
+        else three.
     y : ndarray of int64, shape (n,)
     labels : tuple of str
         The subfolders' names, in alphabetical order.
@@ -43,7 +44,12 @@ class Folder:
     left_out: tuple[str, ...]
 
 
-def read_folder(path: Path, progress: Callable[[int, int], None] | None = None) -> Folder:
+def read_folder(
+    path: Path,
+    progress: Callable[[int, int], None] | None = None,
+    size: tuple[int, int] = (SIDE, SIDE),
+    channels: int | None = None,
+) -> Folder:
     """Read all pictures of a folder.
 
     Parameters
@@ -51,6 +57,10 @@ def read_folder(path: Path, progress: Callable[[int, int], None] | None = None) 
     path : Path
     progress : callable, optional
         Called with the pictures read and to be read.
+    size : tuple of int
+        Height and width of the pictures.
+    channels : int, optional
+        1 for grey, 3 for colours.
 
     Raises
     ------
@@ -73,13 +83,14 @@ def read_folder(path: Path, progress: Callable[[int, int], None] | None = None) 
             raise DataError(f"{folder}: no pictures in it{also}")
         found += [(file, label) for file in chosen]
         left_out += [f"{folder.name}/{file.name}" for file in others]
-    # In colour until all are seen: 3 KiB each, however large the file.
-    x = np.empty((len(found), SIDE, SIDE, 3), np.uint8)
+    # In colour until all are seen, small as they will be, however large the file.
+    mode, depth = ("L", 1) if channels == 1 else ("RGB", 3)
+    x = np.empty((len(found), *size, depth), np.uint8)
     for index, (file, _) in enumerate(found):
-        x[index] = _pixels(file)
+        x[index] = _pixels(file, mode, size).reshape(*size, depth)
         if progress is not None:
             progress(index + 1, len(found))
-    if (x == x[..., :1]).all():
+    if channels is None and (x == x[..., :1]).all():
         x = np.ascontiguousarray(x[..., :1])
     return Folder(
         x,
@@ -98,9 +109,10 @@ def _entries(path: Path) -> list[Path]:
         raise DataError(f"{path}: {error.strerror or error}") from error
 
 
-def _pixels(path: Path) -> np.ndarray:
-    picture = open_picture(path, SIDE)
+def _pixels(path: Path, mode: str, size: tuple[int, int]) -> np.ndarray:
+    height, width = size
+    picture = open_picture(path, max(size))
     try:
-        return resized(picture, "RGB", SIDE, SIDE)
+        return resized(picture, mode, width, height)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: a picture of mode {picture.mode} cannot be used") from error

@@ -40,7 +40,16 @@ from model.training.layers import (
 )
 from model.training.network import Network, to_float
 
-__all__ = ["Range", "Ranges", "calibrate", "export", "fused", "quantize"]
+__all__ = [
+    "Range",
+    "Ranges",
+    "calibrate",
+    "export",
+    "fused",
+    "int32_bias",
+    "quantize",
+    "symmetric",
+]
 
 _CHUNK = 64
 
@@ -109,7 +118,7 @@ class _Output(TypedDict):
     activation: Activation
 
 
-def _symmetric(weights: np.ndarray, axes: tuple[int, ...] | None) -> tuple[np.ndarray, np.ndarray]:
+def symmetric(weights: np.ndarray, axes: tuple[int, ...] | None) -> tuple[np.ndarray, np.ndarray]:
     """int8 weights and their float32 scales, one for each index that `axes` leaves.
 
     Weights of shape (..., output channels).
@@ -120,7 +129,8 @@ def _symmetric(weights: np.ndarray, axes: tuple[int, ...] | None) -> tuple[np.nd
     return stored, np.atleast_1d(scale).astype(np.float32)
 
 
-def _int32_bias(bias: np.ndarray, scale_in: float, weight_scale: np.ndarray) -> np.ndarray:
+def int32_bias(bias: np.ndarray, scale_in: float, weight_scale: np.ndarray) -> np.ndarray:
+    """A bias in units of the products that it joins, within int32."""
     exact = np.rint(bias.astype(np.float64) / (scale_in * weight_scale.astype(np.float64)))
     return np.clip(exact, -(2**31), 2**31 - 1).astype(np.int32)
 
@@ -242,10 +252,10 @@ def _weighted(
     weights, bias = layer.parameters["weights"], layer.parameters.get("bias")
     # One scale for each output channel, which is the last axis; a dense layer has one for all.
     axes = None if isinstance(layer, Dense) else tuple(range(weights.ndim - 1))
-    stored, weight_scale = _symmetric(weights, axes)
+    stored, weight_scale = symmetric(weights, axes)
     if bias is None:
         bias = np.zeros(weights.shape[-1], np.float32)
-    stored_bias = _int32_bias(bias, builder.scale, weight_scale)
+    stored_bias = int32_bias(bias, builder.scale, weight_scale)
     output: _Output = {"scale": scale, "zero_point": zero_point, "activation": activation}
     match layer:
         case Conv2D():

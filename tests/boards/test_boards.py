@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import itertools
 import json
 import re
 import tempfile
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,30 +47,10 @@ def test_every_board_of_the_catalog_has_its_file():
         assert DECLARED[each.name].description is each
 
 
-def own_engine(name: str) -> bool:
-    """Whether no board before has an engine of that size."""
-    before = itertools.takewhile(lambda each: each != name, DECLARED)
-    known = {DECLARED[each].description.configuration for each in before}
-    return DECLARED[name].description.configuration not in known
-
-
-def with_small_engine(declaration: Board) -> Board:
-    """A board with the fewest multipliers, which is soon elaborated."""
-    description = declaration.description
-    few = {"lanes": 2, "pixels": 2, "requantizers": 1, "ring_entries": 256}
-    configuration = replace(description.configuration, **few)
-    return replace(declaration, description=replace(description, configuration=configuration))
-
-
 @pytest.mark.parametrize("name", DECLARED)
 def test_plan(name):
-    """The design with its pins, clock and constraints, as the tools get it.
-
-    The whole engine once of each size; what differs from board to board is around it.
-    """
+    """The design with its pins, clock and constraints, as the tools get it."""
     declaration = DECLARED[name]
-    if not own_engine(name):
-        declaration = with_small_engine(declaration)
     frequency_hz = declaration.clock.frequency(declaration.description.clock_hz)
     assert frequency_hz == pytest.approx(declaration.description.clock_hz, rel=1e-6)
     files = builder.plan(declaration, frequency_hz).files

@@ -1,0 +1,1 @@
+"""From float models of other tools to int8 `.tflite` files."""

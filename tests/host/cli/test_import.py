@@ -1,0 +1,107 @@
+"""`host import`: what it prints and writes, and one line for everything that can go wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.datasets import datasets
+from model.int8 import reference, tflite
+
+pytest.importorskip("onnx")
+
+DATA = Path(__file__).parents[2] / "model" / "importing" / "data"
+DIGITS = str(DATA / "digits.onnx")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "my.tflite"
+
+
+def test_a_classifier_of_digits(host, file: Path) -> None:
+    told = host("import", DIGITS, "--data", "digits", "-o", str(file), "--json")
+    assert told["layout"] == "NCHW"
+    assert [each["op"] for each in told["operators"]][:2] == ["CONV_2D", "MAX_POOL_2D"]
+    assert told["float_accuracy"] > 0.95
+    assert told["int8_accuracy"] > told["float_accuracy"] - 0.01
+    assert told["agreement"] > 0.98 and told["snr_db"] > 30 and told["notes"] == []
+    graph = tflite.load(file)
+    assert graph.labels == tuple("0123456789") and graph.name == "my"
+    samples = datasets.samples("digits")
+    answers = reference.predict(graph, samples.x).reshape(len(samples.x), -1).argmax(axis=1)
+    assert (answers == samples.y).mean() == told["int8_accuracy"]
+
+
+def test_a_normalisation_that_is_named(host, file: Path) -> None:
+    words = ("import", str(DATA / "digits_normalised.onnx"), "--data", "digits", "-o", str(file))
+    told = host(*words, "--mean", "0.3", "--std", "0.4", "--json")
+    assert told["float_accuracy"] > 0.95 and told["int8_accuracy"] > 0.95
+    assert told["input"]["scale"] == pytest.approx(1 / (255 * 0.4))
+    text = host(*words, "--range", "-0.75", "1.75")
+    assert "NCHW, " in text and "signal to noise" in text and f"{file} is written" in text
+
+
+def test_accuracy_near_chance_is_told(host, file: Path, tmp_path: Path) -> None:
+    digits = datasets.load("digits")
+    data = tmp_path / "wrong.npz"
+    np.savez(data, x=digits.x_test, y=(digits.y_test + 5) % 10)
+    told = host("import", DIGITS, "--data", str(data), "-o", str(file), "--json")
+    assert any("near chance: is the normalisation right" in note for note in told["notes"])
+
+
+def test_a_folder_of_pictures_and_labels(host, file: Path, tmp_path: Path) -> None:
+    digits = datasets.load("digits")
+    for label in range(10):
+        folder = tmp_path / "pictures" / f"{label}"
+        folder.mkdir(parents=True)
+        for number, picture in enumerate(digits.x_test[digits.y_test == label][:6]):
+            large = Image.fromarray(picture[..., 0]).resize((24, 24))
+            large.convert("RGB").save(folder / f"{number}.png")
+    names = "zero,one,two,three,four,five,six,seven,eight,nine"
+    told = host(
+        "import",
+        DIGITS,
+        "--data",
+        str(tmp_path / "pictures"),
+        "-o",
+        str(file),
+        "--json",
+        "--labels",
+        names,
+    )
+    assert told["count"] == 10 and told["float_accuracy"] >= 0.7
+    assert tflite.load(file).labels == tuple(names.split(","))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("gone.onnx", "--data", "digits"), "gone.onnx: there is no such file"),
+        ((__file__, "--data", "digits"), "is damaged, truncated, or no ONNX model"),
+        ((DIGITS, "--data", "patterns"), "but the model takes 8x8x1"),
+        ((DIGITS, "--data", "nothing"), "no data set 'nothing'"),
+        ((DIGITS, "--data", "digits", "--labels", "a,b"), "2 names; the model has 10 outputs"),
+        ((DIGITS, "--data", "digits", "--mean", "1", "2"), "2 numbers for mean"),
+        ((DIGITS, "--data", "digits", "--std", "0"), "std of 0"),
+        ((DIGITS, "--data", "digits", "--range", "1", "1"), "black and white are the same"),
+        ((DIGITS, "--data", "digits", "--range", "0", "1", "--mean", "1"), "stands in place of"),
+        ((DIGITS, "--data", "digits", "--tensor", "q"), "has no output q; its outputs are"),
+    ],
+)
+def test_errors_are_one_line(host, file: Path, words: tuple[str, ...], message: str) -> None:
+    told = host("import", *words, "-o", str(file), fails=1)
+    assert message in told and "\n" not in told
+    assert not file.exists()
+
+
+def test_inputs_that_are_real_numbers(host, file: Path, tmp_path: Path) -> None:
+    digits = datasets.load("digits")
+    data = tmp_path / "real.npz"
+    np.savez(data, x=digits.x_test.astype(np.float32) / 255, y=digits.y_test)
+    words = ("import", DIGITS, "--data", str(data), "-o", str(file))
+    assert host(*words, "--json")["int8_accuracy"] > 0.95
+    assert "real numbers, not pixels" in host(*words, "--mean", "0.5", fails=1)
