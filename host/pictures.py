@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from model.datasets.pictures import as_seen, open_picture, resized
-from model.errors import DataError
+from model.errors import DataError, reason
 
 from .errors import PictureError
 from .model_card import ModelCard
@@ -35,19 +35,34 @@ def read_picture(
     Raises
     ------
     PictureError
-        If there is no such file, or it is no picture.
+        If there is no such file, it is no picture, or an array's shape or type is none of pixels.
     """
     if isinstance(source, np.ndarray):
-        if source.dtype != np.uint8 or source.ndim not in (2, 3):
-            raise PictureError(f"pixels must be uint8 in 2 or 3 dimensions, not {source.dtype}")
-        grey = source.ndim == 3 and source.shape[2] == 1
-        return Image.fromarray(source[:, :, 0] if grey else source)
-    if isinstance(source, Image.Image):
-        return as_seen(source)
+        source = _from_array(source)
     try:
+        if isinstance(source, Image.Image):
+            return as_seen(source)
         return open_picture(Path(source), side)
     except DataError as error:
         raise PictureError(str(error)) from error
+    except Exception as error:  # Pillow decodes a file that it has open when it is asked for pixels
+        raise PictureError(f"the picture cannot be read ({reason(error)})") from error
+
+
+def _from_array(pixels: npt.NDArray[Any]) -> Image.Image:
+    shape = "x".join(map(str, pixels.shape))
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or not pixels.size:
+        raise PictureError(
+            f"pixels must be uint8 in 2 or 3 dimensions, not {pixels.dtype} of {shape or 'none'}"
+        )
+    if pixels.ndim == 2 or pixels.shape[2] == 1:
+        return Image.fromarray(pixels.reshape(pixels.shape[:2]))
+    if pixels.shape[2] in (2, 3, 4):  # grey or colours, and with transparency
+        return Image.fromarray(np.ascontiguousarray(pixels))
+    first = (
+        "; channels come first in it: transpose(1, 2, 0)" if pixels.shape[0] in (1, 3, 4) else ""
+    )
+    raise PictureError(f"pixels of {shape}: height, width and 1 to 4 channels are needed{first}")
 
 
 def to_input(
@@ -76,7 +91,7 @@ def to_input(
     PictureError
         If the picture cannot be read, or the model takes no pictures.
     """
-    height, width, channels = _picture_shape(card)
+    height, width, channels = picture_shape(card)
     mode = "L" if channels == 1 else "RGB"
     pixels = resized(read_picture(source, max(width, height)), mode, width, height)
     if invert is None:
@@ -88,7 +103,14 @@ def to_input(
     return (pixels ^ np.uint8(0x80)).view(np.int8).reshape(card.input.before.shape)
 
 
-def _picture_shape(card: ModelCard) -> tuple[int, int, int]:
+def picture_shape(card: ModelCard) -> tuple[int, int, int]:
+    """Height, width and channels of the pictures that a model takes.
+
+    Raises
+    ------
+    PictureError
+        If it takes none.
+    """
     shape = card.input.before.shape
     if len(shape) == 2:
         return shape[0], shape[1], 1

@@ -7,18 +7,25 @@ import sys
 import tempfile
 from pathlib import Path
 
+from model.errors import EyespotError, reason
+
 __all__ = ["cache_directory", "state_directory", "write_atomically"]
 
 
 def _directory(variable: str, unix: str, mac: str) -> Path:
     if chosen := os.environ.get(variable):
         base = Path(chosen)
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / mac
+    elif sys.platform == "win32" and (chosen := os.environ.get("LOCALAPPDATA")):
+        base = Path(chosen)
     else:
-        base = Path.home() / unix
+        below = {"win32": "AppData/Local", "darwin": mac}.get(sys.platform, unix)
+        try:
+            base = Path.home() / below
+        except RuntimeError as error:  # as in a container with a user that it does not know
+            raise EyespotError(
+                f"there is no home directory ({reason(error)}): name a folder to keep files in, "
+                f"by the environment variable {variable}"
+            ) from error
     return base / "eyespot"
 
 

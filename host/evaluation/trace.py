@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from model.datasets.datasets import to_int8
+from model.errors import reason
+from model.file_kinds import file_kind
 from model.int8 import reference
 from model.int8.graph import Graph
 from model.plots.feature_maps import draw_maps
@@ -165,10 +167,15 @@ def read_input(
         return of_type(wanted.type, values, end.scale, end.zero_point)
     try:
         values = np.load(source, allow_pickle=False)
-    except OSError as error:
-        raise PictureError(f"{source}: {error.strerror or error}") from error
-    except (ValueError, EOFError, MemoryError) as error:
-        raise PictureError(f"{source}: is no readable .npy file") from error
+    except Exception as error:  # what NumPy raises is in no list
+        if isinstance(error, OSError) and error.strerror:
+            raise PictureError(f"{source}: {error.strerror}") from error
+        kind = file_kind(source)
+        why = reason(error) if kind is None or kind.startswith("one array") else f"it is {kind}"
+        raise PictureError(f"{source}: is no readable .npy file: {why}") from error
+    if not isinstance(values, np.ndarray):  # an .npz file by another name
+        values.close()
+        raise PictureError(f"{source}: is no readable .npy file: it is {file_kind(source)}")
     types = dict.fromkeys(("uint8", "int8", wanted.type))
     if values.dtype.name not in types or values.size != math.prod(wanted.shape):
         given, size = ("x".join(map(str, shape)) for shape in (values.shape, wanted.shape))

@@ -2,14 +2,14 @@
 
 Built in, and readable offline: ``patterns`` (made by `.patterns`), ``digits`` and ``mnist-5k``
 (carried along in ``model/data``, with source and licence). Fetched once: ``mnist`` (`.mnist`).
-From outside: a folder with one subfolder of pictures for each class (`.folders`), or an
-``.npz`` file (`.npz_files`).
+From outside: a folder with one subfolder of pictures for each class, or with two such folders,
+``train`` and ``test`` (`.folders`); or an ``.npz`` file (`.npz_files`).
 """
 
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 
 from model.datasets import mnist, patterns
-from model.datasets.folders import SIDE, read_folder
+from model.datasets.folders import SIDE, Folder, Parts, parts, read_folder, read_parts
 from model.datasets.npz_files import check_classes, check_labels, check_pixels, pictures, read_npz
 from model.errors import DataError
 
@@ -129,7 +129,8 @@ def load(
     Parameters
     ----------
     name_or_path : str or Path
-        One of `NAMES`; a folder with one subfolder of pictures a class; or an ``.npz`` with
+        One of `NAMES`; a folder with one subfolder of pictures a class, or with such folders
+        ``train`` and ``test``; or an ``.npz`` with
         ``x_train``, ``y_train``, ``x_test``, ``y_test``, or with ``x`` and ``y``, of which a fifth
         becomes the test part. Pixels are uint8, or int8 (pixel - 128). An array ``labels`` of
         strings may name the classes.
@@ -171,7 +172,10 @@ def _doing(what: str, progress: Loading | None) -> Callable[[int, int], None] | 
 
 
 def samples(name_or_path: str | Path, progress: Loading | None = None) -> Samples:
-    """What to try a network on: a data set's test part, or all of an ``.npz``'s ``x`` and ``y``.
+    """What to try a network on: a data set's test part, or what an ``.npz`` has.
+
+    That is all of ``x``, or ``x_test`` where there is no ``x``; ``y``, or ``y_test``, may be
+    missing.
 
     Raises
     ------
@@ -181,13 +185,17 @@ def samples(name_or_path: str | Path, progress: Loading | None = None) -> Sample
     path = Path(name_or_path)
     if str(name_or_path) not in NAMES and path.suffix == ".npz" and not path.is_dir():
         arrays = read_npz(path)
-        if "x" in arrays:
-            x = arrays["x"]
-            check_pixels(str(path), x)
-            y = arrays.get("y")
-            if y is not None:
-                y = check_classes(str(path), y, len(x))
-            return Samples(x if x.dtype == np.int8 else to_int8(x), y)
+        x_name, y_name = ("x", "y") if "x" in arrays else ("x_test", "y_test")
+        if x_name not in arrays:
+            raise DataError(
+                f"{path}: no array x in it{_instead(arrays)}; x alone is enough, y may give the "
+                "classes"
+            )
+        x, y = arrays[x_name], arrays.get(y_name)
+        check_pixels(str(path), x)
+        if y is not None:
+            y = check_classes(str(path), y, len(x))
+        return Samples(x if x.dtype == np.int8 else to_int8(x), y)
     dataset = load(name_or_path, progress)
     return Samples(to_int8(dataset.x_test), dataset.y_test)
 
@@ -264,7 +272,10 @@ def _load_npz(path: Path) -> Dataset:
     elif {"x", "y"} <= arrays.keys():
         parts = [(arrays["x"], arrays["y"])]
     else:
-        raise DataError(f"{name}: neither x and y nor x_train, y_train, x_test and y_test in it")
+        raise DataError(
+            f"{name}: neither x and y nor x_train, y_train, x_test and y_test in it"
+            f"{_instead(arrays)}"
+        )
     checked = []
     for x, y in parts:
         checked_x = pictures(name, x)
@@ -286,7 +297,7 @@ def _load_npz(path: Path) -> Dataset:
         train, test = _divide(y, labels, name)
         files = tuple(f"picture {index}" for index in range(len(x)))
         notes = _duplicates(x, y, labels, train, test, files, name)
-        return Dataset(path.stem, x[train], y[train], x[test], y[test], labels, notes)
+        return Dataset(_name(path.stem), x[train], y[train], x[test], y[test], labels, notes)
     (x_train, y_train), (x_test, y_test) = checked
     if x_train.shape[1:] != x_test.shape[1:]:
         raise DataError(f"{name}: training and test pictures differ in size")
@@ -302,7 +313,12 @@ def _load_npz(path: Path) -> Dataset:
         tuple(f"x_{part}[{i}]" for part, n in _parts(x_train, x_test) for i in range(n)),
         name,
     )
-    return Dataset(path.stem, x_train, y_train, x_test, y_test, labels, notes)
+    return Dataset(_name(path.stem), x_train, y_train, x_test, y_test, labels, notes)
+
+
+def _instead(arrays: Iterable[str]) -> str:
+    """Names of the arrays that there are, to be told where others are missed."""
+    return f" (there are {', '.join(arrays)})" if arrays else " (there are none)"
 
 
 def _parts(x_train: np.ndarray, x_test: np.ndarray) -> tuple[tuple[str, int], ...]:
@@ -315,16 +331,49 @@ def _load_folder(
     size: tuple[int, int],
     channels: int | None,
 ) -> Dataset:
+    divided = parts(path)
+    if divided is not None:
+        return _load_parts(path, divided, *read_parts(divided, progress, size, channels))
     found = read_folder(path, progress, size, channels)
     x, y, labels = found.x, found.y, found.labels
     train, test = _divide(y, labels, str(path))
-    notes = _duplicates(x, y, labels, train, test, found.files, str(path))
-    if found.left_out:
-        count = len(found.left_out)
-        files = f"{count} file{'s are' if count > 1 else ' is'}"
-        notes += (f"{files} left out, no picture by the name: {found.left_out[0]}{_more(count)}",)
-    name = path.resolve().name
+    notes = _duplicates(x, y, labels, train, test, found.files, str(path)) + _left_out(found)
+    name = _name(path.resolve().name)
     return Dataset(name, x[train], y[train], x[test], y[test], labels, notes)
+
+
+def _load_parts(path: Path, divided: Parts, train: Folder, test: Folder) -> Dataset:
+    x, y = np.concatenate([train.x, test.x]), np.concatenate([train.y, test.y])
+    first, second = np.split(np.arange(len(x)), [len(train.x)])
+    files = tuple(
+        f"{folder.name}/{file}"
+        for folder, part in ((divided.train, train), (divided.test, test))
+        for file in part.files
+    )
+    here, there = divided.train.name, divided.test.name
+    notes: tuple[str, ...] = (
+        f"{here} and {there} are the parts to learn from and to test with, as they are",
+    )
+    notes += tuple(f"{other} is left out" for other in divided.others)
+    notes += _duplicates(x, y, train.labels, first, second, files, str(path))
+    notes += _left_out(train) + _left_out(test)
+    mixed = np.random.default_rng(_SPLIT_SEED).permutation(second)
+    return Dataset(
+        _name(path.resolve().name), train.x, train.y, x[mixed], y[mixed], train.labels, notes
+    )
+
+
+def _left_out(found: Folder) -> tuple[str, ...]:
+    count = len(found.left_out)
+    if not count:
+        return ()
+    files = f"{count} file{'s are' if count > 1 else ' is'}"
+    return (f"{files} left out, no picture by the name: {found.left_out[0]}{_more(count)}",)
+
+
+def _name(name: str) -> str:
+    """A file's name as text that a model can carry: bytes that are no UTF-8 become "?"."""
+    return name.encode(errors="replace").decode()
 
 
 def _more(count: int) -> str:

@@ -1,9 +1,12 @@
-"""Ordinary pictures in a folder, with one subfolder for each class."""
+"""Ordinary pictures in a folder, with one subfolder for each class.
+
+Or in two such folders, for training and for testing: see `parts`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -13,10 +16,15 @@ from model.datasets.npz_files import usable_labels
 from model.datasets.pictures import SUFFIXES, open_picture, resized
 from model.errors import DataError
 
-__all__ = ["SIDE", "Folder", "read_folder"]
+__all__ = ["SIDE", "Folder", "Parts", "parts", "read_folder", "read_parts"]
 
 SIDE: Final = 32
 """Pictures are brought to this height and width, unless another size is asked for."""
+_CHANNELS: Final = 3
+
+_TRAINING: Final = ("train", "training", "trainset")
+_TESTING: Final = ("test", "testing", "testset", "val", "valid", "validation")
+"""Names of folders with a part of a data set, in any case; of those for tests the first counts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +57,7 @@ def read_folder(
     progress: Callable[[int, int], None] | None = None,
     size: tuple[int, int] = (SIDE, SIDE),
     channels: int | None = None,
+    least: int = 2,
 ) -> Folder:
     """Read all pictures of a folder.
 
@@ -61,22 +70,28 @@ def read_folder(
         Height and width of the pictures.
     channels : int, optional
         1 for grey, 3 for colours.
+    least : int
+        Classes that there must be.
 
     Raises
     ------
     DataError
-        If there are not two classes at least, each with pictures, all of which can be read.
+        If there are fewer classes, one is without pictures, or a picture cannot be read.
     """
-    classes = [entry for entry in _entries(path) if entry.is_dir()]
-    if len(classes) < 2:
+    classes = _subfolders(path)
+    if len(classes) < least:
         few = "no subfolders" if not classes else f"one class only ({classes[0].name})"
-        raise DataError(f"{path}: {few}; a subfolder for each of two classes or more is needed")
+        deeper = len(classes) == 1 and _subfolders(classes[0])
+        hint = f"; there are subfolders in {classes[0]}: give that" if deeper else ""
+        raise DataError(
+            f"{path}: {few}; a subfolder for each of two classes or more is needed{hint}"
+        )
     labels = usable_labels(str(path), tuple(folder.name for folder in classes))
     found: list[tuple[Path, int]] = []
     left_out: list[str] = []
     for label, folder in enumerate(classes):
         entries = _entries(folder)
-        chosen = [file for file in entries if file.suffix.lower() in SUFFIXES and file.is_file()]
+        chosen = [file for file in entries if _is_picture(file)]
         others = [file for file in entries if file not in set(chosen)]
         if not chosen:
             also = f" ({len(others)} of another kind, such as {others[0].name})" if others else ""
@@ -84,7 +99,7 @@ def read_folder(
         found += [(file, label) for file in chosen]
         left_out += [f"{folder.name}/{file.name}" for file in others]
     # In colour until all are seen, small as they will be, however large the file.
-    mode, depth = ("L", 1) if channels == 1 else ("RGB", 3)
+    mode, depth = ("L", 1) if channels == 1 else ("RGB", _CHANNELS)
     x = np.empty((len(found), *size, depth), np.uint8)
     for index, (file, _) in enumerate(found):
         x[index] = _pixels(file, mode, size).reshape(*size, depth)
@@ -101,6 +116,95 @@ def read_folder(
     )
 
 
+@dataclass(frozen=True)
+class Parts:
+    """A folder that is divided already.
+
+    Attributes
+    ----------
+    train, test : Path
+        Each with a subfolder for each class.
+    others : tuple of str
+        Names of further subfolders, which are left out.
+    """
+
+    train: Path
+    test: Path
+    others: tuple[str, ...]
+
+
+def parts(path: Path) -> Parts | None:
+    """The parts of a folder with subfolders such as ``train`` and ``test``; None without them.
+
+    They are parts if they have subfolders, and no pictures beside these: otherwise ``train`` is a
+    class as any other.
+
+    Raises
+    ------
+    DataError
+        If the folder cannot be read.
+    """
+    folders = _subfolders(path)
+    named = {folder.name.lower(): folder for folder in folders if _is_part(folder)}
+    train = next((named[name] for name in _TRAINING if name in named), None)
+    test = next((named[name] for name in _TESTING if name in named), None)
+    if train is None or test is None:
+        return None
+    others = tuple(each.name for each in folders if each not in (train, test))
+    return Parts(train, test, others)
+
+
+def _is_part(folder: Path) -> bool:
+    if folder.name.lower() not in (*_TRAINING, *_TESTING):
+        return False
+    entries = _entries(folder)
+    return any(each.is_dir() for each in entries) and not any(map(_is_picture, entries))
+
+
+def read_parts(
+    found: Parts,
+    progress: Callable[[int, int], None] | None = None,
+    size: tuple[int, int] = (SIDE, SIDE),
+    channels: int | None = None,
+) -> tuple[Folder, Folder]:
+    """The training and the test part, with the same classes and channels.
+
+    Parameters
+    ----------
+    found : Parts
+    progress, size, channels : optional
+        As `read_folder` takes them; the progress is that of one part and then of the other.
+
+    Raises
+    ------
+    DataError
+        As `read_folder`; or if the test part has a class that the training part has not.
+    """
+    train = read_folder(found.train, progress, size, channels)
+    test = read_folder(found.test, progress, size, channels, least=1)
+    unknown = set(test.labels) - set(train.labels)
+    if unknown:
+        raise DataError(
+            f"{found.test}: there is no class {min(unknown)!r} in {found.train} to learn it from"
+        )
+    numbers = np.array([train.labels.index(label) for label in test.labels])
+    test = replace(test, y=numbers[test.y], labels=train.labels)
+    if train.x.shape[-1] != test.x.shape[-1]:
+        train, test = (
+            replace(each, x=np.repeat(each.x, _CHANNELS // each.x.shape[-1], axis=-1))
+            for each in (train, test)
+        )
+    return train, test
+
+
+def _is_picture(file: Path) -> bool:
+    return file.suffix.lower() in SUFFIXES and file.is_file()
+
+
+def _subfolders(path: Path) -> list[Path]:
+    return [entry for entry in _entries(path) if entry.is_dir()]
+
+
 def _entries(path: Path) -> list[Path]:
     """What is in a folder, but for what begins with a dot, in order of the names."""
     try:
@@ -114,5 +218,5 @@ def _pixels(path: Path, mode: str, size: tuple[int, int]) -> np.ndarray:
     picture = open_picture(path, max(size))
     try:
         return resized(picture, mode, width, height)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a picture may have any of Pillow's modes
         raise DataError(f"{path}: a picture of mode {picture.mode} cannot be used") from error

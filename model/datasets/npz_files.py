@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
-import zlib
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
-from model.errors import DataError
+from model.errors import DataError, reason
+from model.file_kinds import file_kind
 
-__all__ = ["check_classes", "check_labels", "check_pixels", "pictures", "read_npz", "usable_labels"]
+__all__ = [
+    "channels_come_first",
+    "check_classes",
+    "check_labels",
+    "check_pixels",
+    "pictures",
+    "read_npz",
+    "usable_labels",
+]
 
 _MAX_BYTES: Final = 4 << 30
+_MAX_CLASS: Final = 1 << 31
+"""Far beyond any network's outputs, and small enough for arithmetic with int64."""
+_COLOURS: Final = (1, 3)
+_ALPHA: Final = 4
 
 
 def read_npz(path: Path, name: str | None = None) -> dict[str, np.ndarray]:
@@ -36,19 +49,29 @@ def read_npz(path: Path, name: str | None = None) -> dict[str, np.ndarray]:
             size = sum(entry.file_size for entry in archive.infolist())
         if size > _MAX_BYTES:
             raise DataError(f"{name}: {size} bytes; {_MAX_BYTES} are possible")
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except OSError as error:
-        raise DataError(f"{name}: {error.strerror or error}") from error
-    except ValueError as error:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return _arrays(name, {key: archive[key] for key in archive.files})
+    except DataError:
+        raise
+    except Exception as error:  # what NumPy and the decompressors raise is in no list
+        if isinstance(error, OSError) and error.strerror:
+            raise DataError(f"{name}: {error.strerror}") from error
         if "allow_pickle" in str(error):
             raise DataError(
                 f"{name}: is no readable .npz file: it holds an array of objects, as pictures of "
                 "mixed sizes make it; one array of uint8 is needed"
             ) from error
-        raise DataError(f"{name}: is no readable .npz file") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, MemoryError) as error:
-        raise DataError(f"{name}: is no readable .npz file") from error
+        kind = file_kind(path)
+        why = reason(error) if kind is None or kind.startswith("NumPy's") else f"it is {kind}"
+        raise DataError(f"{name}: is no readable .npz file: {why}") from error
+
+
+def _arrays(name: str, found: dict[str, Any]) -> dict[str, np.ndarray]:
+    """What is found, if it is arrays: other files in an archive come as their bytes."""
+    for key, value in found.items():
+        if not isinstance(value, np.ndarray):
+            raise DataError(f"{name}: is no readable .npz file: {key} in it is no array")
+    return found
 
 
 def check_pixels(name: str, x: np.ndarray) -> None:
@@ -79,6 +102,8 @@ def check_classes(name: str, y: np.ndarray, count: int) -> np.ndarray:
         raise DataError(f"{name}: classes are {y.dtype}; integers from 0 are needed")
     if y.min() < 0:
         raise DataError(f"{name}: class {y.min()} is below 0")
+    if y.max() > _MAX_CLASS:
+        raise DataError(f"{name}: class {y.max()} is out of range")
     return y.astype(np.int64)
 
 
@@ -88,7 +113,7 @@ def check_labels(name: str, labels: np.ndarray) -> tuple[str, ...]:
     Raises
     ------
     DataError
-        If one is empty, has a line break or space around it, or is there twice.
+        If one is empty, has a line break or space around it, is no Unicode text, or is there twice.
     """
     if labels.dtype.kind not in "US":
         raise DataError(f"{name}: labels are {labels.dtype}; strings are needed")
@@ -103,12 +128,37 @@ def usable_labels(name: str, labels: tuple[str, ...]) -> tuple[str, ...]:
     """The same `labels`, or a DataError."""
     seen: set[str] = set()
     for label in labels:
+        try:
+            label.encode()
+        except UnicodeEncodeError:
+            raise DataError(f"{name}: {_no_text(label)}") from None
         if not label or label.strip() != label or label.splitlines() != [label]:
             raise DataError(f"{name}: the class name {label!r} is no line of plain text")
         if label in seen:
             raise DataError(f"{name}: two classes are named {label!r}")
         seen.add(label)
     return labels
+
+
+def _no_text(label: str) -> str:
+    """What to say of a class name with half characters, which no file can hold.
+
+    Python makes them of bytes in the name of a folder that are no UTF-8, as in old archives.
+    """
+    try:
+        guess = os.fsencode(label).decode("latin-1")
+    except UnicodeEncodeError:
+        return f"the class name {label!r} is no Unicode text"
+    return f"the class name {label!r} is no UTF-8 text; rename the folder, perhaps to {guess!r}"
+
+
+def channels_come_first(shape: tuple[int, ...]) -> bool:
+    """Whether pictures of a shape seem to have channels, height, width: PyTorch's order."""
+    if len(shape) != 3:
+        return False
+    channels, height, width = shape
+    few = (*_COLOURS, _ALPHA)
+    return channels in few and width not in few and height > channels
 
 
 def pictures(name: str, x: np.ndarray) -> np.ndarray:
@@ -126,4 +176,15 @@ def pictures(name: str, x: np.ndarray) -> np.ndarray:
         x = x[..., np.newaxis]
     if x.ndim != 4:
         raise DataError(f"{name}: pictures of shape {x.shape[1:]}; height, width, channels needed")
+    size = "x".join(map(str, x.shape[1:]))
+    if channels_come_first(x.shape[1:]):
+        raise DataError(
+            f"{name}: pictures of {size}: channels come first (NCHW); height, width, channels "
+            "(NHWC) are needed: x.transpose(0, 2, 3, 1)"
+        )
+    if x.shape[3] == _ALPHA:
+        raise DataError(
+            f"{name}: pictures of {size}: four channels, as colours with transparency (RGBA) have "
+            "them; leave it out: x[..., :3]"
+        )
     return x

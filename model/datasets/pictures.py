@@ -1,4 +1,11 @@
-"""Pictures in files, as one sees them: the same for training and for classifying."""
+"""Pictures in files, as one sees them: the same for training and for classifying.
+
+What has more than 8 bits a value is brought to 8 by its kind alone, never by its content, so that a
+dark picture stays dark:
+
+- 16 bits: ``value * 255 / 65535``, rounded; 12 bits, in a TIFF file: ``value * 255 / 4095``.
+- 32 bits and floating point: refused, because no file says which value is white.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +16,23 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from model.errors import DataError
+from model.errors import DataError, reason
+from model.file_kinds import file_kind
 
 __all__ = ["SUFFIXES", "as_seen", "open_picture", "resized"]
 
 SUFFIXES: Final = frozenset(
-    ".avif .bmp .gif .jfif .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff .webp".split()
+    ".avif .bmp .gif .heic .heif .jfif .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff "
+    ".webp".split()
 )
-"""Files taken for pictures."""
+"""Files taken for pictures; one that cannot be read is named, not left out."""
+
+_WIDE: Final = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
+"""Pillow's modes of 16 bits."""
+_WIDE_AS_INTEGERS: Final = frozenset({"PNG", "PPM"})
+"""Formats of at most 16 bits, which Pillow may give in mode I, of 32 bits: its PNG reader did."""
+_BITS_PER_SAMPLE: Final = 258
+"""TIFF's tag."""
 
 _MARGIN: Final = 4
 
@@ -45,17 +61,22 @@ def open_picture(path: Path, side: int | None = None) -> Image.Image:
                     picture.draft(None, (_MARGIN * side, _MARGIN * side))
                 picture.load()
                 return as_seen(picture)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
     except UnidentifiedImageError:
-        raise DataError(f"{path}: this is no picture") from None
+        kind = file_kind(path)
+        it_is = "" if kind is None else f": it is {kind}"
+        raise DataError(f"{path}: this is no picture that can be read{it_is}") from None
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None
     except Image.DecompressionBombError:
         raise DataError(f"{path}: the picture is too large") from None
-    except OSError as error:
-        reason = error.strerror or "the picture is damaged"
-        raise DataError(f"{path}: {reason}") from error
-    except (ValueError, SyntaxError, EOFError, MemoryError) as error:
-        raise DataError(f"{path}: the picture is damaged") from error
+    except Exception as error:  # what Pillow's decoders raise is in no list
+        if isinstance(error, OSError) and error.strerror:
+            raise DataError(f"{path}: {error.strerror}") from error
+        raise DataError(
+            f"{path}: the picture is damaged, or of a kind that cannot be read ({reason(error)})"
+        ) from error
 
 
 def as_seen(picture: Image.Image) -> Image.Image:
@@ -63,18 +84,40 @@ def as_seen(picture: Image.Image) -> Image.Image:
 
     Of a moving picture, the first. Its mode is L, RGB, or another one without transparency that
     converts to both.
+
+    Raises
+    ------
+    DataError
+        If its values have 32 bits or are floating-point: the text has the reason only.
     """
+    white = _white(picture)
+    transparent = picture.info.get("transparency")
     picture = ImageOps.exif_transpose(picture) or picture
-    if picture.mode.startswith(("I", "F")):
-        # 16 bits: keep the upper half, as everything else does with it.
-        pixels = np.nan_to_num(np.asarray(picture, np.float64))
-        scale = 255 / 65535 if pixels.max(initial=0) > 255 else 1
-        picture = Image.fromarray(np.clip(pixels * scale, 0, 255).round().astype(np.uint8))
+    if white is not None:
+        values = np.asarray(picture)
+        pixels = (np.clip(values, 0, white) * (255 / white)).round().astype(np.uint8)
+        if isinstance(transparent, int):
+            pixels[values == transparent] = 255
+        return Image.fromarray(pixels)
     if "A" in picture.getbands() or "transparency" in picture.info:
         above = picture.convert("RGBA")
-        white = Image.new("RGBA", above.size, "white")
-        picture = Image.alpha_composite(white, above).convert("RGB")
+        below = Image.new("RGBA", above.size, "white")
+        picture = Image.alpha_composite(below, above).convert("RGB")
     return picture
+
+
+def _white(picture: Image.Image) -> int | None:
+    """The value that stands for white; None for a picture of 8 bits."""
+    if not picture.mode.startswith(("I", "F")):
+        return None
+    if picture.mode in _WIDE or (picture.mode == "I" and picture.format in _WIDE_AS_INTEGERS):
+        bits = getattr(picture, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))
+        return 4095 if bits == (12,) else 65535
+    kind = "floating-point values" if picture.mode == "F" else "values of 32 bits"
+    raise DataError(
+        f"the picture has {kind}, of which nothing says which one is white; save it with 8 or 16 "
+        "bits"
+    )
 
 
 def resized(picture: Image.Image, mode: str, width: int, height: int) -> np.ndarray:

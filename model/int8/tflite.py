@@ -7,6 +7,7 @@ length and shape is checked before it is used, and what comes out has passed `.v
 
 from __future__ import annotations
 
+import os
 import struct
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ import numpy as np
 import tflite
 
 from model.errors import ModelError
+from model.file_kinds import HEAD_BYTES, kind_of
 from model.int8.graph import Graph, Operator, OperatorKind, Options, Quantization, Tensor
 from model.int8.operators import OPERATORS
 from model.int8.operators.definition import Definition, Field
@@ -74,7 +76,7 @@ def load(path: str | Path) -> Graph:
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror or error}") from error
     try:
-        return decode(data, path.stem)
+        return decode(data, _text(os.fsencode(path.stem)))
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
 
@@ -98,7 +100,8 @@ def decode(data: bytes, name: str) -> Graph:
     if len(data) < 8:
         raise ModelError("is empty or truncated")
     if data[4:8] != FILE_IDENTIFIER:
-        raise ModelError("is not a .tflite model")
+        kind = kind_of(data[:HEAD_BYTES])
+        raise ModelError(f"is not a .tflite model{'' if kind is None else f': it is {kind}'}")
     try:
         model = tflite.Model.GetRootAs(data, 0)
         graph = _read_model(data, model, name)

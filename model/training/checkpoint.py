@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from model.errors import TrainingError
+from model.errors import TrainingError, reason
+from model.file_kinds import file_kind
 
 __all__ = ["Checkpoint", "Snapshot"]
 
@@ -96,16 +96,15 @@ class Checkpoint:
 
     def _read(self) -> None:
         try:
-            with np.load(self.path, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-            facts = json.loads(str(arrays.pop(_FACTS)))
-            version, run, phases = facts["version"], facts["run"], facts["phases"]
+            arrays, version, run, phases = _contents(self.path)
         except FileNotFoundError as error:
             raise TrainingError(f"{self.path}: there is no checkpoint to resume") from error
-        except OSError as error:
-            raise TrainingError(f"{self.path}: {error.strerror or error}") from error
-        except (zipfile.BadZipFile, ValueError, EOFError, KeyError, TypeError) as error:
-            raise TrainingError(f"{self.path}: is no checkpoint that can be read") from error
+        except Exception as error:  # what NumPy and the decompressors raise is in no list
+            if isinstance(error, OSError) and error.strerror:
+                raise TrainingError(f"{self.path}: {error.strerror}") from error
+            kind = file_kind(self.path)
+            why = reason(error) if kind is None or "NumPy" in kind else f"it is {kind}"
+            raise TrainingError(f"{self.path}: is no checkpoint that can be read: {why}") from error
         if version != _VERSION:
             raise TrainingError(f"{self.path}: checkpoint of version {version}, not {_VERSION}")
         for name in sorted(self._run.keys() | run.keys()):
@@ -114,13 +113,34 @@ class Checkpoint:
                 raise TrainingError(
                     f"{self.path}: of another run: {name} is {there} there, {here} here"
                 )
-        for name, phase_facts in phases.items():
-            groups: dict[str, dict[int, np.ndarray]] = {}
-            for key, array in arrays.items():
-                phase, kind, index = key.split("/")
-                if phase == name:
-                    groups.setdefault(kind, {})[int(index)] = array
-            ordered = {
-                kind: [group[index] for index in sorted(group)] for kind, group in groups.items()
-            }
-            self._phases[name] = Snapshot(ordered, phase_facts)
+        self._phases = {
+            name: Snapshot(arrays.get(name, {}), facts) for name, facts in phases.items()
+        }
+
+
+_Arrays = dict[str, list[np.ndarray]]
+
+
+def _contents(path: Path) -> tuple[dict[str, _Arrays], int, dict[str, Any], dict[str, Any]]:
+    """A file's arrays, by phase and kind, its version, its run, and the facts of its phases.
+
+    Raises
+    ------
+    Exception
+        Any, where it is something else.
+    """
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        found = {name: archive[name] for name in archive.files}
+    facts = json.loads(str(found.pop(_FACTS)))
+    version, run, phases = facts["version"], facts["run"], facts["phases"]
+    if not (isinstance(run, dict) and isinstance(phases, dict)):
+        raise ValueError("its facts are damaged")
+    groups: dict[str, dict[str, dict[int, np.ndarray]]] = {}
+    for key, array in found.items():
+        phase, kind, index = key.split("/")
+        groups.setdefault(phase, {}).setdefault(kind, {})[int(index)] = array
+    arrays = {
+        phase: {kind: [group[index] for index in sorted(group)] for kind, group in kinds.items()}
+        for phase, kinds in groups.items()
+    }
+    return arrays, version, run, phases

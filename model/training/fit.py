@@ -285,7 +285,7 @@ class _Run:
             self.best_epoch = int(facts["best_epoch"])
             self.history = History([Epoch(**epoch) for epoch in facts["history"]])
             self.rng.bit_generator.state = facts["rng"]
-        except (KeyError, TypeError, ValueError) as error:
+        except Exception as error:  # it comes from a file, and may hold anything
             raise TrainingError("the checkpoint does not fit the network") from error
 
 

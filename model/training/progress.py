@@ -22,7 +22,8 @@ def progress_bar(title: str) -> Iterator[Callable[[Progress], None]]:
     """
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description}"),
+        # A path may have brackets in it, which would be markup.
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("epoch"),
         MofNCompleteColumn(),

@@ -30,7 +30,7 @@ def test_pixels_of_the_right_size_are_taken_as_they_are(tmp_path):
     assert (to_input(pixels, card((8, 8))) == x[:, :, 0]).all()
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
 @pytest.mark.parametrize("shape", [(7, 9, 1), (7, 9, 3)])
 def test_any_mode(mode, shape):
     grey = Image.fromarray(np.full((20, 30), 200, np.uint8))
@@ -45,7 +45,30 @@ def test_any_mode(mode, shape):
         assert np.abs(x.astype(int) - expected).max() <= 3
 
 
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_what_has_no_white_is_refused(mode):
+    with pytest.raises(PictureError, match="nothing says which one is white"):
+        to_input(Image.new(mode, (9, 9)), card((9, 9, 1)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [
+        ((3, 32, 32), "channels come first in it"),
+        ((9, 9, 5), "1 to 4 channels"),
+        ((0, 9), "of 0x9"),
+        ((9,), "of 9"),
+        ((), "of none"),
+    ],
+)
+def test_arrays_that_are_no_pictures(shape, reason):
+    with pytest.raises(PictureError, match=reason):
+        read_picture(np.zeros(shape, np.uint8))
+
+
 def test_transparent_is_white():
+    array = np.zeros((8, 8, 4), np.uint8)
+    assert (to_input(array, card((4, 4, 3))) == 127).all()
     picture = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
     assert (to_input(picture, card((4, 4, 3))) == 127).all()
 

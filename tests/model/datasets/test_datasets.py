@@ -88,6 +88,21 @@ def test_npz_with_its_own_split(tmp_path):
     assert len(datasets.samples(tmp_path / "mine.npz").x) == 5
 
 
+def test_x_alone_is_enough_to_try_a_network_on(tmp_path):
+    x, y = _arrays()
+    path = tmp_path / "mine.npz"
+    for arrays in ({"x": x}, {"x_test": x}, {"x_test": x, "y_test": y}):
+        np.savez(path, **arrays)
+        tried = datasets.samples(path)
+        assert np.array_equal(tried.x, datasets.to_int8(x))
+        assert (tried.y is None) == ("y_test" not in arrays)
+    np.savez(path, images=x, classes=y)
+    with pytest.raises(DataError, match=r"no array x in it \(there are images, classes\); x alone"):
+        datasets.samples(path)
+    with pytest.raises(DataError, match=r"neither x and y nor .* \(there are images, classes\)"):
+        datasets.load(path)
+
+
 def test_samples_of_a_name_are_its_test_part():
     tried = datasets.samples("digits")
     assert tried.x.dtype == np.int8
@@ -107,6 +122,17 @@ BAD_NPZ = {
     "five dimensions": ({"x": X[..., np.newaxis], "y": Y}, "pictures of shape"),
     "empty": ({"x": X[:0], "y": Y[:0]}, "holds no pictures"),
     "objects": ({"x": np.array([None]), "y": Y}, "no readable .npz"),
+    "class beyond int64": (
+        {"x": X, "y": np.full(20, 2**63 + 5, np.uint64)},
+        "class 9223372036854775813 is out of range",
+    ),
+    "channels first": (
+        {"x": X.transpose(0, 3, 1, 2), "y": Y},
+        r"3x6x5: channels come first \(NCHW\).*x.transpose\(0, 2, 3, 1\)",
+    ),
+    "channels first, grey": ({"x": X[:, np.newaxis, :, :, 0], "y": Y}, "channels come first"),
+    "transparency": ({"x": X[..., [0, 1, 2, 2]], "y": Y}, r"RGBA\) have them; leave it out"),
+    "half characters": ({"x": X, "y": Y, "labels": np.array(["a", "b\udce9"])}, "no UTF-8 text"),
     "two sizes": (
         {"x_train": X, "y_train": Y, "x_test": X[:, 1:], "y_test": Y},
         "differ in size",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from host.model_card import ModelCard, TensorCard
 from host.pictures import to_input
 from model.datasets import datasets
 from model.datasets.folders import SIDE, read_folder
+from model.datasets.pictures import as_seen, open_picture
 from model.errors import DataError
 
 RED, BLUE = (200, 30, 30), (20, 40, 210)
@@ -97,6 +99,39 @@ def test_turned_as_the_camera_says(folder):
 def test_sixteen_bits(folder):
     x = _only(folder, Image.fromarray(np.full((20, 20), 100 * 257, np.uint16)))
     assert (x == 100).all()
+
+
+@pytest.mark.parametrize("greatest", [255, 256, 257, 65535])
+@pytest.mark.parametrize("name", ["9.png", "9.tiff", "9.pgm"])
+def test_sixteen_bits_are_scaled_by_the_mode_and_not_by_the_content(folder, name, greatest):
+    values = np.full((32, 32), greatest, np.uint16)
+    assert (_only(folder, Image.fromarray(values), name) == round(greatest / 257)).all()
+
+
+def test_twelve_bits(folder):
+    """Scanners write TIFF files with them; Pillow reads them as 16 bits."""
+    entries = [  # width, height, bits, compression, photometric, offset, rows, bytes of a strip
+        *((256, 2), (257, 1), (258, 12), (259, 1), (262, 1), (273, 8), (278, 1), (279, 3)),
+    ]
+    tags = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
+    data = b"II*\0" + struct.pack("<I", 12) + b"\xff\xf8\x00\0"  # 4095 and 2048
+    data += struct.pack("<H", len(entries)) + tags + bytes(4)
+    (folder / "apple" / "9.tif").write_bytes(data)
+    assert np.asarray(open_picture(folder / "apple" / "9.tif")).tolist() == [[255, 128]]
+
+
+def test_transparent_in_sixteen_bits_is_white():
+    picture = Image.fromarray(np.array([[0, 300], [300, 65535]], np.uint16))
+    picture.info["transparency"] = 300
+    assert np.asarray(as_seen(picture)).tolist() == [[0, 255], [255, 255]]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "what"), [(np.float32, "floating-point values"), (np.int32, "values of 32 bits")]
+)
+def test_what_has_no_white_is_refused(folder, dtype, what):
+    Image.fromarray(np.full((9, 9), 200, dtype)).save(folder / "apple" / "9.tiff")
+    _refused(folder, f"apple/9.tiff: the picture has {what}, of which nothing says which one is")
 
 
 def test_cmyk(folder):
@@ -185,6 +220,77 @@ def test_duplicates_in_an_npz_are_told(tmp_path):
     assert datasets.load(tmp_path / "b.npz").notes == ()
 
 
+# Parts.
+
+
+@pytest.fixture
+def parts(folder, tmp_path_factory):
+    """A folder with ``train``, of two classes, and ``test``, of the first of them."""
+    whole = tmp_path_factory.mktemp("whole")
+    folder.rename(whole / "train")
+    (whole / "test" / "pear").mkdir(parents=True)
+    for index in range(3):
+        _grey(200 + index).save(whole / "test" / "pear" / f"{index}.png")
+    return whole
+
+
+@pytest.mark.parametrize("names", [("train", "test"), ("Training", "Validation")])
+def test_train_and_test_are_the_parts(parts, names):
+    train, test = names
+    (parts / "train").rename(parts / train)
+    (parts / "test").rename(parts / test)
+    (parts / "more").mkdir()
+    dataset = datasets.load(parts)
+    assert dataset.labels == ("apple", "pear")
+    assert sorted(np.unique(dataset.x_train)) == [20, 30, 40, 50, 60, 140, 150, 160, 170, 180]
+    assert sorted(np.unique(dataset.x_test)) == [200, 201, 202]
+    assert dataset.y_test.tolist() == [1, 1, 1] and dataset.test_counts.tolist() == [0, 3]
+    assert dataset.notes == (
+        f"{train} and {test} are the parts to learn from and to test with, as they are",
+        "more is left out",
+    )
+
+
+def test_test_comes_before_validation(parts):
+    (parts / "valid" / "apple").mkdir(parents=True)
+    assert datasets.load(parts).notes[1] == "valid is left out"
+
+
+def test_parts_have_the_same_channels(parts):
+    Image.new("RGB", (9, 9), RED).save(parts / "test" / "pear" / "9.png")
+    dataset = datasets.load(parts)
+    assert dataset.x_train.shape[1:] == dataset.x_test.shape[1:] == (SIDE, SIDE, 3)
+
+
+def test_parts_in_another_size(parts):
+    dataset = datasets.load(parts, size=(10, 12), channels=3)
+    assert dataset.x_train.shape[1:] == dataset.x_test.shape[1:] == (10, 12, 3)
+
+
+def test_duplicates_in_parts_are_told(parts):
+    _grey(140).save(parts / "test" / "pear" / "9.png")
+    note = datasets.load(parts).notes[1]
+    assert "1 of 4 test pictures are in the training part too" in note
+    assert "test/pear/9.png is train/pear/0.png" in note
+
+
+def test_a_class_that_only_the_test_part_has(parts):
+    (parts / "test" / "pear").rename(parts / "test" / "quince")
+    _refused(parts, "test: there is no class 'quince' in .*train to learn it from")
+
+
+def test_classes_may_have_the_names_of_parts(folder):
+    (folder / "apple").rename(folder / "train")
+    (folder / "pear").rename(folder / "test")
+    assert datasets.load(folder).labels == ("test", "train")
+
+
+def test_the_folder_above_is_told(folder):
+    (folder.parent / "above").mkdir()
+    folder.rename(folder.parent / "above" / "inner")
+    _refused(folder.parent / "above", r"one class only \(inner\).*there are subfolders in .*/inner")
+
+
 # One line for everything that can go wrong.
 
 
@@ -204,8 +310,8 @@ def test_one_class_only(folder):
 def test_empty_class(folder):
     (folder / "quince").mkdir()
     _refused(folder, "quince: no pictures in it$")
-    (folder / "quince" / "1.heic").write_text("")
-    _refused(folder, r"quince: no pictures in it \(1 of another kind, such as 1.heic\)")
+    (folder / "quince" / "1.psd").write_text("")
+    _refused(folder, r"quince: no pictures in it \(1 of another kind, such as 1.psd\)")
 
 
 def test_too_few_pictures(folder):
