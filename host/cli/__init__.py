@@ -2,9 +2,13 @@
 
 A verb's module has ``HELP``, ``add_arguments`` and ``run``; it imports what it needs in ``run``, so
 that ``host --help`` is quick. With ``--json``, standard output holds one JSON object and nothing
-else; where a verb fails it stays empty, but for what it found out before (see ``host compile``,
-``host verify`` and ``host trace``). Progress and errors go to standard error. The exit status is 0,
-1 for an error, 2 for a command line that makes no sense, 130 after Ctrl-C.
+else; where a verb fails, the object has the line of the error as ``error``, beside what the verb
+found out before (see ``host compile``, ``host verify`` and ``host trace``). Progress and errors go
+to standard error. The exit status is 0, 1 for an error, 2 for a command line that makes no sense,
+130 after Ctrl-C.
+
+A verb gets this from `main`, whatever it does: it returns an `Outcome` or raises an `EyespotError`.
+Texts may hold names out of files, boards and folders as they are; `main` makes them harmless.
 """
 
 from __future__ import annotations
@@ -13,13 +17,15 @@ import argparse
 import difflib
 import importlib
 import json
+import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any, TextIO
 
-from model.errors import EyespotError
+from model.errors import EyespotError, reason
 
-from .common import Outcome
+from .common import Outcome, printable, say
 
 __all__ = ["VERBS", "main"]
 
@@ -43,11 +49,15 @@ VERBS = {
 _INTERRUPTED = 130
 
 
+class _UsageError(Exception):
+    """A command line that makes no sense; the text is one line."""
+
+
 class _Parser(argparse.ArgumentParser):
-    """Errors in one line, with a suggestion where a verb is misspelt."""
+    """A parser that leaves it to `main` to tell an error."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        self.exit(2, f"host: error: {message} (see `{self.prog} --help`)\n")
+        raise _UsageError(f"{message} (see `{self.prog} --help`)")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,46 +93,96 @@ def _check_verb(arguments: Sequence[str]) -> None:
         return
     close = difflib.get_close_matches(verb, VERBS, n=1)
     hint = f"did you mean {close[0]}?" if close else f"the verbs are {', '.join(VERBS)}"
-    sys.stderr.write(f"host: error: there is no verb {verb!r}: {hint}\n")
-    raise SystemExit(2)
+    raise _UsageError(f"there is no verb {verb!r}: {hint}")
 
 
-def _use_any_encoding() -> None:
-    """What a terminal cannot show becomes a question mark, not an error."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+def _prepare_streams() -> None:
+    """What a terminal cannot show becomes a question mark; a stream that is closed takes all."""
+    for name in ("stdout", "stderr"):
+        stream: TextIO | None = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))
+        elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    # What libraries log is for their developers: without a handler, Python prints it.
+    logging.getLogger().addHandler(logging.NullHandler())
+
+
+class _OutputError(Exception):
+    """Standard output cannot be written; the text says why, and is empty for a broken pipe."""
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        # What is still to be written goes nowhere, or Python would try once more, at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read from a broken pipe has seen enough.
+        raise _OutputError("" if isinstance(error, BrokenPipeError) else reason(error)) from error
+
+
+def _tell(data: dict[str, Any], as_json: bool, error: str, status: int = 1) -> int:
+    """Print an error, on both streams as the command line wants it; give the exit status."""
+    line = " ".join(printable(error).split())
+    if as_json:
+        _print(json.dumps({**data, "error": line}))
+    say(f"host: {line}" if status == _INTERRUPTED else f"host: error: {line}")
+    return status
+
+
+def _work(parsed: argparse.Namespace) -> Outcome | str:
+    """What a verb found out, or the line of the error that ended it."""
+    try:
+        outcome: Outcome = parsed.run(parsed)
+        return outcome
+    except Exception as error:
+        if parsed.debug:
+            raise
+        if isinstance(error, EyespotError):
+            return str(error)
+        if isinstance(error, OSError):
+            where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+            return f"{where}{reason(error)}"
+        if isinstance(error, MemoryError):
+            return "there is not enough memory"
+        kind = type(error).__name__
+        return (
+            f"a fault in Eyespot, please report it: {kind}: {reason(error)} (--debug shows where)"
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; give its exit status."""
     words = sys.argv[1:] if arguments is None else list(arguments)
-    _use_any_encoding()
+    _prepare_streams()
+    try:
+        return _run(words)
+    except _OutputError as error:
+        if str(error):
+            say(f"host: error: the output cannot be written: {error}")
+        return 1
+
+
+def _run(words: Sequence[str]) -> int:
     try:
         _check_verb(words)
         parsed = _parser().parse_args(words)
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else 2
-    try:
-        outcome: Outcome = parsed.run(parsed)
-        if parsed.json:
-            print(json.dumps(outcome.data))
-        elif outcome.text:
-            print(outcome.text)
-        sys.stdout.flush()
-        if outcome.failure:
-            print(f"host: error: {outcome.failure}", file=sys.stderr)
-            return 1
+    except _UsageError as error:
+        return _tell({}, "--json" in words, str(error), status=2)
+    except SystemExit:  # --help
         return 0
-    except EyespotError as error:
-        if parsed.debug:
-            raise
-        print(f"host: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+    try:
+        outcome = _work(parsed)
     except KeyboardInterrupt as interrupt:
-        print(": ".join(["host: interrupted", *map(str, interrupt.args)]), file=sys.stderr)
-        return _INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        line = ": ".join(["interrupted", *map(str, interrupt.args)])
+        return _tell({}, parsed.json, line, _INTERRUPTED)
+    if isinstance(outcome, str):
+        return _tell({}, parsed.json, outcome)
+    if outcome.failure and parsed.json:
+        return _tell(outcome.data, True, outcome.failure)
+    if parsed.json:
+        _print(json.dumps(outcome.data))
+    elif outcome.drawing or outcome.text:
+        _print("\n".join(filter(None, [outcome.drawing, printable(outcome.text)])))
+    return _tell({}, False, outcome.failure) if outcome.failure else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ __all__ = [
     "natural",
     "open_board",
     "positive",
+    "printable",
     "progress",
     "say",
     "table",
@@ -44,11 +46,38 @@ class Outcome:
         The same for people.
     failure : str or None
         One line if it was not what it should be: the exit status is then 1.
+    drawing : str
+        Printed as it is, above the text: it may move and colour the terminal, so nothing that comes
+        from outside is in it.
     """
 
     data: dict[str, Any]
     text: str
     failure: str | None = None
+    drawing: str = ""
+
+
+#: Joiners that words of several scripts, and emoji, are made with.
+_JOINERS = "\u200c\u200d"
+#: Control, formatting (of which some turn the direction), half characters, separators of lines.
+_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+def printable(text: str) -> str:
+    """Text that does nothing to a terminal: what would is written out, as ``\\x1b``.
+
+    Line breaks stay, so that a text of several lines can be given as a whole.
+    """
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text
+    return "".join(
+        character
+        if character == "\n"
+        or character in _JOINERS
+        or unicodedata.category(character) not in _UNPRINTABLE
+        else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
 
 
 def positive(text: str) -> int:
@@ -107,7 +136,7 @@ def open_board(arguments: argparse.Namespace) -> Iterator[Board]:
 
 def say(text: str) -> None:
     """A line on standard error, where progress goes."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -127,14 +156,15 @@ def progress(title: str, unit: str = "") -> Iterator[Callable[[int, int], None]]
     from rich.progress import TimeRemainingColumn as Remaining
 
     columns = (
-        TextColumn("{task.description}"),
+        # A name may have brackets in it, which would be markup.
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn(unit),
         Remaining(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(title, total=None)
+        task = bar.add_task(printable(title), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
@@ -180,6 +210,8 @@ def make_folder(path: Path) -> None:
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], left: int = 2) -> str:
     """Columns of text, the first ``left`` of them to the left, the others to the right."""
+    # A cell is one line, and as wide as it will be printed.
+    rows = [[printable(cell).replace("\n", r"\n") for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(headings, *rows)]
 
     def line(cells: Sequence[str]) -> str:

@@ -84,9 +84,8 @@ def run(arguments: argparse.Namespace) -> Outcome:
     }
     answers = report.hardware[0].reshape(report.count, -1).argmax(axis=1)
     shown = np.linspace(0, report.count - 1, min(_SHOWN, report.count)).astype(int)
-    lines = _draw(dataset.x_test[shown], [graph.labels[answers[index]] for index in shown])
-    lines += [
-        "",
+    drawing = _draw(dataset.x_test[shown], [graph.labels[answers[index]] for index in shown])
+    lines = [
         f"{report.count} digits classified by the simulated gateware, {report.accuracy:.1%} right;"
         if backend
         else f"{report.count} digits classified by the board, {report.accuracy:.1%} right;",
@@ -97,7 +96,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     failure = None
     if report.mismatches:
         failure = f"{report.mismatches} of {report.count} answers differ from the reference"
-    return Outcome(data, "\n".join(lines), failure)
+    return Outcome(data, "\n".join(lines), failure, drawing="\n".join([*drawing, ""]))
 
 
 def _draw(pictures: Any, labels: list[str]) -> list[str]:

@@ -57,7 +57,9 @@ def host(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
         if not fails:
             return json.loads(out) if "--json" in words else out
         lines = [line for line in err.splitlines() if line.startswith("host: ")]
-        assert len(lines) == 1 and "Traceback" not in err
+        assert len(lines) == 1 and "Traceback" not in err and "fault in Eyespot" not in err
+        if "--json" in words:
+            assert lines[0].removeprefix("host: error: ") == json.loads(out)["error"]
         return lines[0]
 
     return run

@@ -17,7 +17,7 @@ from host import cli, compiler
 from host.cli.common import table
 from host.cli.info import differences
 from model import zoo
-from model.int8 import tflite
+from model.int8 import tflite, tflite_writer
 from model.int8.builder import GraphBuilder
 from tests.host.fake_board import FakeBoard, FakePort
 
@@ -283,7 +283,9 @@ def test_a_model_of_floats(host, tmp_path):
     graph = tflite.load(zoo.path("patterns"))
     tensors = [replace(graph.tensors[0], dtype="float32"), *graph.tensors[1:]]
     path = tmp_path / "float.tflite"
-    path.write_bytes(tflite._Writer(replace(graph, tensors=tuple(tensors), labels=())).write())
+    path.write_bytes(
+        tflite_writer._Writer(replace(graph, tensors=tuple(tensors), labels=())).write()
+    )
     assert "float32" in host("compile", path, "--board", "icebreaker", fails=1)
 
 
