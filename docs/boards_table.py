@@ -29,6 +29,8 @@ DOCUMENT = Path("docs/boards.md")
 BEGIN, END = "<!-- python -m docs.boards_table -->", "<!-- end -->"
 
 _NOT_BUILT = "not built"
+#: Behind a model's name, in the heading of its rates.
+_RATE = "/s"
 
 #: Columns of cells: heading, names in nextpnr's log.
 _CELLS = {
@@ -85,21 +87,42 @@ def line(description: BoardDescription, directory: Path, graphs: Sequence[Graph]
 
 
 def table(directory: Path, graphs: Sequence[Graph], before: str = "") -> str:
-    """Markdown; boards that are not in ``directory`` keep what ``before`` says of a build."""
+    """The table in Markdown; a board without a build in ``directory`` keeps its row of ``before``.
+
+    A kept row has no rate for a model that ``before`` has no column for.
+    """
     headings = ["board", "device", "multipliers", "memory", "Fmax", *_CELLS, "seed", "built"]
-    headings += [f"{graph.name}/s" for graph in graphs]
-    head = [_row(headings), _row(["---"] * len(headings))]
-    kept = {}
-    # Under other headings the rows would stand in the wrong columns.
-    for text in before.splitlines() if head[0] in before else ():
-        if _NOT_BUILT not in text:
-            kept[text.split(" | ")[0]] = text
+    headings += [_rate_heading(graph) for graph in graphs]
+    old_rows = {row["board"]: row for row in _rows(before)}
     rows = []
     for each in BOARDS:
         cells = line(each, directory, graphs)
-        row = _row(cells)
-        rows.append(kept.get(f"| {cells[0]}", row) if _NOT_BUILT in cells else row)
-    return "\n".join(head + rows)
+        old = old_rows.get(cells[0])
+        if old is not None and _NOT_BUILT in cells and _NOT_BUILT not in old.values():
+            cells = [old.get(heading, "") for heading in headings]
+        rows.append(cells)
+    return "\n".join(map(_row, [headings, ["---"] * len(headings), *rows]))
+
+
+def _rate_heading(graph: Graph) -> str:
+    return f"{graph.name}{_RATE}"
+
+
+def _rows(text: str) -> list[dict[str, str]]:
+    """The rows of a table in Markdown, each cell by its heading."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    return [dict(zip(cells[0], row)) for row in cells[2:]]
+
+
+def _check_models(graphs: Sequence[Graph], before: str) -> None:
+    """Raise an EyespotError if ``before`` has rates of a model that is none of ``graphs``."""
+    given = {_rate_heading(graph) for graph in graphs}
+    known = {heading for row in _rows(before) for heading in row if heading.endswith(_RATE)}
+    if others := sorted(heading.removesuffix(_RATE) for heading in known - given):
+        raise EyespotError(
+            f"{DOCUMENT} also has rates of {', '.join(others)}: name all its models with --model"
+        )
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -140,22 +163,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         graphs = [zoo.load(name) for name in options.model or ["mnist"]]
         chosen = [find_board(name) for name in options.boards] or BOARDS
+        _, old, _ = _document()
+        if options.model is None:
+            _check_models(graphs, old)
         failed = 0
         for each in chosen if options.build else ():
             failed += not _build(each, directory, options)
-        text = DOCUMENT.read_text()
-        before, rest = text.split(BEGIN)
-        old, after = rest.split(END)
+        # Builds take long, and the page may have changed in the meantime.
+        before, old, after = _document()
     except EyespotError as error:
-        print(f"boards_table: error: {error}", file=sys.stderr)
-        return 1
-    except (OSError, ValueError, IndexError) as error:
-        print(
-            f"docs.boards_table: error: {DOCUMENT}: no table to replace: {error}", file=sys.stderr
-        )
+        print(f"docs.boards_table: error: {error}", file=sys.stderr)
         return 1
     DOCUMENT.write_text(f"{before}{BEGIN}\n{table(directory, graphs, old)}\n{END}{after}")
     return 1 if failed else 0
+
+
+def _document() -> tuple[str, str, str]:
+    """The page before the table, the table, and the page behind it."""
+    try:
+        before, rest = DOCUMENT.read_text().split(BEGIN)
+        old, after = rest.split(END)
+    except (OSError, ValueError) as error:
+        raise EyespotError(f"{DOCUMENT}: no table to replace: {error}") from error
+    return before, old, after
 
 
 if __name__ == "__main__":

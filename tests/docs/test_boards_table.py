@@ -81,9 +81,28 @@ def test_boards_that_are_not_in_build_keep_their_rows(document, tmp_path):
     second = rows(document)
     assert second["icebreaker"] == first["icebreaker"]
     assert (first["upduino"]["seed"], second["upduino"]["seed"]) == ("1", "2")
-    # With other models the columns differ, and the old row says nothing.
+    # With another model the row keeps what it says of the build, and has no rate.
     assert table.main(["--model", "digits"]) == 0
-    assert rows(document)["icebreaker"]["Fmax"] == "not built"
+    third = rows(document)
+    assert third["icebreaker"] == {
+        heading: cell for heading, cell in first["icebreaker"].items() if heading != "mnist/s"
+    } | {"digits/s": ""}
+    assert third["upduino"]["digits/s"]
+
+
+def test_no_models_rates_are_lost_unasked(document, tmp_path, monkeypatch, capsys):
+    """A table that also has another model's rates stays, and nothing is built for it."""
+    save(tmp_path, report("icebreaker"))
+    assert table.main(["--model", "mnist", "--model", "digits"]) == 0
+    before = document.read_text()
+    monkeypatch.setattr(table, "build", lambda *_, **__: pytest.fail("built"))
+    capsys.readouterr()
+    assert table.main(["--build", "icebreaker"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "also has rates of digits: name all its models with --model" in line
+    assert document.read_text() == before
+    assert table.main(["--model", "mnist"]) == 0
+    assert list(rows(document)["icebreaker"])[-1] == "mnist/s"
 
 
 def test_seeds_that_were_tried(document, tmp_path):
