@@ -47,7 +47,7 @@ def apply(patch: Path, tree: Path, *options: str) -> None:
 
 
 def verdict(patch: Path, tree: Path) -> str:
-    """"noticed", or what happened instead."""
+    """ "noticed", or what happened instead."""
     apply(patch, tree)
     try:
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]

@@ -9,11 +9,24 @@ import pytest
 
 from gateware.interface.image import ImageHeader, read_metadata
 from gateware.interface.protocol import PAGE_BYTES
-from host.compiler import compile
+from host.compiler import CompiledModel, compile
+from host.compiler.report import MemoryBlock
 from host.model_card import ModelCard
 from model.int8.builder import GraphBuilder
 from model.int8.graph import Padding
 from tests.host.compiler.networks import SIZES, configuration, random_network
+
+
+def overlapping(compiled: CompiledModel) -> list[tuple[MemoryBlock, MemoryBlock]]:
+    """Pairs of blocks that share memory while both are needed."""
+    return [
+        (one, other)
+        for one, other in combinations(compiled.memory, 2)
+        if one.first <= other.last
+        and other.first <= one.last
+        and one.address < other.address + other.size
+        and other.address < one.address + one.size
+    ]
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -23,19 +36,14 @@ def test_live_tensors_never_overlap(size):
         engine = configuration(size)
         compiled = compile(random_network(rng), engine)
         assert compiled.memory[0].size == len(compiled.image)
-        for one, other in combinations(compiled.memory, 2):
-            together = one.first <= other.last and other.first <= one.last
-            apart = (
-                one.address + one.size <= other.address or other.address + other.size <= one.address
-            )
-            assert apart or not together, (seed, one, other)
+        assert overlapping(compiled) == [], seed
         for block in compiled.memory:
             assert block.address % engine.word_bytes == 0
             assert 0 <= block.address <= block.address + block.size <= engine.memory_bytes
 
 
-def deep_network():
-    builder = GraphBuilder("deep", (16, 16, 8), 1.0, 0)
+def deep_network(width: int = 16):
+    builder = GraphBuilder("deep", (16, width, 8), 1.0, 0)
     weights = np.ones((8, 3, 3, 8), np.int8)
     for _ in range(8):
         builder.conv_2d(weights, 2**-10, None, scale=1.0, zero_point=0, padding=Padding.SAME)
@@ -47,6 +55,13 @@ def test_space_is_used_again():
     compiled = compile(graph, configuration((8, 2), memory_bytes=16 * 1024))
     assert sum(block.size for block in compiled.memory) > 16 * 1024
     assert compiled.memory_bytes <= 16 * 1024
+
+
+def test_source_and_target_are_apart_where_nothing_else_fits():
+    compiled = compile(deep_network(32), configuration((8, 2), memory_bytes=16 * 1024))
+    assert overlapping(compiled) == []
+    image, source, target = (block.size for block in compiled.memory[:3])
+    assert image + source + 2 * target > 16 * 1024, "a third would fit, so nothing is short"
 
 
 def test_source_and_target_lie_in_different_banks_where_there_is_room():
