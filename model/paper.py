@@ -2,9 +2,9 @@
 
 "Pattern Recognition using Convolutional Neural Networks in Python" (Chan, Fallar, Ramos, Sese; De
 La Salle University) builds a network from scratch, so that an FPGA can follow. This file is that
-network, in the order in which a number travels through it, and two ways to teach it: the paper's
-own rule, and the gradient. It stands alone on purpose: what `model.training.layers` does in general can be
-seen here at a size where every array fits on the screen.
+network, in the order in which a number travels through it, and two ways to train it: the paper's
+own rule, and the gradient. It stands alone on purpose: it does what `model.training.layers` does in
+general, at a size where every array fits on the screen.
 
 1. A picture of 4×4 pixels, 0 or 1: `IMAGE`, a cross.
 2. Three filters of 3×3 slide over it. A 3×3 window has 2×2 places in a 4×4 picture, hence

@@ -1,6 +1,6 @@
-"""Ordinary pictures in a folder, with one subfolder for each class.
+"""Pictures in a folder, with one subfolder for each class.
 
-Or in two such folders, for training and for testing: see `parts`.
+There may also be two such folders, for training and for testing: see `parts`.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from model.errors import DataError
 __all__ = ["SIDE", "Folder", "Parts", "parts", "read_folder", "read_parts"]
 
 SIDE: Final = 32
-"""Pictures are brought to this height and width, unless another size is asked for."""
+"""Height and width to which pictures are scaled by default."""
 _CHANNELS: Final = 3
 
 _TRAINING: Final = ("train", "training", "trainset")
 _TESTING: Final = ("test", "testing", "testset", "val", "valid", "validation")
-"""Names of folders with a part of a data set, in any case; of those for tests the first counts."""
+"""Names of folders with a part of a data set, in upper or lower case; of several for tests, the
+first in this order is used."""
 
 
 @dataclass(frozen=True, eq=False)
 class Folder:
-    """What a folder holds.
+    """The contents of a folder.
 
     Attributes
     ----------
@@ -40,9 +41,9 @@ class Folder:
     labels : tuple of str
         The subfolders' names, in alphabetical order.
     files : tuple of str
-        Where each picture is from, below the folder.
+        Path of each picture, relative to the folder.
     left_out : tuple of str
-        Files in the subfolders that are no pictures by their names.
+        Files in the subfolders whose names are not those of pictures.
     """
 
     x: np.ndarray
@@ -65,18 +66,18 @@ def read_folder(
     ----------
     path : Path
     progress : callable, optional
-        Called with the pictures read and to be read.
+        Called with the number of pictures read, and the total.
     size : tuple of int
         Height and width of the pictures.
     channels : int, optional
         1 for grey, 3 for colours.
     least : int
-        Classes that there must be.
+        Fewest classes.
 
     Raises
     ------
     DataError
-        If there are fewer classes, one is without pictures, or a picture cannot be read.
+        If there are fewer classes, a class has no pictures, or a picture cannot be read.
     """
     classes = _subfolders(path)
     if len(classes) < least:
@@ -98,7 +99,7 @@ def read_folder(
             raise DataError(f"{folder}: no pictures in it{also}")
         found += [(file, label) for file in chosen]
         left_out += [f"{folder.name}/{file.name}" for file in others]
-    # In colour until all are seen, small as they will be, however large the file.
+    # Pictures are in colour until all have been read, and already small, however large the file is.
     mode, depth = ("L", 1) if channels == 1 else ("RGB", _CHANNELS)
     x = np.empty((len(found), *size, depth), np.uint8)
     for index, (file, _) in enumerate(found):
@@ -118,12 +119,12 @@ def read_folder(
 
 @dataclass(frozen=True)
 class Parts:
-    """A folder that is divided already.
+    """A folder that is already divided into parts.
 
     Attributes
     ----------
     train, test : Path
-        Each with a subfolder for each class.
+        The parts, each with a subfolder for each class.
     others : tuple of str
         Names of further subfolders, which are left out.
     """
@@ -136,8 +137,8 @@ class Parts:
 def parts(path: Path) -> Parts | None:
     """The parts of a folder with subfolders such as ``train`` and ``test``; None without them.
 
-    They are parts if they have subfolders, and no pictures beside these: otherwise ``train`` is a
-    class as any other.
+    A subfolder is a part if it has subfolders, and no pictures beside them; otherwise ``train`` is
+    an ordinary class.
 
     Raises
     ------
@@ -173,12 +174,12 @@ def read_parts(
     ----------
     found : Parts
     progress, size, channels : optional
-        As `read_folder` takes them; the progress is that of one part and then of the other.
+        As in `read_folder`; the progress is that of one part and then of the other.
 
     Raises
     ------
     DataError
-        As `read_folder`; or if the test part has a class that the training part has not.
+        As `read_folder`; or if the test part has a class that the training part does not have.
     """
     train = read_folder(found.train, progress, size, channels)
     test = read_folder(found.test, progress, size, channels, least=1)
@@ -206,7 +207,7 @@ def _subfolders(path: Path) -> list[Path]:
 
 
 def _entries(path: Path) -> list[Path]:
-    """What is in a folder, but for what begins with a dot, in order of the names."""
+    """The entries of a folder whose names do not begin with a dot, in alphabetical order."""
     try:
         return sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     except OSError as error:

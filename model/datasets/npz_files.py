@@ -1,4 +1,4 @@
-"""Pictures and classes in NumPy's ``.npz`` files: read, and checked before anything is learned."""
+"""Reading and checking pictures and classes in NumPy's ``.npz`` files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 
 _MAX_BYTES: Final = 4 << 30
 _MAX_CLASS: Final = 1 << 31
-"""Far beyond any network's outputs, and small enough for arithmetic with int64."""
+"""Far more than any network's outputs, and small enough for arithmetic with int64."""
 _COLOURS: Final = (1, 3)
 _ALPHA: Final = 4
 
@@ -36,7 +36,7 @@ def read_npz(path: Path, name: str | None = None) -> dict[str, np.ndarray]:
     ----------
     path : Path
     name : str, optional
-        What errors call the file; its path without it.
+        Name of the file in errors; its path by default.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def read_npz(path: Path, name: str | None = None) -> dict[str, np.ndarray]:
 
 
 def _arrays(name: str, found: dict[str, Any]) -> dict[str, np.ndarray]:
-    """What is found, if it is arrays: other files in an archive come as their bytes."""
+    """Check that everything found is an array: other files in an archive are returned as bytes."""
     for key, value in found.items():
         if not isinstance(value, np.ndarray):
             raise DataError(f"{name}: is no readable .npz file: {key} in it is no array")
@@ -75,7 +75,7 @@ def _arrays(name: str, found: dict[str, Any]) -> dict[str, np.ndarray]:
 
 
 def check_pixels(name: str, x: np.ndarray) -> None:
-    """Raise DataError unless these can be pictures."""
+    """Raise DataError unless `x` can be pictures."""
     if np.issubdtype(x.dtype, np.floating):
         broken = int(x.size - np.isfinite(x).sum())
         also = f", {broken} of them NaN or infinite" if broken else ""
@@ -87,7 +87,7 @@ def check_pixels(name: str, x: np.ndarray) -> None:
 
 
 def check_classes(name: str, y: np.ndarray, count: int) -> np.ndarray:
-    """Classes as int64, one for each of `count` pictures.
+    """Convert classes to int64, one for each of `count` pictures.
 
     Raises
     ------
@@ -108,12 +108,12 @@ def check_classes(name: str, y: np.ndarray, count: int) -> np.ndarray:
 
 
 def check_labels(name: str, labels: np.ndarray) -> tuple[str, ...]:
-    """Class names as text that a model can carry, one a line.
+    """Convert class names to text that a model can contain, one a line.
 
     Raises
     ------
     DataError
-        If one is empty, has a line break or space around it, is no Unicode text, or is there twice.
+        If one is empty, has a line break or space around it, is not Unicode text, or occurs twice.
     """
     if labels.dtype.kind not in "US":
         raise DataError(f"{name}: labels are {labels.dtype}; strings are needed")
@@ -125,7 +125,7 @@ def check_labels(name: str, labels: np.ndarray) -> tuple[str, ...]:
 
 
 def usable_labels(name: str, labels: tuple[str, ...]) -> tuple[str, ...]:
-    """The same `labels`, or a DataError."""
+    """Return `labels`, or raise a DataError."""
     seen: set[str] = set()
     for label in labels:
         try:
@@ -162,7 +162,7 @@ def channels_come_first(shape: tuple[int, ...]) -> bool:
 
 
 def pictures(name: str, x: np.ndarray) -> np.ndarray:
-    """Pixels as uint8 of shape (n, height, width, channels).
+    """Convert pixels to uint8 of shape (n, height, width, channels).
 
     Raises
     ------

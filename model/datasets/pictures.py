@@ -1,7 +1,7 @@
-"""Pictures in files, as one sees them: the same for training and for classifying.
+"""Picture files as pixels, in the same way for training and for classifying.
 
-What has more than 8 bits a value is brought to 8 by its kind alone, never by its content, so that a
-dark picture stays dark:
+The kind of a picture, never its content, decides how more than 8 bits a value become 8, so a dark
+picture stays dark:
 
 - 16 bits: ``value * 255 / 65535``, rounded; 12 bits, in a TIFF file: ``value * 255 / 4095``.
 - 32 bits and floating point: refused, because no file says which value is white.
@@ -25,7 +25,7 @@ SUFFIXES: Final = frozenset(
     ".avif .bmp .gif .heic .heif .jfif .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff "
     ".webp".split()
 )
-"""Files taken for pictures; one that cannot be read is named, not left out."""
+"""Names of picture files; one that cannot be read is reported, not left out."""
 
 _WIDE: Final = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
 """Pillow's modes of 16 bits."""
@@ -38,7 +38,7 @@ _MARGIN: Final = 4
 
 
 def open_picture(path: Path, side: int | None = None) -> Image.Image:
-    """A file's picture, `as_seen`.
+    """Open a file's picture, `as_seen`.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def open_picture(path: Path, side: int | None = None) -> Image.Image:
     Raises
     ------
     DataError
-        If it cannot be read: the text is the path, a colon, and the reason.
+        If it cannot be read. The text is the path, a colon, and the reason.
     """
     try:
         # Pillow warns of odd metadata and of large pictures; neither matters here.
@@ -88,7 +88,7 @@ def as_seen(picture: Image.Image) -> Image.Image:
     Raises
     ------
     DataError
-        If its values have 32 bits or are floating-point: the text has the reason only.
+        If its values have 32 bits or are floating-point. The text has the reason only.
     """
     white = _white(picture)
     transparent = picture.info.get("transparency")
@@ -121,14 +121,14 @@ def _white(picture: Image.Image) -> int | None:
 
 
 def resized(picture: Image.Image, mode: str, width: int, height: int) -> np.ndarray:
-    """Pixels of a picture in another mode and size.
+    """Convert a picture to another mode and size.
 
     With antialiasing: where it shrinks, every pixel is an average of all that it covers.
 
     Parameters
     ----------
     picture : Image
-        As `as_seen` gives it.
+        A result of `as_seen`.
     mode : {"L", "RGB"}
     width, height : int
 

@@ -1,4 +1,4 @@
-"""Where training stands, in a file: so that what was interrupted goes on as if it had not been."""
+"""Checkpoints: files with the state of a training, which continue an interrupted one exactly."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _VERSION = 1
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """One phase of training, after an epoch.
+    """The state of one phase of training, after an epoch.
 
     Attributes
     ----------
     arrays : dict of str to sequence of ndarray
-        Weights, and whatever else is made of numbers, by what they are.
+        Weights and all other arrays, by kind.
     facts : dict
-        The rest, as JSON can hold it; floats keep every bit.
+        Everything else, as JSON values; floats keep every bit.
     """
 
     arrays: Mapping[str, Sequence[np.ndarray]]
@@ -39,16 +39,17 @@ class Snapshot:
 class Checkpoint:
     """A file with the latest snapshot of each phase of one training run.
 
-    Written to a neighbour first and then renamed, so that there is a whole file at any time.
+    A snapshot is written to a file beside it, which is then renamed, so the file is complete at any
+    time.
 
     Parameters
     ----------
     path : Path
         An ``.npz`` file.
     run : dict
-        What makes the run what it is, as JSON can hold it: seed, settings, data.
+        The facts that identify the run, as JSON values: seed, settings, data.
     resume : bool
-        Read what is there. Otherwise there must be no such file.
+        Whether to read an existing file. Otherwise there must be none.
 
     Raises
     ------
@@ -71,7 +72,7 @@ class Checkpoint:
         return self._phases.get(phase)
 
     def save(self, phase: str, snapshot: Snapshot) -> None:
-        """Write a phase's snapshot, beside the latest ones of all other phases."""
+        """Write a phase's snapshot, together with the latest ones of all other phases."""
         self._phases[phase] = snapshot
         arrays = {
             f"{name}/{kind}/{index}": array
@@ -127,7 +128,7 @@ def _contents(path: Path) -> tuple[dict[str, _Arrays], int, dict[str, Any], dict
     Raises
     ------
     Exception
-        Any, where it is something else.
+        Any exception, if the file is something else.
     """
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         found = {name: archive[name] for name in archive.files}

@@ -1,4 +1,4 @@
-"""Training: mini-batches, gradients, steps, and a word about it now and then."""
+"""The training loop: mini-batches, gradients, steps, and reports of progress."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from model.training.schedule import Schedule
 __all__ = ["Progress", "Settings", "accuracy", "fit", "gradients", "hold_out"]
 
 _MICRO_BATCH = 16
-"""Pictures whose gradients are computed at once: so few that all arrays stay in the cache."""
+"""Pictures whose gradients are computed at once; few enough for all arrays to stay in the cache."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train.
+    """Settings of a training.
 
     Attributes
     ----------
     epochs : int
-        Times that every training picture is seen, unless `patience` ends it.
+        Number of passes over the training pictures, unless `patience` ends training.
     batch : int
-        Pictures for each step.
+        Number of pictures in each step.
     rate : float
         Largest learning rate.
     decay : float
         Weight decay.
     schedule : Schedule
-        How the rate goes; it rises over the first epoch where there are several.
+        The course of the rate; if there are several epochs, it rises over the first one.
     augmentation : Augmentation
     patience : int, optional
-        Stop early: after so many epochs without a better accuracy on the test part, which should
-        then be one held out (see `hold_out`). The best epoch's weights are kept.
+        Number of epochs without a better accuracy on the test part after which training stops. The
+        test part should then be a held-out one (see `hold_out`). The best epoch's weights are kept.
     """
 
     epochs: int
@@ -69,7 +69,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands after a step.
+    """The progress of a training after a step.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ class Progress:
     epoch, epochs : int
         Epoch of this step, from 1, and epochs in all.
     loss, accuracy : float
-        Mean over the pictures of this epoch so far; on the training pictures as augmented.
+        Mean over the augmented training pictures of this epoch so far.
     """
 
     step: int
@@ -90,7 +90,7 @@ class Progress:
 
 
 def hold_out(dataset: Dataset, share: float, rng: np.random.Generator) -> Dataset:
-    """A data set to choose by: `share` of the training part, drawn by `rng`, as its test part."""
+    """Make a data set whose test part is a `share` of the training part, drawn by `rng`."""
     order = rng.permutation(len(dataset.x_train))
     count = max(1, round(share * len(order)))
     held_out, rest = np.sort(order[:count]), np.sort(order[count:])
@@ -122,14 +122,14 @@ def fit(
     ----------
     network : Network
     dataset : Dataset
-        After each epoch, accuracy on its test part is written down.
+        The accuracy on its test part is recorded after each epoch.
     settings : Settings
     rng : numpy.random.Generator
         Draws the order of the pictures, their augmentation, and dropout.
     progress : callable, optional
         Called after every step.
     checkpoint : Checkpoint, optional
-        Gets a snapshot after each epoch; if there is one already, training goes on from there.
+        Receives a snapshot after each epoch; if it has one already, training continues from there.
     phase : str
         The snapshot's name.
 
@@ -192,7 +192,7 @@ def gradients(
     rng: np.random.Generator,
     class_weights: np.ndarray | None = None,
 ) -> tuple[float, int]:
-    """Leave the gradients of a batch's mean loss in `network`: forward, loss, backward.
+    """Compute the gradients of a batch's mean loss, and leave them in `network`.
 
     Parameters
     ----------
@@ -201,24 +201,25 @@ def gradients(
     y : ndarray of int, shape (n,)
         True classes.
     rng : numpy.random.Generator
-        For the layers that draw.
+        Generator for the layers that draw.
     class_weights : ndarray of float32, shape (classes,), or None
-        How much a picture of each class counts; None: all alike.
+        Weight of a picture of each class; None for equal weights.
 
     Returns
     -------
     loss : float
         Summed over the batch.
     correct : int
-        How many pictures were right.
+        Number of pictures that were right.
     """
     network.clear_gradients()
     loss, correct = 0.0, 0
-    # As even as can be: batch normalisation would learn little from a last part of one picture.
+    # The parts are nearly equal: batch normalisation would learn little from a last part of one
+    # picture.
     parts = -(-len(x) // _MICRO_BATCH)
     for index in range(parts):
         part = slice(index * len(x) // parts, (index + 1) * len(x) // parts)
-        # What overflows shows in the loss.
+        # An overflow shows in the loss.
         with np.errstate(over="ignore", invalid="ignore"):
             z = network.forward(to_float(x[part]), rng)
             part_loss, dz = softmax_cross_entropy(z, y[part], class_weights)
@@ -229,7 +230,7 @@ def gradients(
 
 
 class _Run:
-    """All that changes from epoch to epoch, hence all that a snapshot must hold."""
+    """Everything that changes from epoch to epoch, and so everything that a snapshot must hold."""
 
     def __init__(self, network: Network, optimizer: AdamW, rng: np.random.Generator) -> None:
         self.network = network
@@ -248,7 +249,7 @@ class _Run:
         return patience is not None and len(self.history.epochs) - self.best_epoch >= patience
 
     def end_epoch(self, epoch: Epoch) -> None:
-        """Write the epoch down; keep the weights if they are the best so far."""
+        """Record the epoch; keep the weights if they are the best so far."""
         best = self.history.epochs[self.best_epoch - 1].test_accuracy if self.best else -1.0
         self.history.epochs.append(epoch)
         if epoch.test_accuracy > best:
@@ -260,7 +261,7 @@ class _Run:
         _copy(self.best, self._values)
 
     def snapshot(self) -> Snapshot:
-        """All of it."""
+        """The snapshot of the run."""
         facts: dict[str, Any] = {
             "steps": self.optimizer.steps,
             "rng": self.rng.bit_generator.state,
@@ -275,7 +276,7 @@ class _Run:
         return Snapshot(arrays, facts)
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go back to `snapshot`."""
+        """Restore the run from `snapshot`."""
         try:
             _copy(snapshot.arrays["values"], self._values)
             _copy(snapshot.arrays["moments"], self.optimizer.moments)

@@ -1,4 +1,4 @@
-"""A bar on stderr that says how training goes."""
+"""A progress bar of training, on stderr."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def progress_bar(title: str) -> Iterator[Callable[[Progress], None]]:
     """
     console = Console(stderr=True)
     columns = (
-        # A path may have brackets in it, which would be markup.
+        # A path may contain brackets, which would be markup.
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("epoch"),
