@@ -279,8 +279,10 @@ class _Layer:
     def requantize(self, accumulator: int, parameter: dict[str, int]) -> int:
         """A result, or with ``add`` the index of what is added."""
         control = self.control
+        # A sum may have wrapped, if it does not with its bias.
+        limit = 1 << (self.configuration.accumulator_bits - 1)
+        total = (accumulator + parameter["bias"] + limit) % (2 * limit) - limit
         # MultiplyByQuantizedMultiplier: a rounding doubling high multiply, then a rounding shift.
-        total = accumulator + parameter["bias"]
         high = (total * ((1 << 30) + parameter["multiplier"]) + (1 << 30)) >> 31
         shift = parameter["shift"]
         half = (1 << shift) >> 1

@@ -23,7 +23,7 @@ from model.int8.fixed_point import (
 )
 from model.int8.reference import Requantization
 
-from .errors import CompileError
+from .errors import AccumulatorError, CompileError
 from .layers import Epilogue, IntArray
 
 FloatArray = npt.NDArray[np.floating]
@@ -37,7 +37,7 @@ def signed_bits(value: int) -> int:
     return (value if value >= 0 else ~value).bit_length() + 1
 
 
-def _bounds(weights: IntArray) -> tuple[IntArray, IntArray]:
+def sum_bounds(weights: IntArray) -> tuple[IntArray, IntArray]:
     """Least and greatest sum of each row of ``weights`` over all int8 inputs."""
     at_least, at_most = weights * _INT8_MIN, weights * _INT8_MAX
     return (
@@ -173,11 +173,40 @@ def fit_channels(
     CompileError
         If a channel needs a wider accumulator or bias, or a left shift, than the engine has.
     """
+    weights, epilogue, fits = fit_accumulators(name, weights, bias, rule, configuration)
+    for channel in np.flatnonzero(~fits):
+        low, high = (int(bound[0]) for bound in sum_bounds(weights[channel : channel + 1]))
+        folded = int(epilogue.bias[channel])
+        needed = max(signed_bits(low + folded), signed_bits(high + folded))
+        raise AccumulatorError(
+            f"layer {name}, channel {channel}: its accumulator can need {needed} bits, the "
+            f"engine's limit is {configuration.accumulator_bits - 1}"
+        )
+    return weights, epilogue
+
+
+def fit_accumulators(
+    name: str,
+    weights: IntArray,
+    bias: IntArray,
+    rule: Requantization,
+    configuration: EngineConfiguration,
+) -> tuple[IntArray, Epilogue, npt.NDArray[np.bool_]]:
+    """As :func:`fit_channels`, whether the accumulators hold every sum or not.
+
+    Returns
+    -------
+    weights : ndarray of int64
+    epilogue : Epilogue
+    fits : ndarray of bool, shape (output channels,)
+        Whether every sum of the channel, bias included, fits. Then it does not matter if the sum
+        without the bias does: it wraps, and the bias unwraps it.
+    """
     weights = weights.copy()
     folded = bias - rule.input_zero_point * weights.sum(axis=1)
     multiplier, left = rule.multiplier.copy(), np.maximum(rule.shift, 0)
 
-    low, high = (bound + folded for bound in _bounds(weights))
+    low, high = (bound + folded for bound in sum_bounds(weights))
     exact = (low << left >= INT32_MIN) & (high << left <= INT32_MAX)
     least, greatest = rule.apply(np.clip(np.stack([low, high]), INT32_MIN, INT32_MAX))
     dead = exact & (least == greatest)
@@ -199,14 +228,30 @@ def fit_channels(
             left[channel] = 0
 
     _fold_left_shift(name, weights, folded, left)
-    _check(name, weights, folded, configuration)
-    return weights, Epilogue(
-        bias=folded,
-        multiplier=multiplier,
-        shift=right,
-        zero_point=rule.output_zero_point,
-        minimum=rule.minimum,
-        maximum=rule.maximum,
+    low, high = (bound + folded for bound in sum_bounds(weights))
+    fits = (low >= -limit) & (high < limit)
+    if configuration.accumulator_bits <= PARAMETER["bias"].width:
+        modulus = 1 << configuration.accumulator_bits
+        wrapped = (folded + modulus // 2) % modulus - modulus // 2
+        folded = np.where(fits, wrapped, folded)
+    else:
+        bits = PARAMETER["bias"].width
+        for channel in np.flatnonzero(np.abs(folded) >= 1 << (bits - 1)):
+            raise CompileError(
+                f"layer {name}, channel {channel}: its bias, zero point included, needs "
+                f"{signed_bits(int(folded[channel]))} bits, the engine's limit is {bits}"
+            )
+    return (
+        weights,
+        Epilogue(
+            bias=folded,
+            multiplier=multiplier,
+            shift=right,
+            zero_point=rule.output_zero_point,
+            minimum=rule.minimum,
+            maximum=rule.maximum,
+        ),
+        fits,
     )
 
 
@@ -260,24 +305,3 @@ def _fold_left_shift(name: str, weights: IntArray, bias: IntArray, left: IntArra
             )
         weights[channel] = shifted
         bias[channel] <<= shift
-
-
-def _check(
-    name: str, weights: IntArray, bias: IntArray, configuration: EngineConfiguration
-) -> None:
-    """Raise CompileError for the first channel whose numbers do not fit."""
-    sums = np.stack(_bounds(weights))
-    bias_bits = PARAMETER["bias"].width
-    for what, values, limit in (
-        ("sum of products", sums, configuration.accumulator_bits),
-        # One bit less, so that the requantiser may round without a carry.
-        ("accumulator", sums + bias, configuration.accumulator_bits - 1),
-        ("bias, zero point included,", bias[np.newaxis], bias_bits),
-    ):
-        outside = (values < -(1 << (limit - 1))) | (values >= 1 << (limit - 1))
-        for channel in np.flatnonzero(outside.any(axis=0)):
-            needed = max(signed_bits(int(value)) for value in values[:, channel])
-            raise CompileError(
-                f"layer {name}, channel {channel}: its {what} can need {needed} bits, the "
-                f"engine's limit is {limit}"
-            )

@@ -9,6 +9,10 @@ class CompileError(ModelError):
     """The engine cannot run this network."""
 
 
+class AccumulatorError(CompileError):
+    """A sum needs more bits than the engine's accumulators have."""
+
+
 class DoesNotFitError(CompileError):
     """The network needs more memory than the board has.
 

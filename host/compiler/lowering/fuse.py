@@ -6,11 +6,12 @@ from dataclasses import replace
 
 from gateware.interface.configuration import EngineConfiguration
 from model.int8 import reference
-from model.int8.graph import Graph, Operator, OperatorKind
+from model.int8.graph import WEIGHTED, Graph, Operator, OperatorKind
 
 from ..ends import SCORES
 from ..errors import CompileError
-from .plan import ENGINE, Border, Plan, Step, clamp, hangs_over, padding
+from .build_weighted import is_wide
+from .plan import ENGINE, Border, Plan, Step, Table, clamp, hangs_over, padding, picture_shape
 
 
 def fuse(graph: Graph, configuration: EngineConfiguration, pools: bool = False) -> Plan:
@@ -54,6 +55,8 @@ def _add(
         return plan
     if operator.kind not in ENGINE:
         return _table(plan, operator)
+    for tensor in (source, target):
+        picture_shape(plan.graph, tensor)
     kinds: tuple[str, ...] = (operator.kind.value,)
     around = None
     if source in borders:
@@ -63,7 +66,10 @@ def _add(
         pooled = _pool_behind(plan, operator)
         if pooled is not None:
             return pooled
-    return plan.with_step(Step(operator.name, operator, kinds, source, target, border=around))
+    wide = operator.kind in WEIGHTED and is_wide(plan, operator)
+    return plan.with_step(
+        Step(operator.name, operator, kinds, source, target, border=around, wide=wide)
+    )
 
 
 def folds(graph: Graph, operator: Operator) -> bool:
@@ -104,6 +110,7 @@ def _pool_behind(plan: Plan, operator: Operator) -> Plan | None:
         step.kind is not OperatorKind.CONV_2D
         or step.table is not None
         or step.pooled
+        or step.wide
         or sizes != (2, 2, 2, 2)
         or hangs_over(window)
         or clamp(graph, operator) != (-128, 127)
@@ -132,9 +139,25 @@ def _table(plan: Plan, operator: Operator) -> Plan:
     kinds = (operator.kind.value,)
     made = plan.maker(source)
     adds = made is not None and plan.steps[made].kind is OperatorKind.ADD
-    if made is None or adds or plan.steps[made].pooled or not plan.only_use(source):
+    if (
+        made is None
+        or adds
+        or plan.steps[made].pooled
+        or not plan.only_use(source)
+        or (plan.steps[made].wide and not _keeps_ends(plan, plan.steps[made], table))
+    ):
         return plan.with_step(Step(operator.name, operator, kinds, source, target, table))
     step = plan.steps[made]
     if step.table is not None:
         table = table[step.table.astype("intp") + 128]
     return plan.instead(made, replace(step, kinds=step.kinds + kinds, target=target, table=table))
+
+
+def _keeps_ends(plan: Plan, step: Step, table: Table) -> bool:
+    """Whether a table may follow sums in two passes: at the clamp's ends it is at its own."""
+    assert step.operator is not None
+    rule = reference.requantization(plan.graph, step.operator)
+    if step.table is not None:
+        table = table[step.table.astype("intp") + 128]
+    values = table[rule.minimum + 128 : rule.maximum + 129]
+    return bool(values[0] == values.min() and values[-1] == values.max())

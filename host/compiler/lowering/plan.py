@@ -107,6 +107,9 @@ class Step:
     sum : Sum or None
     pooled : bool
         Whether it has a 2x2 MAX_POOL_2D behind it.
+    wide : bool
+        Whether its sums take two passes (:mod:`..wide`), of which the second needs the epilogue's
+        addition.
     """
 
     name: str
@@ -118,6 +121,7 @@ class Step:
     border: Border | None = None
     sum: Sum | None = None
     pooled: bool = False
+    wide: bool = False
 
     @property
     def reads(self) -> tuple[int, ...]:

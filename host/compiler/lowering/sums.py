@@ -47,7 +47,7 @@ def _behind(plan: Plan, step: Step, operator: Operator, later: Sequence[Step]) -
         found = plan.maker(value)
         if found is None or plan.steps[found].sum or plan.steps[found].pooled:
             continue
-        if not _may_take(plan, step, source, later):
+        if plan.steps[found].wide or not _may_take(plan, step, source, later):
             continue
         before, since = plan.steps[:found], plan.steps[found:]
         # The two layers of a MEAN may be a sum themselves.

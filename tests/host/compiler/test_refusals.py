@@ -50,7 +50,8 @@ def test_sum_that_overflows_the_accumulator():
     weights = np.full((1, 1024), 127)
     refuses(
         dense(1024, weights),
-        "layer dense1, channel 0: its sum of products can need 25 bits, the engine's limit is 24",
+        "layer dense1, channel 0: its accumulator can need 25 bits, the engine's limit is 23, and "
+        "too many of its outputs are not clamped",
     )
     assert compile(dense(1024, weights).build(), replace(ICE40, accumulator_bits=26))
 
@@ -71,7 +72,7 @@ def test_bias_that_overflows_its_field():
             scale=2.0**17,
             zero_point=-128,
         ),
-        "layer dense1, channel 0: its bias, zero point included, can need 26 bits, "
+        "layer dense1, channel 0: its bias, zero point included, needs 26 bits, "
         "the engine's limit is 24",
         configuration((8, 2), accumulator_bits=32),
     )
