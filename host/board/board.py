@@ -26,9 +26,10 @@ from ..errors import BoardError, LinkError
 from ..link.link import Link, Port
 from ..link.ports import open_port
 from ..model_card import ModelCard
+from .classes import Classification, classification
 from .flash import BoardFlash
 from .flash_slots import FlashError, Slot
-from .inference import Classification, Example, Inference, LayerRun, Runner, classification
+from .inference import Example, Inference, LayerRun, Runner
 from .memory import REFUSALS, BoardMemory, checked, write_requests
 
 if TYPE_CHECKING:

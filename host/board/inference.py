@@ -24,7 +24,7 @@ from ..link.link import Link
 from ..model_card import ModelCard
 from .memory import checked, payload_of, read_request, read_requests, write_requests
 
-__all__ = ["Classification", "Inference", "Int8Array", "LayerRun", "Runner", "classification"]
+__all__ = ["Inference", "Int8Array", "LayerRun", "Runner"]
 
 Int8Array = npt.NDArray[np.int8]
 Example = npt.ArrayLike | Sequence[npt.ArrayLike] | Mapping[str, npt.ArrayLike]
@@ -69,27 +69,6 @@ class Inference:
     def output(self) -> npt.NDArray[Any]:
         """The first output."""
         return self.outputs[0]
-
-
-@dataclass(frozen=True, eq=False)
-class Classification:
-    """An inference, told in the model's classes.
-
-    Attributes
-    ----------
-    index : int
-        Of the class with the greatest score.
-    label : str
-        Its name.
-    scores : ndarray of float64
-        Real values of the model's output; probabilities if it ends with a softmax.
-    inference : Inference
-    """
-
-    index: int
-    label: str
-    scores: npt.NDArray[np.float64]
-    inference: Inference
 
 
 @dataclass(frozen=True, eq=False)
@@ -275,13 +254,3 @@ def _finish(card: ModelCard, tensors: tuple[Int8Array, ...]) -> tuple[npt.NDArra
         return tuple(finish(*each) for each in zip(card.outputs, tensors))
     except ValueError as error:
         raise BoardError(f"the board's model cannot be used: {error}") from error
-
-
-def classification(card: ModelCard, inference: Inference) -> Classification:
-    """Tell an inference in the model's classes."""
-    behind = card.output.behind
-    scores = inference.output.reshape(-1).astype(np.float64)
-    if behind.scale:
-        scores = (scores - behind.zero_point) * behind.scale
-    index = int(inference.output.reshape(-1).argmax())
-    return Classification(index, card.label(index), scores, inference)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model.errors import OutputError
+from model.errors import OutputError, reason
 
 if TYPE_CHECKING:
     from ..board import Board
@@ -31,6 +31,7 @@ __all__ = [
     "progress",
     "say",
     "table",
+    "write",
 ]
 
 
@@ -194,6 +195,14 @@ def check_writable(path: Path) -> None:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
     if not existed:
         path.unlink()
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file; raise OutputError if that fails."""
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {reason(error)}") from error
 
 
 def make_folder(path: Path) -> None:

@@ -10,9 +10,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model.errors import OutputError
-
-from .common import Outcome, check_writable, table
+from .common import Outcome, check_writable, table, write
 
 if TYPE_CHECKING:
     from model.int8.graph import Graph
@@ -46,12 +44,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
         data: dict[str, Any] = {"fits": False, "needed": error.needed, "available": error.available}
         return Outcome(data, "", failure=f"{error}{_help(graph, description.name)}")
     if arguments.output is not None:
-        try:
-            arguments.output.write_bytes(compiled.image)
-        except OSError as error:
-            raise OutputError(
-                f"{arguments.output}: cannot be written: {error.strerror or error}"
-            ) from error
+        write(arguments.output, compiled.image)
     rate = description.clock_hz / compiled.cycles
     data = {
         "model": graph.name,
