@@ -6,11 +6,17 @@ from model.int8.operators.arithmetic import ArithmeticLayers
 from model.int8.operators.byte_functions import ByteFunctionLayers
 from model.int8.operators.convolution import ConvolutionLayers
 from model.int8.operators.dense import DenseLayers
+from model.int8.operators.ends import EndLayers
+from model.int8.operators.joining import JoiningLayers
+from model.int8.operators.layout import LayoutLayers
 from model.int8.operators.padding import PaddingLayers
 from model.int8.operators.pooling import PoolingLayers
 from model.int8.operators.reduction import ReductionLayers
+from model.int8.operators.resize import ResizeLayers
 from model.int8.operators.scores import ScoreLayers
 from model.int8.operators.shape import ShapeLayers
+from model.int8.operators.slicing import SlicingLayers
+from model.int8.operators.transpose_convolution import TransposeConvolutionLayers
 
 __all__ = ["GraphBuilder"]
 
@@ -20,11 +26,17 @@ class GraphBuilder(
     ByteFunctionLayers,
     ConvolutionLayers,
     DenseLayers,
+    EndLayers,
+    JoiningLayers,
+    LayoutLayers,
     PaddingLayers,
     PoolingLayers,
     ReductionLayers,
+    ResizeLayers,
     ScoreLayers,
     ShapeLayers,
+    SlicingLayers,
+    TransposeConvolutionLayers,
 ):
     """A graph in the making.
 
@@ -41,6 +53,8 @@ class GraphBuilder(
     scale : float
     zero_point : int
         Quantisation of the input.
+    dtype : str
+        Type of the input: ``int8``, ``uint8`` or ``float32``.
 
     Attributes
     ----------

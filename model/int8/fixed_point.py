@@ -18,6 +18,7 @@ __all__ = [
     "INT32_MIN",
     "exp_on_negative_values",
     "input_radius",
+    "log_softmax",
     "logistic",
     "multiply_by_quantized_multiplier",
     "one_minus_x_over_one_plus_x",
@@ -241,6 +242,29 @@ def tanh(a: ArrayLike, integer_bits: int) -> np.ndarray:
     return np.where(a == 0, 0, np.where(a < 0, -positive, positive))
 
 
+def _softmax_factor(scale: float, beta: float = 1.0) -> float:
+    """From steps of the logits to Q5.26."""
+    return min(float(beta) * float(scale) * 2.0 ** (31 - _SOFTMAX_INPUT_BITS), 2.0**31 - 1.0)
+
+
+def _below_maximum(x: np.ndarray) -> np.ndarray:
+    """How far each logit is below the greatest of its row: -255 .. 0."""
+    wide = x.astype(np.int64)
+    return wide - wide.max(axis=-1, keepdims=True)
+
+
+def _exponentials(multiplier: int, shift: int) -> tuple[np.ndarray, np.ndarray]:
+    """For every difference, -255 .. 0: its exponential in Q0.31, and itself in Q5.26.
+
+    A difference that does not fit Q5.26 has 0 for both.
+    """
+    every = np.arange(-255, 1)
+    in_range = every >= -input_radius(_SOFTMAX_INPUT_BITS, shift)
+    scaled = _mul(np.where(in_range, every, 0) << shift, multiplier)
+    exponential = np.where(in_range, exp_on_negative_values(scaled, _SOFTMAX_INPUT_BITS), 0)
+    return exponential, scaled
+
+
 def softmax(x: np.ndarray, scale: float, beta: float = 1.0) -> np.ndarray:
     """Softmax of int8 logits along the last axis, to int8 with scale 1/256 and zero point -128.
 
@@ -268,17 +292,12 @@ def softmax(x: np.ndarray, scale: float, beta: float = 1.0) -> np.ndarray:
     """
     if x.shape[-1] > _SOFTMAX_SUM_MAX_TERMS:
         raise ValueError(f"at most {_SOFTMAX_SUM_MAX_TERMS} classes fit the sum, not {x.shape[-1]}")
-    factor = min(float(beta) * float(scale) * 2.0 ** (31 - _SOFTMAX_INPUT_BITS), 2.0**31 - 1.0)
+    factor = _softmax_factor(scale, beta)
     multiplier, shift = (int(part) for part in quantize_multiplier(factor))
     if not 0 <= shift:
         raise ValueError(f"scale {scale!r} times beta {beta!r} is too small for softmax")
-    wide = x.astype(np.int64)
-    difference = wide - wide.max(axis=-1, keepdims=True)
-    # Every difference is one of 256 values: the exponential is a table.
-    every = np.arange(-255, 1)
-    in_range = every >= -input_radius(_SOFTMAX_INPUT_BITS, shift)
-    scaled = _mul(np.where(in_range, every, 0) << shift, multiplier)
-    exponential = np.where(in_range, exp_on_negative_values(scaled, _SOFTMAX_INPUT_BITS), 0)
+    difference = _below_maximum(x)
+    exponential, _ = _exponentials(multiplier, shift)
     terms = exponential[difference + 255]
     total = rounding_divide_by_pot(terms, _SOFTMAX_SUM_BITS).sum(axis=-1, keepdims=True)
     # total >= 2**19, so frexp is exact and gives 32 minus the leading zeros
@@ -288,3 +307,69 @@ def softmax(x: np.ndarray, scale: float, beta: float = 1.0) -> np.ndarray:
     result = rounding_divide_by_pot(_mul(reciprocal, terms), bits_over_unit + 31 - 8) - 128
     # A term out of range is 0 here and gives -128, as the reference writes it.
     return np.clip(result, -128, 127).astype(np.int8)
+
+
+def log_softmax(x: np.ndarray, scale: float) -> np.ndarray:
+    """Logarithm of softmax along the last axis, to int8 with scale 1/16 and zero point 127.
+
+    ``reference_ops::LogSoftmaxQuantized`` of TensorFlow Lite: the sum of exponentials in Q12.19,
+    its logarithm in Q5.26, taken from the differences to the row's maximum.
+
+    Parameters
+    ----------
+    x : ndarray of int8, shape (..., classes)
+        At most 4095 classes: more could overflow the sum.
+    scale : float
+        Scale of `x`, above 2**-26; the zero point does not matter.
+
+    Returns
+    -------
+    ndarray of int8
+        Same shape as `x`.
+    """
+    multiplier, shift = (int(part) for part in quantize_multiplier(_softmax_factor(scale)))
+    radius = input_radius(_SOFTMAX_INPUT_BITS, shift)
+    reverse = quantize_multiplier(2.0 ** (31 - shift) / multiplier)
+    difference = _below_maximum(x)
+    exponential, scaled = _exponentials(multiplier, shift)
+    terms = rounding_divide_by_pot(exponential, _SOFTMAX_SUM_BITS)
+    logarithm = _log_of_sum(terms[difference + 255].sum(axis=-1, keepdims=True))
+    least = np.maximum(
+        -radius - 1, multiply_by_quantized_multiplier(logarithm + INT32_MIN, *reverse)
+    )
+    places = 31 - _SOFTMAX_INPUT_BITS - 4
+    result = rounding_divide_by_pot(scaled[difference + 255] - logarithm, places) + 127
+    return np.where(difference > least, np.clip(result, -128, 127), -128).astype(np.int8)
+
+
+def _log_of_sum(z: np.ndarray) -> np.ndarray:
+    """log(z) for z >= 1, from Q12.19 to Q5.26.
+
+    ``log_x_for_x_greater_than_or_equal_to_1_impl`` of TensorFlow Lite's ``common.h``: z is brought
+    near one, by a power of two with and without a factor of sqrt(1/2), of which the nearer one is
+    taken, and a rational function does the rest.
+    """
+    log_2, fourth_root_of_half, sqrt_half = 1488522236, 1805811301, 1518500250
+    alpha_n, alpha_d, alpha_i, alpha_f = 117049297, 127690142, 1057819769, 638450708
+    sum_bits, exponent_bits = 31 - 6, _SOFTMAX_SUM_BITS
+    quarter = 1 << (sum_bits - 2)
+
+    def leading_zeros(value: np.ndarray) -> np.ndarray:
+        # of positive numbers below 2**31, which float64 holds exactly
+        return 32 - np.frexp(value.astype(np.float64))[1].astype(np.int64)
+
+    zeros = leading_zeros(z)
+    nearer = _saturate(_mul(z << (zeros - 1), sqrt_half) << 1)
+    exponent = ((exponent_bits - zeros) << sum_bits) + quarter
+    headroom = leading_zeros(_mul(z, sqrt_half)) - 1
+    other = _saturate(z << headroom)
+    other_exponent = ((exponent_bits - headroom) << sum_bits) - quarter
+    r = np.minimum(nearer, other)
+    exponent = np.maximum(exponent, other_exponent)
+    p = (r + fourth_root_of_half + 1) >> 1
+    q = 2 * (r - fourth_root_of_half)
+    square = _mul(q, q)
+    numerator = _mul(q, r) + _mul(_mul(q, square), alpha_n)
+    denominator = _mul(p, alpha_i + q + _mul(alpha_d, square)) + _mul(alpha_f, q)
+    quotient = _mul(rounding_divide_by_pot(numerator, 6), one_over_one_plus_x(denominator))
+    return _saturate((_mul(exponent, log_2) + quotient) << 1)

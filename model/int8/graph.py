@@ -150,6 +150,10 @@ _STEMS = {
     OperatorKind.FULLY_CONNECTED: "dense",
     OperatorKind.MAX_POOL_2D: "max_pool",
     OperatorKind.AVERAGE_POOL_2D: "average_pool",
+    OperatorKind.UNIDIRECTIONAL_SEQUENCE_LSTM: "lstm",
+    OperatorKind.RESIZE_NEAREST_NEIGHBOR: "resize_nearest",
+    OperatorKind.RESIZE_BILINEAR: "resize_bilinear",
+    OperatorKind.CONCATENATION: "concat",
 }
 
 
@@ -160,11 +164,17 @@ WEIGHTED = frozenset(
 
 
 class Activation(str, Enum):
-    """Activation fused into an operator: a clamp of its output."""
+    """Activation fused into an operator: a clamp of its output.
+
+    TFLM computes nothing for TANH and SIGN_BIT where a quantised operator names them.
+    """
 
     NONE = "NONE"
     RELU = "RELU"
     RELU6 = "RELU6"
+    RELU_N1_TO_1 = "RELU_N1_TO_1"
+    TANH = "TANH"
+    SIGN_BIT = "SIGN_BIT"
 
 
 class Padding(str, Enum):
@@ -215,6 +225,11 @@ class Tensor:
     quantization: Quantization | None = None
     data: np.ndarray | None = None
 
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        """Shape of one example: without the first dimension where that is a batch of 1."""
+        return self.shape[1:] if self.shape[:1] == (1,) else self.shape
+
 
 class Options:
     """What an operator is told besides its tensors; each kind has its own, in `.operators`."""
@@ -256,9 +271,11 @@ class Graph:
     operators : tuple of Operator
         Each reads only tensors that are constant, inputs of the graph, or written before.
     inputs, outputs : tuple of int
-        Tensor indexes. The networks that we run have one of each.
+        Tensor indexes.
     labels : tuple of str
         Class names in the order of the output's channels; empty if the model has none.
+    notes : tuple of str
+        What whoever reads the model should know: what of its file was left out.
     """
 
     name: str
@@ -267,6 +284,7 @@ class Graph:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     labels: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def input(self) -> Tensor:
@@ -284,9 +302,9 @@ class Graph:
         constants = {
             index
             for operator in self.operators
-            if operator.kind in WEIGHTED
+            if operator.kind in WEIGHTED or operator.kind is OperatorKind.TRANSPOSE_CONV
             for index in operator.inputs[1:]
-            if index != ABSENT
+            if index != ABSENT and self.tensors[index].data is not None
         }
         return sum(prod(self.tensors[index].shape) for index in constants)
 
@@ -296,6 +314,9 @@ class Graph:
         Convolutions and fully connected layers only: everything else counts as 0, as is the custom
         where networks are compared.
         """
+        if operator.kind is OperatorKind.TRANSPOSE_CONV:
+            _, weights, source = (self.tensors[index].shape for index in operator.inputs[:3])
+            return prod(source[:3]) * prod(weights)
         if operator.kind not in WEIGHTED:
             return 0
         weights = self.tensors[operator.inputs[1]].shape

@@ -13,7 +13,7 @@ TensorFlow Lite for Microcontrollers ``micro/kernels/*_common.cc``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from typing import Literal
 
@@ -32,7 +32,9 @@ __all__ = [
     "Requantization",
     "Window",
     "addition",
+    "compute",
     "mean",
+    "outputs",
     "predict",
     "requantization",
     "run",
@@ -49,6 +51,9 @@ _MAX_BATCH = 512
 def table(graph: Graph, operator: Operator) -> np.ndarray:
     """The 256 answers of a layer that maps byte to byte.
 
+    That is a function of one byte, or arithmetic of one activation, however often it is read, with
+    constants of a single element.
+
     Returns
     -------
     ndarray of int8, shape (256,)
@@ -59,10 +64,44 @@ def table(graph: Graph, operator: Operator) -> np.ndarray:
     TypeError
         If `operator` is no function of one byte.
     """
-    function = OPERATORS[operator.kind].byte_function
-    if function is None:
+    definition = OPERATORS[operator.kind]
+    tensors = [graph.tensors[index] for index in operator.inputs]
+    read = {index for index in operator.inputs if graph.tensors[index].data is None}
+    if (
+        not definition.elementwise
+        or len(read) != 1
+        or graph.tensors[operator.outputs[0]].dtype != "int8"
+        or any(tensor.dtype != "int8" for tensor in tensors)
+        or any(tensor.data is not None and prod(tensor.shape) != 1 for tensor in tensors)
+    ):
         raise TypeError(f"{operator.kind.value} {operator.name!r} is no function of one byte")
-    return of_every_byte(function, graph, operator)
+    if definition.byte_function is not None:
+        return of_every_byte(definition.byte_function, graph, operator)
+    every = np.arange(-128, 128).astype(np.int8)
+    inputs = [every if tensor.data is None else tensor.data.reshape(1) for tensor in tensors]
+    return compute(graph, operator, inputs)[0]
+
+
+def compute(
+    graph: Graph, operator: Operator, inputs: Sequence[np.ndarray]
+) -> tuple[np.ndarray, ...]:
+    """One operator on given inputs.
+
+    Parameters
+    ----------
+    graph : Graph
+    operator : Operator
+    inputs : sequence of ndarray
+        One for each input, with an axis of examples before the tensor's axes. That axis has size 1
+        for a constant. An operator that works element by element takes any shapes that broadcast.
+
+    Returns
+    -------
+    tuple of ndarray
+        The outputs as the operator's record computes them, not yet in their tensors' shapes.
+    """
+    outputs = OPERATORS[operator.kind].compute(graph, operator, inputs)
+    return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
 def _execute(
@@ -79,72 +118,95 @@ def _execute(
             data = graph.tensors[index].data
             assert data is not None
             inputs.append(data[np.newaxis])
-    outputs = OPERATORS[operator.kind].compute(graph, operator, inputs)
-    if not isinstance(outputs, tuple):
-        outputs = (outputs,)
     return tuple(
         output.reshape(-1, *graph.tensors[index].shape)
-        for output, index in zip(outputs, operator.outputs, strict=True)
+        for output, index in zip(compute(graph, operator, inputs), operator.outputs, strict=True)
     )
 
 
 def _batch(graph: Graph) -> int:
-    """How many pictures to compute at once."""
+    """How many examples to compute at once."""
     largest = 1
     for operator in graph.operators:
         size = prod(graph.tensors[operator.outputs[0]].shape)
         if operator.kind is OperatorKind.CONV_2D:
             shape = window(graph, operator)
-            taps = prod(graph.tensors[operator.inputs[1]].shape[1:])
-            size = max(size, shape.output_h * shape.output_w * taps)
+            taps = prod(graph.tensors[operator.inputs[1]].shape[1:3])
+            channels = graph.tensors[operator.inputs[0]].shape[3]
+            size = max(size, shape.output_h * shape.output_w * taps * channels)
         largest = max(largest, size)
     return min(max(1, _WORKING_SET // largest), _MAX_BATCH)
 
 
+def _examples(
+    graph: Graph, x: np.ndarray | Mapping[str, np.ndarray]
+) -> tuple[dict[int, np.ndarray], int]:
+    """The inputs by tensor, with the axis of examples first, and how many examples there are."""
+    names = [graph.tensors[index].name for index in graph.inputs]
+    given = x if isinstance(x, Mapping) else {names[0]: x}
+    if sorted(given) != sorted(names):
+        raise ModelError(
+            f"{graph.name}: takes {', '.join(names)}; given were {', '.join(given) or 'none'}"
+        )
+    values, counts = {}, set()
+    for index, name in zip(graph.inputs, names):
+        tensor, array = graph.tensors[index], np.asarray(given[name])
+        shape = tensor.example_shape
+        if array.dtype != tensor.dtype or array.shape[1:] != shape or not array.ndim:
+            wanted, found = ("x".join(map(str, each)) for each in (shape, array.shape[1:]))
+            what = "pictures" if len(shape) == 3 else "arrays"
+            raise ModelError(
+                f"{graph.name}: takes {tensor.dtype} {what} of {wanted}, not {array.dtype} of "
+                f"{found}"
+            )
+        values[index] = array.reshape(len(array), *tensor.shape)
+        counts.add(len(array))
+    if len(counts) != 1:
+        raise ModelError(f"{graph.name}: inputs of {sorted(counts)} examples")
+    return values, counts.pop()
+
+
 def run(
-    graph: Graph, x: np.ndarray, keep: Iterable[int] | Literal["all"] = ()
+    graph: Graph,
+    x: np.ndarray | Mapping[str, np.ndarray],
+    keep: Iterable[int] | Literal["all"] = (),
 ) -> dict[int, np.ndarray]:
-    """Execute a network on a batch of pictures.
+    """Execute a network on a batch of examples.
 
     Parameters
     ----------
     graph : Graph
-        With one input.
-    x : ndarray of int8, shape (n, ...)
-        The input tensor's shape with n in place of the batch dimension of 1.
+    x : ndarray, shape (n, ...), or mapping of str to ndarray
+        n examples of the input's type and `Tensor.example_shape`; for several inputs, by name.
     keep : iterable of int, or "all"
-        Tensors to return besides the graph's outputs; "all" for every operator's output.
+        Tensors to return besides the graph's outputs; "all" for every operator's outputs.
 
     Returns
     -------
-    dict of int to ndarray of int8
-        By tensor index; each with the batch axis first.
+    dict of int to ndarray
+        By tensor index, of the tensor's type: n times its `Tensor.example_shape`.
 
     Raises
     ------
     ModelError
         If `x` does not fit the network.
     """
-    x = np.asarray(x)
-    shape = graph.input.shape
-    if x.dtype != np.int8 or x.shape[1:] != shape[1:]:
-        wanted = "x".join(map(str, shape[1:]))
-        given = "x".join(map(str, x.shape[1:]))
-        raise ModelError(f"{graph.name}: takes int8 pictures of {wanted}, not {x.dtype} of {given}")
+    given, count = _examples(graph, x)
     if keep == "all":
         kept = {index for operator in graph.operators for index in operator.outputs}
     else:
         kept = {int(index) for index in keep}
     kept |= set(graph.outputs)
     results = {
-        index: np.empty((len(x), *graph.tensors[index].shape[1:]), np.int8) for index in kept
+        index: np.empty((count, *graph.tensors[index].shape), graph.tensors[index].dtype)
+        for index in kept
     }
     last_use = {
         index: step for step, operator in enumerate(graph.operators) for index in operator.inputs
     }
     batch = _batch(graph)
-    for start in range(0, len(x), batch):
-        values = {graph.inputs[0]: x[start : start + batch, np.newaxis]}
+    for start in range(0, count, batch):
+        values = {index: array[start : start + batch] for index, array in given.items()}
         for step, operator in enumerate(graph.operators):
             for index, value in zip(operator.outputs, _execute(graph, operator, values)):
                 values[index] = value
@@ -152,16 +214,25 @@ def run(
                 if last_use[used] == step and used not in kept:
                     values.pop(used, None)
         for index in kept:
-            results[index][start : start + batch] = values[index][:, 0]
-    return results
+            results[index][start : start + batch] = values[index]
+    return {
+        index: value.reshape(count, *graph.tensors[index].example_shape)
+        for index, value in results.items()
+    }
 
 
-def predict(graph: Graph, x: np.ndarray) -> np.ndarray:
-    """The network's output for a batch of pictures; see `run`.
+def predict(graph: Graph, x: np.ndarray | Mapping[str, np.ndarray]) -> np.ndarray:
+    """The network's first output for a batch of examples; see `run`.
 
     Returns
     -------
-    ndarray of int8, shape (n, ...)
-        The output tensor with the batch axis first.
+    ndarray, shape (n, ...)
+        n times the output's `Tensor.example_shape`, of its type.
     """
     return run(graph, x)[graph.outputs[0]]
+
+
+def outputs(graph: Graph, x: np.ndarray | Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """All of the network's outputs for a batch of examples, by name; see `run`."""
+    results = run(graph, x)
+    return {graph.tensors[index].name: results[index] for index in graph.outputs}

@@ -18,16 +18,19 @@ from typing import Any, Final
 
 import numpy as np
 import tflite
+from flatbuffers.number_types import Int32Flags
 
 from model.errors import ModelError
 from model.file_kinds import HEAD_BYTES, kind_of
 from model.int8.graph import Graph, Operator, OperatorKind, Options, Quantization, Tensor
 from model.int8.operators import OPERATORS
 from model.int8.operators.definition import Definition, Field
+from model.int8.operators.examined import LayerError
+from model.int8.simplify import folded, one_picture, signed_ends, with_known_shapes
 from model.int8.tflite_labels import read_labels
 from model.int8.tflite_schema import DTYPES, FILE_IDENTIFIER, METADATA_NAME, SCHEMA_VERSION
 from model.int8.tflite_writer import encode, save
-from model.int8.validation import validate
+from model.int8.validation import listed, validate
 
 __all__ = ["decode", "encode", "load", "save"]
 
@@ -37,6 +40,27 @@ _MAX_ENTRIES: Final = 10_000
 _MAX_RANK: Final = 8
 _MAX_NAME_BYTES: Final = 1000
 _OTHER_DTYPE: Final = "unknown"
+
+_BUILTIN_CODE: Final = 10
+"""Where the table of offsets of an ``OperatorCode`` has the field ``builtin_code``."""
+
+_KINDS: Final = {kind.value: kind for kind in OperatorKind}
+
+_STATE: Final = "keeps state between runs, which is not supported yet"
+_REASONS: Final = {
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": "is recurrent, which is not supported",
+    "SVDF": "keeps state between runs, which is not supported",
+    "VAR_HANDLE": _STATE,
+    "READ_VARIABLE": _STATE,
+    "ASSIGN_VARIABLE": _STATE,
+    "CALL_ONCE": _STATE,
+    "IF": "branches, which is not supported",
+    "WHILE": "loops, which is not supported",
+}
+"""What stands in the way of an operator that does not run, where that is worth saying."""
+
+# A table without fields: its offset to a table of offsets (size 4, table size 4) before it.
+_EMPTY_TABLE: Final = b"\x04\x00\x04\x00" + b"\x04\x00\x00\x00"
 
 # What flatbuffers and NumPy raise on bytes that are no FlatBuffer.
 _DAMAGE: Final = (
@@ -136,50 +160,54 @@ def _text(raw: bytes | None) -> str:
 def _read_model(data: bytes, model: Any, name: str) -> Graph:
     if model.Version() != SCHEMA_VERSION:
         raise ModelError(f"has schema version {model.Version()}, not {SCHEMA_VERSION}")
-    if model.SubgraphsLength() != 1:
-        raise ModelError(f"holds {model.SubgraphsLength()} subgraphs, not one")
+    if model.SubgraphsLength() < 1:
+        raise ModelError("holds no network")
     subgraph = model.Subgraphs(0)
     operators = _read_operators(model, subgraph)
+    if model.SubgraphsLength() != 1:
+        raise ModelError(f"holds {model.SubgraphsLength()} subgraphs, not one")
     tensors = [
         _read_tensor(model, subgraph.Tensors(index))
         for index in _entries(subgraph.TensorsLength(), "tensors")
     ]
     operators = [_completed(operator, tensors) for operator in operators]
-    labels = read_labels(data)
-    if not labels and _names_labels(model):
-        raise ModelError("is truncated: the labels at its end are missing")
     graph = Graph(
         name=name,
-        tensors=tuple(tensors),
+        tensors=_with_own_names(subgraph, tensors),
         operators=tuple(operators),
         inputs=_indexes(subgraph, "Inputs"),
         outputs=_indexes(subgraph, "Outputs"),
-        labels=labels,
     )
-    return _with_signed_ends(graph)
+    graph = signed_ends(one_picture(folded(with_known_shapes(graph))))
+    return _with_labels(graph, data, model)
 
 
-def _with_signed_ends(graph: Graph) -> Graph:
-    """uint8 inputs and outputs as the int8 that is 128 less, with a zero point 128 less.
+def _with_own_names(subgraph: Any, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """No two inputs, and no two outputs, have the same name."""
+    named = list(tensors)
+    for ends in (_indexes(subgraph, "Inputs"), _indexes(subgraph, "Outputs")):
+        seen: Counter[str] = Counter()
+        for index in dict.fromkeys(ends):
+            if 0 <= index < len(named):
+                name = named[index].name
+                seen[name] += 1
+                if seen[name] > 1:
+                    named[index] = replace(named[index], name=f"{name}:{seen[name] - 1}")
+    return tuple(named)
 
-    Where only QUANTIZE reads such an input, or makes such an output, nothing else changes: it looks
-    at the difference to the zero point. Others stay as they are, and are refused later.
-    """
 
-    def quantizes(operator: Operator) -> bool:
-        return operator.kind is OperatorKind.QUANTIZE
-
-    tensors = list(graph.tensors)
-    for index in {*graph.inputs, *graph.outputs}:
-        tensor = tensors[index] if 0 <= index < len(tensors) else None
-        if tensor is None or tensor.dtype != "uint8" or tensor.quantization is None:
-            continue
-        users = [op for op in graph.operators if index in (*op.inputs, *op.outputs)]
-        if users and all(map(quantizes, users)) and tensor.data is None:
-            affine = tensor.quantization
-            shifted = replace(affine, zero_point=affine.zero_point - 128)
-            tensors[index] = replace(tensor, dtype="int8", quantization=shifted)
-    return replace(graph, tensors=tuple(tensors))
+def _with_labels(graph: Graph, data: bytes, model: Any) -> Graph:
+    """With the class names behind the model, or a note that there are not as many as classes."""
+    labels = read_labels(data)
+    if not labels and _names_labels(model):
+        raise ModelError("is truncated: the labels at its end are missing")
+    if not labels or not graph.outputs or not 0 <= graph.outputs[0] < len(graph.tensors):
+        return graph
+    (count,) = graph.output.shape[-1:] or (1,)
+    if count == len(labels):
+        return replace(graph, labels=labels)
+    note = f"{len(labels)} labels do not fit {count} output channels: they are left out"
+    return replace(graph, notes=(note,))
 
 
 def _indexes(table: Any, field: str) -> tuple[int, ...]:
@@ -215,7 +243,7 @@ def _read_tensor(model: Any, tensor: Any) -> Tensor:
     if not 0 <= rank <= _MAX_RANK:
         raise ModelError(f"tensor {name}: {rank} dimensions; {_MAX_RANK} are possible")
     shape = tuple(int(tensor.Shape(axis)) for axis in range(rank))
-    if any(size < 0 for size in shape):
+    if any(size < -1 for size in shape):
         raise ModelError(f"tensor {name}: shape {shape} is not fixed")
     dtype = DTYPES.get(tensor.Type(), _OTHER_DTYPE)
     content = _buffer(model, tensor.Buffer())
@@ -244,41 +272,56 @@ def _read_quantization(name: str, quantization: Any) -> Quantization | None:
     return Quantization(scale, zero_point, int(quantization.QuantizedDimension()))
 
 
-def _read_kind(model: Any, operator: Any, position: int) -> OperatorKind:
+def _kind_name(model: Any, operator: Any) -> str:
+    """The operator's name in the schema."""
     code = _item(
         model.OperatorCodes, model.OperatorCodesLength(), operator.OpcodeIndex(), "operator code"
     )
-    # Codes up to 127 sit in the old field too; files from before the new field have only that.
-    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+    # Files from before the new field have only the old one, which ends at 127; some of those after
+    # it have only the new one, and there the package's accessor answers with the old one's default.
+    table = code._tab
+    offset = table.Offset(_BUILTIN_CODE)
+    number = code.DeprecatedBuiltinCode()
+    if offset:
+        number = max(number, table.Get(Int32Flags, offset + table.Pos))
     try:
         name = tflite.opcode2name(number)
     except ValueError:
-        name = f"operator {number}"
-    if name == "CUSTOM":
-        name = f"custom operator {_text(code.CustomCode())}"
-    kind = next((kind for kind in OPERATORS if kind.value == name), None)
-    if kind is None:
-        raise ModelError(f"layer {position + 1}: {name} is not supported")
-    return kind
+        return f"operator {number}"
+    return f"custom operator {_text(code.CustomCode())}" if name == "CUSTOM" else name
 
 
 def _read_operators(model: Any, subgraph: Any) -> list[Operator]:
     operators: list[Operator] = []
-    seen: Counter[OperatorKind] = Counter()
+    refused: list[LayerError] = []
+    seen: Counter[str] = Counter()
     for position in _entries(subgraph.OperatorsLength(), "operators"):
         operator = subgraph.Operators(position)
-        kind = _read_kind(model, operator, position)
-        seen[kind] += 1
-        name = f"{kind.stem}{seen[kind]}"
+        kind_name = _kind_name(model, operator)
+        kind = _KINDS.get(kind_name)
+        stem = kind.stem if kind is not None else kind_name.lower().replace(" ", "_")
+        seen[stem] += 1
+        name = f"{stem}{seen[stem]}"
+        if kind is None or kind not in OPERATORS:
+            reason = _REASONS.get(kind_name, "is not supported")
+            refused.append(LayerError(name, f"{kind_name} {reason}"))
+            continue
+        try:
+            options = _read_options(OPERATORS[kind], name, operator)
+        except LayerError as error:
+            refused.append(error)
+            continue
         operators.append(
             Operator(
                 kind=kind,
                 name=name,
                 inputs=_indexes(operator, "Inputs"),
                 outputs=_indexes(operator, "Outputs"),
-                options=_read_options(OPERATORS[kind], name, operator),
+                options=options,
             )
         )
+    if refused:
+        raise ModelError(listed(refused))
     return operators
 
 
@@ -290,10 +333,9 @@ def _read_options(definition: Definition, name: str, operator: Any) -> Options |
     reader = getattr(tflite, table.name)()
     raw = operator.BuiltinOptions()
     if raw is None or operator.BuiltinOptionsType() != getattr(tflite.BuiltinOptions, table.name):
-        if definition.kind is not OperatorKind.RESHAPE:
-            raise ModelError(f"layer {name}: no options")
-        return table.options()
-    reader.Init(raw.Bytes, raw.Pos)
+        reader.Init(_EMPTY_TABLE, 4)
+    else:
+        reader.Init(raw.Bytes, raw.Pos)
     return table.options(
         **{field.attribute: _read_field(field, name, reader) for field in table.fields}
     )
@@ -308,7 +350,7 @@ def _read_field(field: Field, layer: str, reader: Any) -> Any:
         return field.type(value)
     if value not in field.codes:
         what = {"activation": "fused activation"}.get(field.attribute, field.attribute)
-        raise ModelError(f"layer {layer}: {what} {value} is not supported")
+        raise LayerError(layer, f"{what} {value} is not supported")
     return field.codes[value]
 
 

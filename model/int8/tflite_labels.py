@@ -130,7 +130,7 @@ def read_labels(data: bytes) -> tuple[str, ...]:
             if entry.compress_type not in _COMPRESSIONS:
                 raise ModelError(f"{entry.filename} is compressed in an unusual way")
             with archive.open(entry) as stream:
-                text = stream.read(_MAX_LABELS_BYTES + 1).decode()
+                text = stream.read(_MAX_LABELS_BYTES + 1).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ModelError("its labels are no UTF-8 text") from error
     except _DAMAGE as error:

@@ -8,40 +8,21 @@ requires is in its record, in `.operators`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import prod
 
-import numpy as np
-
 from model.errors import ModelError
-from model.int8.graph import ABSENT, Graph, Tensor
+from model.int8.graph import ABSENT, Graph, Operator, Tensor
 from model.int8.operators import OPERATORS
-from model.int8.operators.examined import Examined, written
+from model.int8.operators.examined import Examined, LayerError, written
 
-__all__ = ["validate"]
+__all__ = ["listed", "validate"]
 
 _MAX_ELEMENTS = 1 << 24
 """Elements of one tensor."""
 
-
-def _check_quantization(tensor: Tensor) -> None:
-    quantization = tensor.quantization
-    if quantization is None:
-        return
-    where = f"tensor {tensor.name}"
-    scale, zero_point = quantization.scale, quantization.zero_point
-    if not (np.all(np.isfinite(scale)) and np.all(scale >= np.finfo(np.float32).tiny)):
-        raise ModelError(f"{where}: a scale is not a positive finite number")
-    if len(scale) != len(zero_point):
-        raise ModelError(f"{where}: {len(scale)} scales but {len(zero_point)} zero points")
-    if len(scale) > 1:
-        axis = quantization.axis
-        if not 0 <= axis < len(tensor.shape) or tensor.shape[axis] != len(scale):
-            raise ModelError(
-                f"{where}: {len(scale)} scales do not fit dimension {axis} "
-                f"of {written(tensor.shape)}"
-            )
-    if tensor.dtype == "int8" and not np.all((zero_point >= -128) & (zero_point <= 127)):
-        raise ModelError(f"{where}: a zero point is outside -128 to 127")
+_MAX_NAMED = 4
+"""Layers that are named for one reason."""
 
 
 def _check_tensor(tensor: Tensor) -> None:
@@ -51,7 +32,6 @@ def _check_tensor(tensor: Tensor) -> None:
         raise ModelError(
             f"tensor {tensor.name}: {prod(tensor.shape)} elements; {_MAX_ELEMENTS} are possible"
         )
-    _check_quantization(tensor)
 
 
 def validate(graph: Graph) -> None:
@@ -60,11 +40,11 @@ def validate(graph: Graph) -> None:
     Raises
     ------
     ModelError
-        With one line that names the layer or tensor and the reason.
+        With one line that names each layer or tensor and its reason.
     """
     for role, indexes in (("input", graph.inputs), ("output", graph.outputs)):
-        if len(indexes) != 1:
-            raise ModelError(f"{len(indexes)} {role}s; a model with exactly one is needed")
+        if not indexes:
+            raise ModelError(f"no {role}")
     if not graph.operators:
         raise ModelError("no layers")
     used = {
@@ -77,30 +57,64 @@ def validate(graph: Graph) -> None:
         if not 0 <= index < len(graph.tensors):
             raise ModelError(f"tensor number {index} does not exist")
         _check_tensor(graph.tensors[index])
+    for index in graph.inputs:
+        if graph.tensors[index].data is not None:
+            raise ModelError(f"tensor {graph.tensors[index].name}: an input, but constant")
     known = set(graph.inputs)
+    refused: list[LayerError] = []
     for operator in graph.operators:
-        layer = Examined(graph, operator)
-        definition = OPERATORS.get(operator.kind)
-        if definition is None:
-            raise ModelError(f"layer {operator.name}: {operator.kind.value} is not supported")
-        layer.require(len(operator.outputs) == 1, f"{len(operator.outputs)} outputs, not one")
-        layer.require(layer.has(0), "no input")
-        for index in operator.inputs:
-            layer.require(
-                index == ABSENT or index in known or graph.tensors[index].data is not None,
-                "reads a tensor that nothing has written",
-            )
-        layer.require(operator.inputs[0] in known, "its input is a constant")
-        layer.require(operator.outputs[0] not in known, "its output is written twice")
-        layer.require(layer.output.data is None, "its output is a constant")
-        for role, tensor in (("input", layer.input), ("output", layer.output)):
-            layer.require(
-                len(tensor.shape) >= 1 and tensor.shape[0] == 1,
-                f"its {role} has shape {written(tensor.shape)}; the first dimension must be 1",
-            )
-        definition.check(layer)
-        known.add(operator.outputs[0])
-    if graph.outputs[0] not in known - set(graph.inputs):
-        raise ModelError("nothing writes the output")
-    if graph.labels and len(graph.labels) != graph.output.shape[-1]:
-        raise ModelError(f"{len(graph.labels)} labels for {graph.output.shape[-1]} output channels")
+        try:
+            _check_operator(graph, operator, known)
+        except LayerError as error:
+            refused.append(error)
+        known |= set(operator.outputs)
+    if refused:
+        raise ModelError(listed(refused))
+    for index in graph.outputs:
+        if index not in known - set(graph.inputs):
+            raise ModelError(f"nothing writes the output {graph.tensors[index].name}")
+    if graph.labels and graph.output.shape[-1:] != (len(graph.labels),):
+        raise ModelError(
+            f"{len(graph.labels)} labels for an output of {written(graph.output.shape)}"
+        )
+
+
+def _check_operator(graph: Graph, operator: Operator, known: set[int]) -> None:
+    layer = Examined(graph, operator)
+    definition = OPERATORS.get(operator.kind)
+    if definition is None:
+        layer.refuse(f"{operator.kind.value} is not supported")
+    layer.require(
+        len(operator.outputs) == definition.outputs
+        or (definition.outputs is None and len(operator.outputs) > 0),
+        f"{len(operator.outputs)} outputs",
+    )
+    layer.require(bool(operator.inputs), "no input")
+    for index in operator.inputs:
+        layer.require(
+            index == ABSENT or index in known or graph.tensors[index].data is not None,
+            "reads a tensor that nothing has written",
+        )
+    layer.require(any(index in known for index in operator.inputs), "its input is a constant")
+    for index in operator.outputs:
+        layer.require(index not in known, "its output is written twice")
+        layer.require(graph.tensors[index].data is None, "its output is a constant")
+    layer.require(len(set(operator.outputs)) == len(operator.outputs), "an output named twice")
+    definition.check(layer)
+
+
+def listed(refused: Iterable[LayerError]) -> str:
+    """One line for all layers that cannot run: each reason with its layers."""
+    layers: dict[str, list[str]] = {}
+    for error in refused:
+        layers.setdefault(error.reason, []).append(error.layer)
+    return "; ".join(f"{_layers(names)}: {reason}" for reason, names in layers.items())
+
+
+def _layers(names: list[str]) -> str:
+    """``layer a``, ``layers a and b``, ``layers a, b, c and 9 more``."""
+    if len(names) == 1:
+        return f"layer {names[0]}"
+    shown = names[:_MAX_NAMED] if len(names) > _MAX_NAMED + 1 else names[:-1]
+    rest = f"{len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED + 1 else names[-1]
+    return f"layers {', '.join(shown)} and {rest}"

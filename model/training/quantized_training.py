@@ -29,7 +29,7 @@ import numpy as np
 
 from model.int8 import fixed_point, reference
 from model.int8.graph import Activation, Graph, Operator
-from model.int8.operators.arithmetic import AddOptions
+from model.int8.operators.arithmetic import ArithmeticOptions
 from model.training.layers import (
     AveragePool2D,
     Flatten,
@@ -264,7 +264,7 @@ class _AdditionStage(_Stage):
             self._sums = reference.addition(graph, operator)
         self._input_zero_points = [_zero_point(graph, index) for index in operator.inputs]
         self._zero_point = _zero_point(graph, operator.outputs[0])
-        assert isinstance(operator.options, AddOptions)
+        assert isinstance(operator.options, ArithmeticOptions)
         self._has_relu = operator.options.activation is Activation.RELU
 
     def forward(self, x: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:

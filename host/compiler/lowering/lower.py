@@ -16,6 +16,7 @@ from .build_bytes import build_bytes, build_copy
 from .build_pooling import build_average_pool, build_max_pool, build_mean, build_pad
 from .build_weighted import build_convolution, build_depthwise, build_fully_connected
 from .fuse import fuse
+from .limits import check_forms
 from .plan import Lowered, Step
 from .storage import Stored, store
 from .sums import place_sums
@@ -39,6 +40,7 @@ def lower(graph: Graph, configuration: EngineConfiguration) -> Lowered:
     CompileError
         If the engine has no way to run a layer; the text names it and the reason.
     """
+    check_forms(graph)
     found = []
     for pools in (False, True) if configuration.pooling else (False,):
         plan = place_sums(fuse(graph, configuration, pools))

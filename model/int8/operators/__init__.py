@@ -13,11 +13,17 @@ from model.int8.operators import (
     byte_functions,
     convolution,
     dense,
+    ends,
+    joining,
+    layout,
     padding,
     pooling,
     reduction,
+    resize,
     scores,
     shape,
+    slicing,
+    transpose_convolution,
 )
 from model.int8.operators.definition import Definition
 
@@ -28,11 +34,17 @@ _FILES = (
     byte_functions,
     convolution,
     dense,
+    ends,
+    joining,
+    layout,
     padding,
     pooling,
     reduction,
+    resize,
     scores,
     shape,
+    slicing,
+    transpose_convolution,
 )
 
 OPERATORS: dict[OperatorKind, Definition] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,29 +11,60 @@ from numpy.typing import ArrayLike
 from model.int8.graph import Graph, Operator, OperatorKind, Options, Quantization, Tensor
 from model.int8.operators.window import window
 
-__all__ = ["LayerBuilder"]
+__all__ = ["Input", "LayerBuilder", "weight_constants"]
+
+
+Constant = tuple[str, np.ndarray, Quantization | None]
+"""What a constant is for, its elements, and their quantisation."""
+
+Input = int | Constant
+"""An input of an operator: a tensor's number, or a constant."""
 
 
 class LayerBuilder:
     """A graph in the making; see `model.int8.builder.GraphBuilder`."""
 
     def __init__(
-        self, name: str, shape: tuple[int, ...], scale: float = 1 / 255, zero_point: int = -128
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        scale: float = 1 / 255,
+        zero_point: int = -128,
+        dtype: str = "int8",
     ) -> None:
         self._name = name
         self._tensors: list[Tensor] = []
         self._operators: list[Operator] = []
+        self._inputs: list[int] = []
         self._seen: Counter[OperatorKind] = Counter()
-        self.last = self._activation("input", (1, *shape), scale, zero_point)
+        self.last = self.input(shape, scale, zero_point, dtype)
 
-    def build(self, labels: tuple[str, ...] = ()) -> Graph:
-        """The graph so far; its output is `last`."""
+    def input(
+        self,
+        shape: tuple[int, ...],
+        scale: float = 1 / 255,
+        zero_point: int = -128,
+        dtype: str = "int8",
+    ) -> int:
+        """One more input of the graph; it becomes `last`."""
+        name = f"input{len(self._inputs) + 1}" if self._inputs else "input"
+        self.last = self._activation(name, (1, *shape), (scale, zero_point), dtype)
+        self._inputs.append(self.last)
+        return self.last
+
+    def constant(self, data: np.ndarray, scale: float | None = None, zero_point: int = 0) -> int:
+        """A constant for operators that combine two tensors; returns its tensor's number."""
+        quantization = None if scale is None else _affine([scale], [zero_point])
+        return self._constant(f"constant{len(self._tensors)}", data, quantization)
+
+    def build(self, labels: tuple[str, ...] = (), outputs: tuple[int, ...] = ()) -> Graph:
+        """The graph so far; its output is `last`, unless `outputs` names tensors."""
         return Graph(
             name=self._name,
             tensors=tuple(self._tensors),
             operators=tuple(self._operators),
-            inputs=(0,),
-            outputs=(self.last,),
+            inputs=tuple(self._inputs),
+            outputs=outputs or (self.last,),
             labels=labels,
         )
 
@@ -50,33 +82,81 @@ class LayerBuilder:
         self._tensors.append(tensor)
         return len(self._tensors) - 1
 
-    def _activation(self, name: str, shape: tuple[int, ...], scale: float, zero_point: int) -> int:
-        return self._add(Tensor(name, shape, "int8", _affine([scale], [zero_point])))
+    def _activation(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        quantization: tuple[float, int] | None,
+        dtype: str = "int8",
+    ) -> int:
+        affine = None
+        if quantization is not None and np.issubdtype(dtype, np.integer):
+            affine = _affine([quantization[0]], [quantization[1]])
+        return self._add(Tensor(name, shape, dtype, affine))
 
     def _constant(
         self, name: str, data: np.ndarray, quantization: Quantization | None = None
     ) -> int:
         return self._add(Tensor(name, data.shape, data.dtype.name, quantization, data))
 
+    def _append(
+        self,
+        kind: OperatorKind,
+        inputs: Sequence[Input],
+        outputs: Sequence[tuple[tuple[int, ...], tuple[float, int] | None]],
+        options: Options | None = None,
+        dtype: str = "int8",
+    ) -> tuple[int, ...]:
+        """Append an operator; the first output becomes `last`.
+
+        Parameters
+        ----------
+        inputs : sequence
+            Each a tensor's number, or a constant: its role, data and quantisation.
+        outputs : sequence
+            Each a whole shape, and scale and zero point.
+        """
+        self._seen[kind] += 1
+        name = f"{kind.stem}{self._seen[kind]}"
+        numbers = tuple(
+            each if isinstance(each, int) else self._constant(f"{name}/{each[0]}", *each[1:])
+            for each in inputs
+        )
+        made = tuple(
+            self._activation(name if not index else f"{name}:{index}", shape, quantization, dtype)
+            for index, (shape, quantization) in enumerate(outputs)
+        )
+        self._operators.append(Operator(kind, name, numbers, made, options))
+        self.last = made[0]
+        return made
+
     def _layer(
         self,
         kind: OperatorKind,
         shape: tuple[int, ...],
-        quantization: tuple[float, int],
-        constants: tuple[tuple[str, np.ndarray, Quantization | None], ...] = (),
+        quantization: tuple[float, int] | None,
+        constants: tuple[Constant, ...] = (),
         options: Options | None = None,
         others: tuple[int, ...] = (),
+        dtype: str = "int8",
+        whole: bool = False,
     ) -> int:
-        """Append an operator on `last`, `others` and `constants` (role, data, quantisation)."""
-        self._seen[kind] += 1
-        name = f"{kind.stem}{self._seen[kind]}"
-        inputs = [self.last, *others]
-        for role, data, constant_quantization in constants:
-            inputs.append(self._constant(f"{name}/{role}", data, constant_quantization))
-        output = self._activation(name, (1, *shape), *quantization)
-        self._operators.append(Operator(kind, name, tuple(inputs), (output,), options))
-        self.last = output
-        return output
+        """Append an operator on `last`, `others` and `constants` (role, data, quantisation).
+
+        `shape` is without the batch dimension, unless it is the `whole` shape.
+        """
+        output = (shape if whole else (1, *shape), quantization)
+        inputs: list[Input] = [self.last, *others, *constants]
+        return self._append(kind, inputs, [output], options, dtype)[0]
+
+    @property
+    def _dtype(self) -> str:
+        """Type of `last`."""
+        return self._tensors[self.last].dtype
+
+    def _same(self, tensor: int) -> tuple[float, int] | None:
+        """The quantisation of `tensor`, for an operator that keeps it; None if it has none."""
+        return None if self._tensors[tensor].quantization is None else self._quantization(tensor)
 
     def _weighted(
         self,
@@ -87,14 +167,8 @@ class LayerBuilder:
         bias: np.ndarray | None,
         options: Options,
     ) -> int:
-        data, weight_scale, axis = weights
-        scale = np.atleast_1d(np.asarray(weight_scale, np.float32))
-        constants = [("weights", data.astype(np.int8), _affine(scale, np.zeros(len(scale)), axis))]
-        if bias is not None:
-            bias_scale = np.float32(self._quantization(self.last)[0]) * scale
-            zeros = np.zeros(len(bias_scale))
-            constants.append(("bias", bias.astype(np.int32), _affine(bias_scale, zeros)))
-        return self._layer(kind, shape, quantization, tuple(constants), options)
+        constants = weight_constants(weights, bias, self.scale)
+        return self._layer(kind, shape, quantization, constants, options)
 
     def _quantization(self, tensor: int) -> tuple[float, int]:
         quantization = self._tensors[tensor].quantization
@@ -105,6 +179,25 @@ class LayerBuilder:
         """Output rows and columns of a window on `last`."""
         geometry = window(self.build(), Operator(kind, "window", (self.last,), (), options))
         return geometry.output_h, geometry.output_w
+
+
+def weight_constants(
+    weights: tuple[np.ndarray, ArrayLike, int], bias: np.ndarray | None, input_scale: float
+) -> tuple[Constant, ...]:
+    """Weights, and the bias if there is one, as an operator's constants.
+
+    `weights` are the numbers, their scale or scales, and the dimension of the output channels.
+    """
+    data, weight_scale, axis = weights
+    scale = np.atleast_1d(np.asarray(weight_scale, np.float32))
+    affine = _affine(scale, np.zeros(len(scale)), axis)
+    if bias is None:
+        return (("weights", data.astype(np.int8), affine),)
+    bias_affine = _affine(np.float32(input_scale) * scale, np.zeros(len(scale)))
+    return (
+        ("weights", data.astype(np.int8), affine),
+        ("bias", bias.astype(np.int32), bias_affine),
+    )
 
 
 def _affine(scale: ArrayLike, zero_point: ArrayLike, axis: int = 0) -> Quantization:

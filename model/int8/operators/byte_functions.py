@@ -18,7 +18,7 @@ from model.int8.operators.definition import ByteFunction, Definition, Field, Opt
 from model.int8.operators.examined import Examined, check_fixed_output, check_same_shape
 from model.int8.operators.quantization import affine, clamp, saturate
 
-__all__ = ["DEFINITIONS", "ByteFunctionLayers", "LeakyReluOptions", "of_every_byte"]
+__all__ = ["DEFINITIONS", "ByteFunctionLayers", "LeakyReluOptions", "of_every_byte", "rescale"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def _tanh(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
     return _through_q4(graph, operator, x, fixed_point.tanh, output_bits=7, zero_point=0)
 
 
-def _rescale(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
+def rescale(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
     """``reference_ops::Requantize``: from the input's to the output's quantisation."""
     scale_in, zero_in = affine(graph, operator.inputs[0])
     scale_out, zero_out = affine(graph, operator.outputs[0])
@@ -73,7 +73,7 @@ def _rescale(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
 def _relu(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
     """``ReluQuantized``: rescale, then clamp at the output's zero point."""
     _, zero_out = affine(graph, operator.outputs[0])
-    return np.maximum(_rescale(graph, operator, x), zero_out)
+    return np.maximum(rescale(graph, operator, x), zero_out)
 
 
 def _relu6(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
@@ -120,6 +120,31 @@ def _hard_swish(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
     return zero_out + fixed_point.rounding_divide_by_pot(truncated, -output_shift)
 
 
+def _abs(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
+    """``AbsEvalQuantized``: what is above or below the zero point, rescaled where that matters."""
+    scale_in, zero_in = affine(graph, operator.inputs[0])
+    scale_out, zero_out = affine(graph, operator.outputs[0])
+    distance = np.abs(x - zero_in)
+    if scale_in == scale_out:
+        return distance + zero_out
+    factor = fixed_point.quantize_multiplier(float(scale_in / scale_out))
+    return zero_out + fixed_point.multiply_by_quantized_multiplier(distance, *factor)
+
+
+def _elu(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
+    """exp(x) - 1 below zero: ``PopulateLookupTable``, in float32.
+
+    The exponential is rounded from float64, as good libraries of C give it.
+    """
+    scale_in, zero_in = affine(graph, operator.inputs[0])
+    scale_out, zero_out = affine(graph, operator.outputs[0])
+    value = scale_in * (x - zero_in).astype(np.float32)
+    below = np.exp(np.minimum(value, 0).astype(np.float64)).astype(np.float32) - np.float32(1)
+    steps = np.where(value < 0, below, value) * (np.float32(1) / scale_out)
+    rounded = np.sign(steps) * np.floor(np.abs(steps).astype(np.float64) + 0.5)
+    return (np.clip(rounded, -512, 512) + zero_out).astype(np.int64)
+
+
 def _multiplier_16(factor: float) -> tuple[int, int]:
     """Multiplier in Q0.15 and shift: ``QuantizeMultiplier``, then its upper half, rounded."""
     multiplier, shift = fixed_point.quantize_multiplier(factor)
@@ -136,9 +161,10 @@ def _high_mul_16(x: np.ndarray, multiplier: int) -> np.ndarray:
 
 
 def _check(layer: Examined) -> None:
-    layer.affine(layer.input, "input")
-    layer.affine(layer.output, "output")
+    scale_in = float(layer.affine(layer.input, "input").scale[0])
+    scale_out = float(layer.affine(layer.output, "output").scale[0])
     check_same_shape(layer)
+    layer.require(scale_in < scale_out * 2**30, "output scale far below its input's scale")
 
 
 def _check_logistic(layer: Examined) -> None:
@@ -156,6 +182,11 @@ def _check_leaky_relu(layer: Examined) -> None:
     options = layer.operator.options
     assert isinstance(options, LeakyReluOptions)
     layer.require(0 <= options.alpha < 2**20, f"alpha of {options.alpha:g}")
+    scale_in = float(layer.affine(layer.input, "input").scale[0])
+    scale_out = float(layer.affine(layer.output, "output").scale[0])
+    layer.require(
+        scale_in * options.alpha < scale_out * 2**30, "output scale far below its input's scale"
+    )
 
 
 def _check_hard_swish(layer: Examined) -> None:
@@ -183,7 +214,7 @@ def byte_definition(
     def compute(graph: Graph, operator: Operator, inputs: Sequence[np.ndarray]) -> np.ndarray:
         return of_every_byte(function, graph, operator)[inputs[0].astype(np.intp) + 128]
 
-    return Definition(kind, compute, check, table, version, function)
+    return Definition(kind, compute, check, table, version, function, elementwise=True)
 
 
 DEFINITIONS = (
@@ -197,8 +228,9 @@ DEFINITIONS = (
         _check_leaky_relu,
         OptionTable("LeakyReluOptions", LeakyReluOptions, (Field("Alpha", "alpha", float),)),
     ),
+    byte_definition(OperatorKind.ABS, _abs),
+    byte_definition(OperatorKind.ELU, _elu, version=1),
     byte_definition(OperatorKind.HARD_SWISH, _hard_swish, _check_hard_swish, version=1),
-    byte_definition(OperatorKind.QUANTIZE, _rescale),
 )
 
 
@@ -235,6 +267,10 @@ class ByteFunctionLayers(LayerBuilder):
         """HARD_SWISH."""
         return self._layer(OperatorKind.HARD_SWISH, self.shape, (scale, zero_point))
 
-    def quantize(self, scale: float, zero_point: int) -> int:
-        """QUANTIZE: another scale and zero point."""
-        return self._layer(OperatorKind.QUANTIZE, self.shape, (scale, zero_point))
+    def elu(self, scale: float, zero_point: int) -> int:
+        """ELU."""
+        return self._layer(OperatorKind.ELU, self.shape, (scale, zero_point))
+
+    def abs(self, scale: float, zero_point: int) -> int:
+        """ABS."""
+        return self._layer(OperatorKind.ABS, self.shape, (scale, zero_point))

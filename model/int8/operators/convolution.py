@@ -1,4 +1,4 @@
-"""CONV_2D and DEPTHWISE_CONV_2D.
+"""CONV_2D, grouped or not, and DEPTHWISE_CONV_2D.
 
 Source: TensorFlow Lite ``kernels/internal/reference/integer_ops/conv.h`` and
 ``depthwise_conv.h``.
@@ -31,7 +31,7 @@ __all__ = ["DEFINITIONS", "ConvolutionLayers"]
 
 
 def _conv_2d(graph: Graph, operator: Operator, inputs: Sequence[np.ndarray]) -> np.ndarray:
-    """Convolution by im2col: weights (oc, kh, kw, ic)."""
+    """Convolution by im2col: weights (oc, kh, kw, ic of one group)."""
     x = inputs[0].reshape(-1, *inputs[0].shape[2:])
     shape = window(graph, operator)
     rule = requantization(graph, operator)
@@ -39,10 +39,23 @@ def _conv_2d(graph: Graph, operator: Operator, inputs: Sequence[np.ndarray]) -> 
     weights = filters.reshape(len(filters), -1).T
     exact = exact_float(weights, rule.input_zero_point)
     padded = shape.pad(x.astype(exact) - exact(rule.input_zero_point), 0)
-    columns = np.empty((len(x), shape.output_h, shape.output_w, *filters.shape[1:]), dtype=exact)
+    columns = np.empty(
+        (len(x), shape.output_h, shape.output_w, *filters.shape[1:3], x.shape[3]), exact
+    )
     for i, j, rows, cols in shape.taps():
         columns[:, :, :, i, j] = padded[:, rows, cols]
-    accumulator = accumulate(columns.reshape(-1, len(weights)), weights, bias(graph, operator))
+    groups = x.shape[3] // filters.shape[3]
+    parts = np.split(columns, groups, axis=5) if groups > 1 else [columns]
+    accumulator = np.concatenate(
+        [
+            accumulate(part.reshape(-1, len(weights)), own, None)
+            for part, own in zip(parts, np.split(weights, groups, axis=1))
+        ],
+        axis=1,
+    )
+    offset = bias(graph, operator)
+    if offset is not None:
+        accumulator = fixed_point.wrap_int32(accumulator + offset)
     return rule.apply(accumulator).reshape(columns.shape[:3] + (len(filters),))
 
 
@@ -70,14 +83,13 @@ def _depthwise_conv_2d(
 
 
 def _check_convolution(layer: Examined) -> None:
-    layer.affine(layer.input, "input")
-    layer.affine(layer.output, "output")
     weights = check_weights(layer, rank=4, axis=0)
-    layer.require(
-        weights.shape[3] == layer.input.shape[-1],
-        f"weights for {weights.shape[3]} input channels on {layer.input.shape[-1]}",
-    )
     check_window(layer)
+    channels, own = layer.input.shape[3], weights.shape[3]
+    layer.require(
+        channels % own == 0 and weights.shape[0] % (channels // own) == 0,
+        f"weights for {own} input channels on {channels}",
+    )
     layer.require(
         layer.output.shape[3] == weights.shape[0],
         f"{weights.shape[0]} filters for {layer.output.shape[3]} output channels",
@@ -85,8 +97,6 @@ def _check_convolution(layer: Examined) -> None:
 
 
 def _check_depthwise(layer: Examined) -> None:
-    layer.affine(layer.input, "input")
-    layer.affine(layer.output, "output")
     weights = check_weights(layer, rank=4, axis=3)
     options = layer.operator.options
     assert isinstance(options, WindowOptions)
@@ -160,7 +170,7 @@ class ConvolutionLayers(LayerBuilder):
         activation: Activation = Activation.NONE,
         dilation: tuple[int, int] = (1, 1),
     ) -> int:
-        """CONV_2D.
+        """CONV_2D; with fewer channels in the weights than in the input, in groups.
 
         Parameters
         ----------

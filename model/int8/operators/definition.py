@@ -13,7 +13,15 @@ import tflite
 from model.int8.graph import Activation, Graph, Operator, OperatorKind, Options, Padding, Tensor
 from model.int8.operators.examined import Examined
 
-__all__ = ["ACTIVATION", "PADDING", "ByteFunction", "Definition", "Field", "OptionTable"]
+__all__ = [
+    "ACTIVATION",
+    "PADDING",
+    "ByteFunction",
+    "Compute",
+    "Definition",
+    "Field",
+    "OptionTable",
+]
 
 Values = Sequence[np.ndarray]
 
@@ -55,6 +63,9 @@ ACTIVATION = Field(
         tflite.ActivationFunctionType.NONE: Activation.NONE,
         tflite.ActivationFunctionType.RELU: Activation.RELU,
         tflite.ActivationFunctionType.RELU6: Activation.RELU6,
+        tflite.ActivationFunctionType.RELU_N1_TO_1: Activation.RELU_N1_TO_1,
+        tflite.ActivationFunctionType.TANH: Activation.TANH,
+        tflite.ActivationFunctionType.SIGN_BIT: Activation.SIGN_BIT,
     },
 )
 
@@ -94,6 +105,10 @@ class Definition:
         The operator's version in which int8 came.
     byte_function : ByteFunction or None
         For an operator that maps each byte to a byte: see `ByteFunction`.
+    outputs : int or None
+        How many there are; None for as many as the operator has.
+    elementwise : bool
+        Each element of the output depends on one element of each input, broadcast.
     complete : callable or None
         ``complete(operator, tensors)`` adds what the options do not say but the tensors do.
     """
@@ -104,4 +119,6 @@ class Definition:
     table: OptionTable | None = None
     version: int = 2
     byte_function: ByteFunction | None = None
+    outputs: int | None = 1
+    elementwise: bool = False
     complete: Callable[[Operator, Sequence[Tensor]], Operator] | None = None

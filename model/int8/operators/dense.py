@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from model.int8.graph import Activation, Graph, Operator, OperatorKind, Options
 from model.int8.operators.building import LayerBuilder
 from model.int8.operators.definition import ACTIVATION, Definition, Field, OptionTable
-from model.int8.operators.examined import Examined, check_weights
+from model.int8.operators.examined import Examined, check_weights, written
 from model.int8.operators.quantization import (
     accumulate,
     bias,
@@ -47,8 +47,6 @@ def _fully_connected(graph: Graph, operator: Operator, inputs: Sequence[np.ndarr
 
 
 def _check(layer: Examined) -> None:
-    layer.affine(layer.input, "input")
-    layer.affine(layer.output, "output")
     weights = check_weights(layer, rank=2, axis=0)
     options = layer.operator.options
     assert isinstance(options, DenseOptions)
@@ -56,13 +54,15 @@ def _check(layer: Examined) -> None:
         options.weights_format == tflite.FullyConnectedOptionsWeightsFormat.DEFAULT,
         "shuffled weights are not supported",
     )
+    units, inputs = weights.shape
     layer.require(
-        prod(layer.input.shape) == weights.shape[1],
-        f"weights for {weights.shape[1]} inputs on {prod(layer.input.shape)}",
+        prod(layer.input.shape) % inputs == 0,
+        f"weights for {inputs} inputs on {prod(layer.input.shape)}",
     )
+    rows = prod(layer.input.shape) // inputs
     layer.require(
-        prod(layer.output.shape) == weights.shape[0],
-        f"weights for {weights.shape[0]} outputs on {prod(layer.output.shape)}",
+        layer.output.shape[-1:] == (units,) and prod(layer.output.shape) == rows * units,
+        f"weights for {units} outputs on {written(layer.output.shape)}",
     )
 
 
@@ -97,13 +97,18 @@ class DenseLayers(LayerBuilder):
         scale: float,
         zero_point: int,
         activation: Activation = Activation.NONE,
+        keep_num_dims: bool = False,
     ) -> int:
-        """FULLY_CONNECTED: weights (outputs, inputs)."""
+        """FULLY_CONNECTED: weights (outputs, inputs).
+
+        With `keep_num_dims` it works on the last dimension alone, at every place of a map.
+        """
+        kept = self.shape[:-1] if keep_num_dims else ()
         return self._weighted(
             OperatorKind.FULLY_CONNECTED,
-            (len(weights),),
+            (*kept, len(weights)),
             (scale, zero_point),
             (weights, weight_scale, 0),
             bias,
-            DenseOptions(activation),
+            DenseOptions(activation, keep_num_dims),
         )

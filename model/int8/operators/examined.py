@@ -4,18 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import prod
+from typing import NoReturn
 
 import numpy as np
 
 from model.errors import ModelError
 from model.int8.graph import ABSENT, Graph, Operator, Quantization, Tensor
 
-__all__ = ["Examined", "check_fixed_output", "check_same_shape", "check_weights", "written"]
+__all__ = [
+    "Examined",
+    "LayerError",
+    "check_fixed_output",
+    "check_same_shape",
+    "check_same_type",
+    "check_weights",
+    "written",
+]
 
 
 def written(shape: Iterable[int]) -> str:
     """A shape as messages have it: 1x28x28x1."""
     return "x".join(map(str, shape))
+
+
+class LayerError(ModelError):
+    """A layer that cannot run, and the reason."""
+
+    def __init__(self, layer: str, reason: str) -> None:
+        super().__init__(f"layer {layer}: {reason}")
+        self.layer = layer
+        self.reason = reason
+
+
+_ADVICE = {
+    "float32": ", only int8 runs: quantise the network",
+    "uint8": ", the quantisation of 2018, only int8 runs: convert the network anew, to int8",
+    "int16": ", only int8 runs: convert the network anew, to int8",
+}
+"""What to do about a tensor of a type that does not run."""
+
+
+_MOVED = ("int8", "uint8", "float32", "int32")
+"""Types of bytes that are moved as they are."""
 
 
 class Examined:
@@ -25,10 +55,19 @@ class Examined:
         self.graph = graph
         self.operator = operator
 
+    def refuse(self, reason: str) -> NoReturn:
+        """Refuse the layer for `reason`."""
+        raise LayerError(self.operator.name, reason)
+
     def require(self, condition: bool, reason: str) -> None:
         """Refuse the layer for `reason` unless `condition` holds."""
         if not condition:
-            raise ModelError(f"layer {self.operator.name}: {reason}")
+            self.refuse(reason)
+
+    def tensor(self, position: int) -> Tensor:
+        """The input at `position`, which must be there."""
+        self.require(self.has(position), f"no input number {position}")
+        return self.graph.tensors[self.operator.inputs[position]]
 
     @property
     def input(self) -> Tensor:
@@ -47,7 +86,10 @@ class Examined:
         """The constant at `position`; refuses the layer if there is none of type `dtype`."""
         self.require(self.has(position), f"no {role}")
         tensor = self.graph.tensors[self.operator.inputs[position]]
-        self.require(tensor.dtype == dtype, f"{role} of type {tensor.dtype}; only int8 models run")
+        self.require(
+            tensor.dtype == dtype,
+            f"{role} of type {tensor.dtype}{_ADVICE.get(tensor.dtype, '')}",
+        )
         self.require(tensor.data is not None, f"its {role} must be a constant")
         return tensor
 
@@ -57,24 +99,60 @@ class Examined:
         assert data is not None
         return data
 
-    def affine(self, tensor: Tensor, role: str) -> Quantization:
-        """Refuse the layer unless `tensor` is int8 with one scale and one zero point."""
+    def int8(self, tensor: Tensor, role: str) -> None:
+        """Refuse the layer unless `tensor` is int8."""
         self.require(
-            tensor.dtype == "int8", f"its {role} is of type {tensor.dtype}; only int8 models run"
+            tensor.dtype == "int8",
+            f"its {role} is of type {tensor.dtype}{_ADVICE.get(tensor.dtype, '')}",
         )
+
+    def scaled(self, tensor: Tensor, role: str) -> Quantization:
+        """Refuse the layer unless `tensor` has one scale and one zero point that its type holds."""
         quantization = tensor.quantization
         self.require(
             quantization is not None and len(quantization.scale) == 1,
             f"its {role} needs one scale and one zero point",
         )
         assert quantization is not None
+        scale, zero_point = quantization.scale[0], quantization.zero_point
+        self.require(
+            bool(np.isfinite(scale) and scale > 0),
+            f"the scale of its {role} is {scale:g}, not a positive finite number",
+        )
+        self.require(
+            len(zero_point) == 1, f"its {role} has 1 scale but {len(zero_point)} zero points"
+        )
+        if tensor.dtype in ("int8", "uint8"):
+            limits = np.iinfo(tensor.dtype)
+            self.require(
+                bool(limits.min <= zero_point[0] <= limits.max),
+                f"the zero point of its {role} is outside {limits.min} to {limits.max}",
+            )
         return quantization
+
+    def affine(self, tensor: Tensor, role: str) -> Quantization:
+        """Refuse the layer unless `tensor` is int8 with one scale and one zero point."""
+        self.int8(tensor, role)
+        return self.scaled(tensor, role)
 
 
 def check_same_shape(layer: Examined) -> None:
     layer.require(
         layer.input.shape == layer.output.shape,
         f"shape {written(layer.input.shape)} in, {written(layer.output.shape)} out",
+    )
+
+
+def check_same_type(layer: Examined) -> None:
+    """The output has the input's type; what is moved as it is needs no quantisation."""
+    for role, tensor in (("input", layer.input), ("output", layer.output)):
+        layer.require(
+            tensor.dtype in _MOVED,
+            f"its {role} is of type {tensor.dtype}{_ADVICE.get(tensor.dtype, '')}",
+        )
+    layer.require(
+        layer.input.dtype == layer.output.dtype,
+        f"from {layer.input.dtype} to {layer.output.dtype}",
     )
 
 
@@ -88,8 +166,11 @@ def check_fixed_output(layer: Examined, scale: float, zero_point: int) -> None:
     )
 
 
-def check_weights(layer: Examined, rank: int, axis: int) -> Tensor:
-    """int8 weights of `rank` dimensions, quantised along `axis`, and the bias that fits them."""
+def check_weights(layer: Examined, rank: int, axis: int, position: int = 0) -> Tensor:
+    """int8 weights of `rank` dimensions, quantised along `axis`, and the bias that fits them.
+
+    Weights and bias are inputs 1 and 2; the activation is the one at `position`.
+    """
     weights = layer.constant(1, "weights", "int8")
     layer.require(
         len(weights.shape) == rank, f"weights of shape {written(weights.shape)}, not {rank}-D"
@@ -97,14 +178,32 @@ def check_weights(layer: Examined, rank: int, axis: int) -> Tensor:
     quantization = weights.quantization
     layer.require(quantization is not None, "weights without quantisation")
     assert quantization is not None
+    scale, dimension, channels = quantization.scale, quantization.axis, weights.shape[axis]
     layer.require(not quantization.zero_point.any(), "weights with a zero point other than 0")
+    # The kernels take the scales for those of the output channels, whatever dimension is named.
     layer.require(
-        len(quantization.scale) == 1 or quantization.axis == axis,
-        f"weights quantised along dimension {quantization.axis}, not {axis}",
+        len(scale) == 1
+        or (
+            len(scale) == channels
+            and 0 <= dimension < len(weights.shape)
+            and weights.shape[dimension] == channels
+        ),
+        f"{len(scale)} scales, along dimension {dimension}, for weights of shape "
+        f"{written(weights.shape)}",
     )
-    channels = weights.shape[axis]
-    if layer.has(2):
-        bias = layer.constant(2, "bias", "int32")
+    for channel in np.flatnonzero(~(np.isfinite(scale) & (scale >= 0))):
+        layer.refuse(f"the scale of channel {channel} is {scale[channel]:g}")
+    scale_in = float(
+        layer.affine(layer.graph.tensors[layer.operator.inputs[position]], "input").scale[0]
+    )
+    scale_out = float(layer.affine(layer.output, "output").scale[0])
+    for channel in np.flatnonzero(scale_in * scale.astype(np.float64) >= scale_out * 2.0**30):
+        layer.refuse(
+            f"the scale of channel {channel}, {scale[channel]:g}, is far above its output's"
+        )
+    bias_position = 2 if position == 0 else position + 1
+    if layer.has(bias_position):
+        bias = layer.constant(bias_position, "bias", "int32")
         layer.require(
             prod(bias.shape) == channels,
             f"bias of {prod(bias.shape)} entries for {channels} output channels",

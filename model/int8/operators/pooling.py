@@ -50,9 +50,15 @@ def _average_pool_2d(graph: Graph, operator: Operator, inputs: Sequence[np.ndarr
 
 
 def _check(layer: Examined) -> None:
-    layer.affine(layer.input, "input")
-    layer.affine(layer.output, "output")
+    source = layer.affine(layer.input, "input")
+    target = layer.affine(layer.output, "output")
     check_window(layer)
+    # what ``PoolingPrepare`` tolerates
+    difference = abs(float(source.scale[0] - target.scale[0]))
+    layer.require(
+        difference <= 1e-6 and source.zero_point[0] == target.zero_point[0],
+        "its output has another quantisation than its input",
+    )
     layer.require(
         layer.input.shape[3] == layer.output.shape[3],
         f"{layer.input.shape[3]} channels in, {layer.output.shape[3]} out",

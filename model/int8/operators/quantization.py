@@ -94,17 +94,18 @@ def requantization(graph: Graph, operator: Operator) -> Requantization:
     ----------
     graph : Graph
     operator : Operator
-        CONV_2D, DEPTHWISE_CONV_2D or FULLY_CONNECTED.
+        CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED or TRANSPOSE_CONV.
 
     Raises
     ------
     TypeError
         If `operator` has no weights.
     """
-    if operator.kind not in WEIGHTED:
+    transposed = operator.kind is OperatorKind.TRANSPOSE_CONV
+    if operator.kind not in WEIGHTED and not transposed:
         raise TypeError(f"{operator.kind.value} {operator.name!r} has no weights")
     weights = graph.tensors[operator.inputs[1]]
-    scale_in, zero_in = affine(graph, operator.inputs[0])
+    scale_in, zero_in = affine(graph, operator.inputs[2 if transposed else 0])
     scale_out, zero_out = affine(graph, operator.outputs[0])
     scale_w = _quantization(graph, operator.inputs[1]).scale
     product = float(scale_in) * scale_w.astype(np.float64)
@@ -145,13 +146,23 @@ def fused_activation(operator: Operator) -> Activation:
 
 
 def clamp(activation: Activation, scale: np.float32, zero_point: int) -> tuple[int, int]:
-    """int8 range of a fused activation: ``CalculateActivationRangeQuantized``, in float32."""
+    """int8 range of a fused activation: ``CalculateActivationRangeQuantized``, in float32.
+
+    TANH and SIGN_BIT do nothing there, so they do nothing here.
+    """
+
+    def quantized(value: float) -> int:
+        # The bound does not matter beyond 255 steps, and has to fit.
+        steps = min(max(float(np.float32(value) / scale), -256.0), 256.0)
+        return zero_point + _round_half_away(steps)
+
     low, high = -128, 127
-    if activation is not Activation.NONE:
+    if activation in (Activation.RELU, Activation.RELU6):
         low = max(low, zero_point)
     if activation is Activation.RELU6:
-        steps = min(float(np.float32(6) / scale), 255.0)
-        high = min(high, zero_point + _round_half_away(steps))
+        high = min(high, quantized(6))
+    if activation is Activation.RELU_N1_TO_1:
+        low, high = max(low, quantized(-1)), min(high, quantized(1))
     return low, high
 
 

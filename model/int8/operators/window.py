@@ -11,7 +11,7 @@ from model.errors import ModelError
 from model.int8.geometry import extent
 from model.int8.graph import Activation, Graph, Operator, Options, Padding
 from model.int8.operators.definition import ACTIVATION, PADDING, Field
-from model.int8.operators.examined import Examined, written
+from model.int8.operators.examined import Examined, LayerError, written
 
 __all__ = ["WINDOW_FIELDS", "Window", "WindowOptions", "check_window", "window"]
 
@@ -156,12 +156,19 @@ def check_window(layer: Examined) -> Window:
         min(options.kernel_h, options.kernel_w, options.dilation_h, options.dilation_w) >= 1,
         "kernel or dilation below 1",
     )
-    geometry = window(layer.graph, layer.operator)
-    expected = (layer.input.shape[0], geometry.output_h, geometry.output_w)
     layer.require(
-        layer.output.shape[:3] == expected,
+        layer.input.shape[0] == layer.output.shape[0],
+        f"{layer.input.shape[0]} pictures in, {layer.output.shape[0]} out",
+    )
+    try:
+        geometry = window(layer.graph, layer.operator)
+    except ModelError as error:
+        raise LayerError(layer.operator.name, str(error).partition(": ")[2]) from error
+    expected = (geometry.output_h, geometry.output_w)
+    layer.require(
+        layer.output.shape[1:3] == expected,
         f"output of {written(layer.output.shape[1:3])} pixels, where its window gives "
-        f"{written(expected[1:])}",
+        f"{written(expected)}",
     )
     padded_h = geometry.input_h + geometry.top + geometry.bottom
     padded_w = geometry.input_w + geometry.left + geometry.right

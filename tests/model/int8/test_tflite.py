@@ -117,6 +117,98 @@ def test_numbers_of_the_graph():
     ]
 
 
+def test_labels_that_do_not_fit_are_left_out_with_a_note(monkeypatch):
+    graph = _small(("cat", "dog"))
+    with pytest.raises(ModelError, match="2 labels for an output of 1x3"):
+        tflite.encode(graph)
+    with monkeypatch.context() as patch:
+        patch.setattr(tflite_writer, "validate", lambda graph: None)
+        data = tflite.encode(graph)
+    read = tflite.decode(data, "small")
+    assert read.labels == ()
+    assert read.notes == ("2 labels do not fit 3 output channels: they are left out",)
+    assert tflite.decode(tflite.encode(_small()), "small").notes == ()
+
+
+def test_a_byte_order_mark_is_no_part_of_a_label():
+    stream = io.BytesIO(tflite.encode(_small(())))
+    with zipfile.ZipFile(stream, "a") as archive:
+        archive.writestr("labels.txt", b"\xef\xbb\xbfa\nb\nc\n")
+    assert tflite.decode(stream.getvalue(), "small").labels == ("a", "b", "c")
+
+
+def _read_as_tflm_reads(graph: Graph, monkeypatch) -> None:
+    """A graph that our writer would not write is read, and runs as TFLM runs it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(tflite_writer, "validate", lambda graph: None)
+        read = tflite.decode(tflite.encode(graph), "read")
+        x = random_graphs.pictures(np.random.default_rng(0), graph, 6)
+        expected = oracle.predict(graph, x)
+    assert np.array_equal(reference.predict(read, x), expected)
+
+
+def test_operators_without_their_table_of_options_have_the_defaults(monkeypatch):
+    builder = GraphBuilder("bare", (3, 4, 2), 0.05, 3)
+    picture = builder.last
+    builder.tanh()
+    builder.add(picture, scale=0.06, zero_point=-7, activation=Activation.NONE)
+    builder.mean(0.05, 1, axes=(1,), keep_dims=False)
+    builder.fully_connected(np.ones((3, 8)), 0.1, None, scale=0.3, zero_point=0)
+    graph = builder.build()
+    bare = tuple(replace(operator, options=None) for operator in graph.operators)
+    _read_as_tflm_reads(replace(graph, operators=bare), monkeypatch)
+
+
+def test_what_cannot_matter_is_not_checked(monkeypatch):
+    """Converters of old name dimension 3 for the one-dimensional bias of a depthwise layer."""
+    rng = np.random.default_rng(1)
+    builder = GraphBuilder("old", (4, 4, 3), 0.1, 5)
+    weights, bias = rng.integers(-127, 128, (1, 3, 3, 3)), rng.integers(-99, 99, 3)
+    builder.depthwise_conv_2d(weights, [0.1, 0.2, 0.3], bias, scale=0.9, zero_point=-4)
+    graph = builder.build()
+    odd = replace(graph.tensors[2].quantization, axis=3)
+    _read_as_tflm_reads(_tensor(graph, 2, quantization=odd), monkeypatch)
+    _read_as_tflm_reads(_tensor(graph, 2, quantization=_affine([0, -1], [7])), monkeypatch)
+    # The kernels take scales for those of output channels, if the named dimension is as large.
+    _read_as_tflm_reads(
+        _tensor(GOOD, CONV_WEIGHTS, quantization=_affine([1] * 3, [0] * 3, 1)), monkeypatch
+    )
+
+
+@pytest.mark.parametrize("scale", [0, 1e-45, 1e-39, 1e-30])
+def test_a_channel_of_next_to_no_scale_is_computed_as_tflm_does(scale, monkeypatch):
+    tiny = _tensor(GOOD, CONV_WEIGHTS, quantization=_affine([0.1, scale, 0.3], [0] * 3))
+    _read_as_tflm_reads(tiny, monkeypatch)
+
+
+def test_a_channel_whose_scale_cannot_be_is_named():
+    for scale in (np.nan, np.inf, -0.1, 1e30):
+        bad = _tensor(GOOD, CONV_WEIGHTS, quantization=_affine([0.1, 0.2, scale], [0] * 3))
+        with pytest.raises(ModelError, match="layer conv1: the scale of channel 2"):
+            validate(bad)
+
+
+def test_all_that_stands_in_the_way_is_named_at_once(monkeypatch):
+    data = tflite.encode(_small())
+    with monkeypatch.context() as patch:
+        for kind in (OperatorKind.CONV_2D, OperatorKind.SOFTMAX):
+            patch.delitem(OPERATORS, kind)
+        with pytest.raises(ModelError) as caught:
+            tflite.decode(data, "small")
+    assert str(caught.value) == (
+        "layer conv1: CONV_2D is not supported; layer softmax1: SOFTMAX is not supported"
+    )
+    wrong = _tensor(
+        _tensor(GOOD, CONV_OUT, dtype="int16"), GOOD.operators[4].outputs[0], dtype="int16"
+    )
+    with pytest.raises(ModelError) as caught:
+        validate(wrong)
+    advice = "is of type int16, only int8 runs: convert the network anew, to int8"
+    assert str(caught.value) == (
+        f"layers conv1 and softmax1: its output {advice}; layer max_pool1: its input {advice}"
+    )
+
+
 # What must be refused. A change is applied to a good graph, past validation, and then read.
 
 
@@ -148,7 +240,7 @@ BAD_GRAPHS = {
     "float input": (_tensor(GOOD, INPUT, dtype="float32"), "conv1: its input is of type float32"),
     "float weights": (
         _tensor(GOOD, CONV_WEIGHTS, dtype="float32", data=np.zeros((3, 3, 3, 1), np.float32)),
-        "conv1: weights of type float32; only int8",
+        "conv1: weights of type float32, only int8",
     ),
     "uint8 output": (_tensor(GOOD, CONV_OUT, dtype="uint8"), "conv1: its output is of type uint8"),
     "float bias": (
@@ -165,24 +257,23 @@ BAD_GRAPHS = {
     "negative scale": (_tensor(GOOD, INPUT, quantization=_affine([-1], [0])), "positive finite"),
     "scale is NaN": (_tensor(GOOD, INPUT, quantization=_affine([np.nan], [0])), "positive finite"),
     "zero point": (_tensor(GOOD, INPUT, quantization=_affine([1], [128])), "outside -128 to 127"),
-    "zero points": (_tensor(GOOD, INPUT, quantization=_affine([1], [0, 0])), "1 scales but 2"),
+    "zero points": (
+        _tensor(GOOD, INPUT, quantization=_affine([1], [0, 0])),
+        "its input has 1 scale but 2 zero points",
+    ),
     "weight zero point": (
         _tensor(GOOD, CONV_WEIGHTS, quantization=_affine([1, 1, 1], [0, 1, 0])),
         "zero point other than 0",
     ),
     "scales that do not fit": (
         _tensor(GOOD, CONV_WEIGHTS, quantization=_affine([1, 1], [0, 0])),
-        "2 scales do not fit dimension 0",
-    ),
-    "axis": (
-        _tensor(GOOD, CONV_WEIGHTS, quantization=_affine([1, 1, 1], [0, 0, 0], 1)),
-        "along dimension 1, not 0",
+        "conv1: 2 scales, along dimension 0",
     ),
     "axis beyond": (
         _tensor(GOOD, CONV_WEIGHTS, quantization=_affine([1, 1, 1], [0, 0, 0], 9)),
-        "do not fit dimension 9",
+        "conv1: 3 scales, along dimension 9",
     ),
-    "batch": (_tensor(GOOD, INPUT, shape=(2, 4, 4, 1)), "the first dimension must be 1"),
+    "batch": (_tensor(GOOD, INPUT, shape=(2, 4, 4, 1)), "conv1: 2 pictures in, 1 out"),
     "input channels": (_tensor(GOOD, INPUT, shape=(1, 4, 4, 2)), "for 1 input channels on 2"),
     "picture without pixels": (_tensor(GOOD, INPUT, shape=(1, 0, 4, 1)), "no elements"),
     "huge picture": (_tensor(GOOD, INPUT, shape=(1, 1 << 20, 1 << 20, 1)), "are possible"),
@@ -213,8 +304,8 @@ BAD_GRAPHS = {
         "softmax1: output must have scale 0.00390625",
     ),
     "softmax beta": (_options(GOOD, 4, beta=float("nan")), "softmax1: beta times scale is nan"),
-    "two inputs": (replace(GOOD, inputs=(0, 3)), "2 inputs; a model with exactly one"),
-    "no output": (replace(GOOD, outputs=()), "0 outputs; a model with exactly one"),
+    "two inputs": (replace(GOOD, inputs=(0, 3)), "conv1: its output is written twice"),
+    "no output": (replace(GOOD, outputs=()), "no output"),
     "output is the input": (replace(GOOD, outputs=(0,)), "nothing writes the output"),
     "no layers": (replace(GOOD, operators=()), "no layers"),
     "wrong order": (replace(GOOD, operators=GOOD.operators[::-1]), "that nothing has written"),
@@ -225,7 +316,6 @@ BAD_GRAPHS = {
     "written twice": (_operator(GOOD, 1, outputs=(3,)), "max_pool1: its output is written twice"),
     "two layer outputs": (_operator(GOOD, 1, outputs=(3, 4)), "max_pool1: 2 outputs"),
     "no layer input": (_operator(GOOD, 1, inputs=()), "max_pool1: no input"),
-    "labels": (replace(GOOD, labels=("a", "b")), "2 labels for 3 output channels"),
 }
 
 
@@ -276,7 +366,7 @@ def test_files_that_cannot_be_read_or_written(tmp_path):
 def test_unsupported_operator_is_named(monkeypatch):
     data = tflite.encode(_small())
     monkeypatch.delitem(OPERATORS, OperatorKind.CONV_2D)
-    with pytest.raises(ModelError, match="layer 1: CONV_2D is not supported"):
+    with pytest.raises(ModelError, match="layer conv1: CONV_2D is not supported"):
         tflite.decode(data, "small")
 
 
