@@ -23,7 +23,8 @@ from gateware.interface.layout import TensorLayout
 from gateware.interface.protocol import Info, StallCause, State, Status
 
 from ..errors import BoardError, LinkError
-from ..link.link import Link, Port
+from ..link.line import Port
+from ..link.link import Link
 from ..link.ports import open_port
 from ..model_card import ModelCard
 from .classes import Classification, classification

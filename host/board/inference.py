@@ -132,7 +132,8 @@ class Runner:
         def transactions() -> Iterator[list[Request]]:
             for x in chain(first, source):
                 writes = self._writes_of(x)
-                filler = free_after is not None and not self._link.covers(writes[0], free_after)
+                timing = self._link.timing
+                filler = free_after is not None and not timing.covers(writes[0], free_after)
                 run = Request(Opcode.RUN, 0, bytes([0, stall_cause]))
                 yield [*writes, run, *([_FILLER] if filler else []), *reads]
             yield [_RESULT]

@@ -8,10 +8,9 @@ import numpy as np
 
 from ..board import Board
 from ..errors import BoardError
+from ..link.framing import BITS_PER_BYTE
 
 __all__ = ["Benchmark", "benchmark"]
-
-_BITS_PER_BYTE = 10
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Benchmark:
     @property
     def line_utilisation(self) -> float:
         busier = max(self.bytes_to_board, self.bytes_to_host)
-        return busier * _BITS_PER_BYTE / self.baud / self.seconds
+        return busier * BITS_PER_BYTE / self.baud / self.seconds
 
     @property
     def engine_utilisation(self) -> float:

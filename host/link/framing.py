@@ -19,7 +19,10 @@ from gateware.interface.protocol import (
     Status,
 )
 
-__all__ = ["Reply", "ReplyDecoder", "Request", "decode_cobs", "encode_cobs"]
+__all__ = ["BITS_PER_BYTE", "Reply", "ReplyDecoder", "Request", "decode_cobs", "encode_cobs"]
+
+#: Of the line: start bit, eight data bits, stop bit.
+BITS_PER_BYTE = 10
 
 _MAX_BLOCK = 0xFF
 #: Longest encoded reply: one COBS block. What is longer was never a frame.

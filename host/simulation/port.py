@@ -16,6 +16,7 @@ from serial.serialutil import PortNotOpenError, SerialBase, SerialException
 from gateware.interface.protocol import RESET_BAUD
 
 from ..errors import PortError
+from ..link.framing import BITS_PER_BYTE
 from .address import Address, parse
 from .cache import Lock, hash_files, state_directory, write_atomically
 from .faults import FaultyLine
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SimulatedPort"]
 
-_BITS_PER_BYTE = 10
 _NO_COMPILER = (
     "There is no C++ compiler, so the board is simulated some hundred times slower. Any will do: "
     "g++, clang++, or `pip install ziglang`."
@@ -264,7 +264,7 @@ class SimulatedPort(SerialBase):
     @property
     def in_waiting(self) -> int:
         if not self._received:
-            self._step(_BITS_PER_BYTE * self._bit_cycles)
+            self._step(BITS_PER_BYTE * self._bit_cycles)
         return len(self._received)
 
     @property
@@ -290,7 +290,7 @@ class SimulatedPort(SerialBase):
     def flush(self) -> None:
         backend = self._running
         while backend.pending:
-            self._step(backend.pending * _BITS_PER_BYTE * self._bit_cycles)
+            self._step(backend.pending * BITS_PER_BYTE * self._bit_cycles)
 
     def send_break(self, duration: float = 0.25) -> None:
         self.flush()

@@ -119,7 +119,7 @@ def test_a_board_that_owes_answers_is_found(microseconds):
     with Board.open("sim") as board:
         link = board.link
         for _ in range(3):
-            link._send(Request(Opcode.READ, 0, bytes([MAX_READ]), reply_bytes=MAX_READ))
-        link._receive(link.now() + microseconds * 1e-6)
+            link.send(Request(Opcode.READ, 0, bytes([MAX_READ]), reply_bytes=MAX_READ))
+        link.receive(link.now() + microseconds * 1e-6)
     with Board.open("sim") as board:
-        assert board.link.port.baudrate > board.link._reset_baud
+        assert board.link.port.baudrate > board.link.reset_baud

@@ -25,7 +25,7 @@ from host.board import Board
 from host.errors import BoardError
 from host.evaluation.verify import load_samples, verify
 from host.link.framing import Request
-from host.link.link import BAUD_RATES, bit_cycles
+from host.link.rates import BAUD_RATES, bit_cycles
 from host.simulation.backends.toolchain import find_compiler
 from model import zoo
 

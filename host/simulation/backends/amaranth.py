@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from amaranth.sim import Simulator
 
+from ...link.framing import BITS_PER_BYTE
+
 if TYPE_CHECKING:
     from ..flash.flash import Flash
 
@@ -15,7 +17,6 @@ __all__ = ["AmaranthBackend"]
 
 #: The simulator's clock: one microsecond a cycle, so that cycles are exact in its time.
 _PERIOD = 1e-6
-_BITS_PER_BYTE = 10
 
 
 class AmaranthBackend:
@@ -70,7 +71,7 @@ class AmaranthBackend:
             if self._queue:
                 self._sending = True
                 byte = self._queue.popleft()
-                for position in range(_BITS_PER_BYTE):
+                for position in range(BITS_PER_BYTE):
                     ctx.set(self._design.rx, (byte << 1 | 0x200) >> position & 1)
                     await ctx.delay(self._bit_cycles * _PERIOD)
                 self._sending = False

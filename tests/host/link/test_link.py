@@ -10,7 +10,8 @@ import pytest
 from gateware.interface.protocol import EngineError, Opcode, Result, State, Status
 from host.errors import LinkError
 from host.link.framing import Reply, ReplyDecoder, Request, decode_cobs, encode_cobs
-from host.link.link import Link, bit_cycles
+from host.link.link import Link
+from host.link.rates import bit_cycles
 from tests.host.fake_board import FakeBoard, FakePort, Faults
 
 
