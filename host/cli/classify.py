@@ -103,7 +103,7 @@ def _check_plot(arguments: argparse.Namespace) -> None:
         raise OutputError(f"--plot draws one picture, and there are {len(arguments.images)}")
     if arguments.plot.suffix.lower() != ".png":
         raise OutputError(f"{arguments.plot}: cannot be written: the name must end in .png")
-    check_writable(arguments.plot)
+    check_writable(arguments.plot, *arguments.images)
 
 
 def _as_data(cell: Cell) -> dict[str, Any]:

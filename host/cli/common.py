@@ -183,8 +183,11 @@ def loading() -> Iterator[Callable[[str, int, int], None]]:
         yield show
 
 
-def check_writable(path: Path) -> None:
-    """Raise OutputError now if ``path`` cannot be written later."""
+def check_writable(path: Path, *sources: str | Path | None) -> None:
+    """Raise OutputError now if ``path`` cannot be written later, or is one of the ``sources``."""
+    for source in sources:
+        if source is not None and _is_same(path, source):
+            raise OutputError(f"{path}: is read here, and would be lost if it were written")
     if path.is_dir():
         raise OutputError(f"{path}: cannot be written: it is a folder")
     existed = path.exists()
@@ -195,6 +198,13 @@ def check_writable(path: Path) -> None:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
     if not existed:
         path.unlink()
+
+
+def _is_same(path: Path, source: str | Path) -> bool:
+    try:
+        return path.samefile(source)
+    except (OSError, ValueError):
+        return False
 
 
 def write(path: Path, data: bytes) -> None:

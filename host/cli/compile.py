@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     description = find_board(arguments.board)
     graph = zoo.load(arguments.model)
     if arguments.output is not None:
-        check_writable(arguments.output)
+        check_writable(arguments.output, arguments.model)
     try:
         compiled = compiler.compile(graph, description.configuration)
     except compiler.DoesNotFitError as error:

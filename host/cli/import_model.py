@@ -74,7 +74,7 @@ def _number(text: str) -> float:
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
-    check_writable(arguments.output)
+    check_writable(arguments.output, arguments.model, arguments.data)
     if arguments.range and (arguments.mean or arguments.std):
         raise EyespotError("--range stands in place of --mean and --std")
     from threadpoolctl import threadpool_limits

@@ -81,11 +81,11 @@ def run(arguments: argparse.Namespace) -> Outcome:
         _refuse(arguments, "paper", *_NOT_OF_THE_PAPER)
         return paper.run(arguments)
     _refuse(arguments, arguments.dataset, "rule", "shapes")
-    check_writable(arguments.output)
+    check_writable(arguments.output, arguments.dataset, arguments.checkpoint)
     if arguments.resume and arguments.checkpoint is None:
         raise OutputError("--resume needs --checkpoint F.npz: the file to go on from")
     if arguments.checkpoint is not None:
-        check_writable(arguments.checkpoint)
+        check_writable(arguments.checkpoint, arguments.dataset)
     if arguments.plots is not None:
         make_folder(arguments.plots)
     from model.datasets import datasets

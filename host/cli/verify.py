@@ -62,11 +62,11 @@ def run(arguments: argparse.Namespace) -> Outcome:
     from ..evaluation.parallel import verify_in_parallel
     from ..evaluation.verify import load_samples, verify
 
+    if arguments.save is not None:
+        check_writable(arguments.save, arguments.model, arguments.data)
     graph = zoo.load(arguments.model)
     with loading() as show:
         x, y = load_samples(arguments.data, graph, arguments.count, show)
-    if arguments.save is not None:
-        check_writable(arguments.save)
     started = time.monotonic()
     if arguments.jobs > 1:
         with progress("Comparing", "comparisons") as show:

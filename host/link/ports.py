@@ -10,6 +10,7 @@ import serial
 import serial.tools.list_ports
 
 from gateware.interface.protocol import RESET_BAUD
+from model.errors import EyespotError, reason
 
 from ..errors import PortError
 
@@ -60,6 +61,8 @@ def list_ports() -> list[PortDescription]:
 
 
 def _reason(name: str, error: Exception) -> str:
+    if isinstance(error, ValueError):  # pyserial's word on a URL
+        return f"{name}: {reason(error)}"
     code = getattr(error, "errno", None)
     text = str(error).lower()
     if code == errno.ENOENT or "no such file" in text or "filenotfounderror" in text:
@@ -69,8 +72,9 @@ def _reason(name: str, error: Exception) -> str:
     if code == errno.EACCES or "permission" in text:
         hint = " (on Linux, your user must be in the group dialout)" if os.name == "posix" else ""
         return f"{name}: no permission to open the port, or it is in use{hint}"
-    reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-    return f"{name}: cannot be opened: {reason}"
+    if "inappropriate ioctl" in text or "is a directory" in text:
+        return f"{name}: this is no serial port (`host ports` lists those that there are)"
+    return f"{name}: cannot be opened: {reason(error)}"
 
 
 def open_port(name: str) -> serial.SerialBase:
@@ -92,8 +96,8 @@ def open_port(name: str) -> serial.SerialBase:
         if os.name == "posix" and "://" not in name:
             port.exclusive = True
         port.open()
-    except ValueError as error:
-        raise PortError(f"{name}: {error}") from error
-    except OSError as error:  # SerialException is one
+    except EyespotError:
+        raise  # of a simulated board
+    except Exception as error:  # what pyserial's ports raise is in no list
         raise PortError(_reason(name, error)) from error
     return port

@@ -254,6 +254,21 @@ def test_models(verb, run, board, tmp_path):
         run(verb, *words[verb])
 
 
+def test_float_models(run, tmp_path):
+    pytest.importorskip("onnx")
+    path, data = tmp_path / "model.onnx", tmp_path / "data.npz"
+    x = np.random.default_rng(3).integers(0, 256, (6, 8, 8, 1)).astype(np.uint8)
+    np.savez(data, x=x, y=np.arange(6))
+    model = Path(__file__).parents[1] / "model" / "importing" / "data" / "digits.onnx"
+    for content in broken(model.read_bytes(), "onnx"):
+        path.write_bytes(content)
+        run("import", path, "--data", data, "-o", tmp_path / "f.tflite")
+    path.write_bytes(model.read_bytes())
+    for content in broken_archive({"x": x, "y": np.arange(6)}, "import"):
+        data.write_bytes(content)
+        run("import", path, "--data", data, "-o", tmp_path / "f.tflite")
+
+
 FOREIGN = {
     "a Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 5\n",
     "an HTML page": b"\n<!DOCTYPE html>\n<html><head><title>Not found</title></head></html>",

@@ -292,13 +292,13 @@ def test_a_model_of_floats(host, tmp_path):
 def test_a_model_with_an_operator_that_is_not_supported(host, tmp_path):
     data = bytearray(zoo.path("patterns").read_bytes())
     codes = schema.Model.GetRootAsModel(data, 0).OperatorCodes(0)._tab
-    absolute_value = 101
+    svdf = 27
     for slot in (4, 10):  # deprecated_builtin_code, builtin_code
         if offset := codes.Offset(slot):
-            data[codes.Pos + offset] = absolute_value
-    path = tmp_path / "absolute.tflite"
+            data[codes.Pos + offset] = svdf
+    path = tmp_path / "svdf.tflite"
     path.write_bytes(data)
-    assert "ABS" in host("compile", path, "--board", "icebreaker", fails=1)
+    assert "SVDF" in host("compile", path, "--board", "icebreaker", fails=1)
 
 
 def test_a_model_that_is_too_large(host, capsys, tmp_path):
@@ -326,6 +326,26 @@ def test_outputs_that_cannot_be_written_are_refused_before_the_work(host, connec
     assert "cannot be written" in host(*verify_words, fails=1)
 
 
+def test_an_output_in_the_place_of_what_is_read(host, connect, tmp_path, picture):
+    connect(FakePort(None))
+    data, model = tmp_path / "data.npz", tmp_path / "model.tflite"
+    np.savez(data, x=np.zeros((9, 4, 4), np.uint8), y=np.arange(9) % 2)
+    model.write_bytes(zoo.path("patterns").read_bytes())
+    (tmp_path / "checkpoint").write_text("")
+    checkpoint = ("--resume", "--checkpoint", tmp_path / "checkpoint")
+    for words in (
+        ("train", data, "-o", data),
+        ("train", data, "-o", tmp_path / "f.tflite", "--checkpoint", data),
+        ("train", data, "-o", tmp_path / "checkpoint", *checkpoint),
+        ("compile", model, "--board", "icebreaker", "-o", tmp_path / "." / "model.tflite"),
+        ("verify", model, "--port", "p", "--data", data, "--save", data),
+        ("classify", picture, "--port", "p", "--plot", picture),
+    ):
+        before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+        assert "is read here" in host(*words, fails=1)
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_data_that_there_is_not(host):
     assert "no data set" in host("train", "mnits", "-o", "unused.tflite", fails=1)
     assert not os.path.exists("unused.tflite")
@@ -338,6 +358,9 @@ def test_ports_that_cannot_be_used(host):
     assert "no board 'none'" in host("info", "--port", "sim://none", fails=1)
     assert "backend" in host("info", "--port", "sim://icebreaker?backend=magic", fails=1)
     assert "no option" in host("info", "--port", "sim://icebreaker?speed=9", fails=1)
+    # What pyserial raises for these is a KeyError, a re.error, an OSError and a SerialException.
+    for port in ("loop://?x=1", "hwgrep://(", "/dev/null", "socket://localhost:99999"):
+        assert f"{port}: " in host("info", "--port", port, fails=1)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pseudo-terminals")
