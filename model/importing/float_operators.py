@@ -31,6 +31,7 @@ __all__ = [
     "FloatOperator",
     "Function",
     "MaxPool",
+    "Nearest",
     "Pad",
     "PRelu",
     "Reduction",
@@ -551,12 +552,20 @@ class Sampling(str, Enum):
     """How a resized picture takes its pixels.
 
     Output pixel i lies at (i + 0.5) * in / out - 0.5, or at i * in / out, or at
-    i * (in - 1) / (out - 1); nearest takes the pixel below, or the nearest, of that.
+    i * (in - 1) / (out - 1).
     """
 
     HALF_PIXEL = "half_pixel"
     ASYMMETRIC = "asymmetric"
     ALIGN_CORNERS = "align_corners"
+
+
+class Nearest(str, Enum):
+    """Which pixel is the nearest of a place between two: that below, or by rounding."""
+
+    FLOOR = "floor"
+    HALF_DOWN = "round_prefer_floor"
+    HALF_UP = "round_prefer_ceil"
 
 
 @dataclass(frozen=True)
@@ -570,14 +579,14 @@ class Resize(FloatOperator):
     linear : bool
         Bilinear; else the nearest pixel.
     sampling : Sampling
-    floor : bool
-        Nearest takes the pixel below; else it rounds, halves downwards.
+    rounding : Nearest
+        Where it is not bilinear.
     """
 
     size: tuple[int, int]
     linear: bool
     sampling: Sampling
-    floor: bool = True
+    rounding: Nearest = Nearest.FLOOR
 
     def shape(self, *shapes: Shape) -> Shape:
         return (*self.size, _picture(shapes[0])[2])
@@ -598,7 +607,13 @@ class Resize(FloatOperator):
         """Which pixel along an axis each output pixel takes, where `linear` is not set."""
         at = self.source(axis, size)
         # Exact multiples must not fall below themselves.
-        chosen = np.floor(at + 1e-9) if self.floor else np.ceil(at - 0.5 - 1e-9)
+        match self.rounding:
+            case Nearest.FLOOR:
+                chosen = np.floor(at + 1e-9)
+            case Nearest.HALF_DOWN:
+                chosen = np.ceil(at - 0.5 - 1e-9)
+            case Nearest.HALF_UP:
+                chosen = np.floor(at + 0.5 + 1e-9)
         return np.clip(chosen, 0, size - 1).astype(np.intp)
 
     def forward(self, *inputs: np.ndarray) -> np.ndarray:

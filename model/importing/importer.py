@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model.errors import ModelError
-from model.importing import onnx_reader
+from model.importing import keras_reader, onnx_reader
 from model.importing.float_graph import FloatGraph
 from model.importing.float_operators import Shape
 
@@ -41,8 +41,10 @@ def read_model(
     try:
         if not path.exists():
             raise ModelError("there is no such file")
-        if path.suffix in (".keras", ".h5", ".tflite"):
-            raise ModelError("is not supported yet")
+        if path.suffix == ".keras":
+            return keras_reader.load(path), "NHWC"
+        if path.suffix in (".h5", ".hdf5"):
+            raise ModelError("is of Keras's old format: model.save('my.keras') writes the new one")
         return onnx_reader.load(path, shape, outputs)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error

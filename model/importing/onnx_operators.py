@@ -25,6 +25,7 @@ from model.importing.float_operators import (
     FloatOperator,
     Function,
     MaxPool,
+    Nearest,
     Pad,
     PRelu,
     Reduction,
@@ -340,7 +341,8 @@ def _resize(context: Context, node: OnnxNode, arguments: Arguments) -> Value:
     how = attributes.get("coordinate_transformation_mode", default)
     rounding = attributes.get("nearest_mode", "floor" if old else "round_prefer_floor")
     if mode == "nearest" and how == "tf_half_pixel_for_nn":
-        how, rounding = "half_pixel", "floor"
+        # floor((i + 0.5) * in / out), which rounds the place between half pixels
+        how, rounding = "half_pixel", "round_prefer_ceil"
     samplings = {
         "half_pixel": Sampling.HALF_PIXEL,
         "pytorch_half_pixel": Sampling.HALF_PIXEL,
@@ -349,10 +351,10 @@ def _resize(context: Context, node: OnnxNode, arguments: Arguments) -> Value:
     }
     if how not in samplings:
         raise node.error(f"coordinate_transformation_mode {how} is not supported")
-    if mode == "nearest" and rounding not in ("floor", "round_prefer_floor"):
+    if rounding not in [each.value for each in Nearest]:
         raise node.error(f"nearest_mode {rounding} is not supported")
     rows, columns = (1, wanted[1]) if len(wanted) == 2 else (wanted[1], wanted[2])
-    operator = Resize((rows, columns), mode != "nearest", samplings[how], rounding == "floor")
+    operator = Resize((rows, columns), mode != "nearest", samplings[how], Nearest(rounding))
     return _by_channel(context, node, value, operator)
 
 

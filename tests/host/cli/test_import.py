@@ -105,3 +105,11 @@ def test_inputs_that_are_real_numbers(host, file: Path, tmp_path: Path) -> None:
     words = ("import", DIGITS, "--data", str(data), "-o", str(file))
     assert host(*words, "--json")["int8_accuracy"] > 0.95
     assert "real numbers, not pixels" in host(*words, "--mean", "0.5", fails=1)
+
+
+def test_keras(host, file: Path) -> None:
+    pytest.importorskip("h5py")
+    words = ("import", str(DATA / "digits.keras"), "--data", "digits", "-o", str(file))
+    told = host(*words, "--json")
+    assert told["layout"] == "NHWC" and told["operators"][-1]["op"] == "SOFTMAX"
+    assert told["float_accuracy"] > 0.95 and told["int8_accuracy"] > 0.95
