@@ -13,13 +13,12 @@ from .flash.port import FlashPort
 from .interface.configuration import EngineConfiguration
 from .interface.flash import WINDOW_BYTES, FlashPart
 from .interface.protocol import (
-    GATEWARE_VERSION,
-    PROTOCOL_VERSION,
     RESET_BAUD,
     EngineError,
     Info,
 )
 from .interface.sources import source_hash
+from .interface.timing import MIN_BIT_CYCLES
 from .link.link import Link
 from .primitives import Technology
 
@@ -76,28 +75,13 @@ class Soc(wiring.Component):
                 f"not {flash!r}"
             )
         divisor = round(clock_hz / reset_baud)
-        if divisor < 4:
+        if divisor < MIN_BIT_CYCLES:
             raise ValueError(
-                f"A baud rate of {reset_baud!r} needs a clock of at least {4 * reset_baud} Hz, "
-                f"because a bit takes 4 cycles or more, not {clock_hz!r}"
+                f"A baud rate of {reset_baud!r} needs a clock of at least "
+                f"{MIN_BIT_CYCLES * reset_baud} Hz, because a bit takes {MIN_BIT_CYCLES} cycles or "
+                f"more, not {clock_hz!r}"
             )
-        info = Info(
-            protocol=PROTOCOL_VERSION,
-            lanes=configuration.lanes,
-            pixels=configuration.pixels,
-            ring_entries=configuration.ring_entries,
-            banks=configuration.banks,
-            accumulator_bits=configuration.accumulator_bits,
-            requantizers=configuration.requantizers,
-            pooling=configuration.pooling,
-            flash=configuration.flash,
-            diagnostics=configuration.diagnostics,
-            memory_bytes=configuration.memory_bytes,
-            clock_hz=clock_hz,
-            gateware=GATEWARE_VERSION,
-            source_hash=source_hash(),
-            board=board,
-        )
+        info = Info.of(configuration, clock_hz=clock_hz, source_hash=source_hash(), board=board)
         window = WINDOW_BYTES if flash else 0
         self._link = Link(info, configuration.memory_bytes + window, divisor)
         self._engine = Engine(configuration, technology)

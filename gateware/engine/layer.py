@@ -1,30 +1,28 @@
 """The current layer's descriptor, as the blocks of the engine see it."""
 
+from collections.abc import Collection
+
 from amaranth.hdl import Value, signed, unsigned
 from amaranth.lib import data
 
 from ..interface import tape
 
 
-def struct_layout(word: tape.Word) -> data.StructLayout:
-    """A tape word's fields as an Amaranth layout: the one definition is :mod:`.interface.tape`."""
+def struct_layout(*words: tape.Word, without: Collection[str] = ()) -> data.StructLayout:
+    """The fields of tape words as an Amaranth layout: the one definition is
+    :mod:`.interface.tape`."""
     return data.StructLayout(
         {
             field.name: signed(field.width) if field.signed else unsigned(field.width)
+            for word in words
             for field in word.fields
+            if field.name not in without
         }
     )
 
 
 #: Control fields that the blocks use: everything in the control words but what only fills them.
-LAYER = data.StructLayout(
-    {
-        field.name: signed(field.width) if field.signed else unsigned(field.width)
-        for word in tape.CONTROLS
-        for field in word.fields
-        if field.name not in ("spare", "magic")
-    }
-)
+LAYER = struct_layout(*tape.CONTROLS, without=("spare", "magic"))
 
 DELTA = struct_layout(tape.DELTA)
 

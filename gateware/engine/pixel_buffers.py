@@ -8,9 +8,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..interface.configuration import EngineConfiguration
+from ..interface.timing import PIXEL_BUFFER_BYTES, pixel_margin
 from .slot_generator import pixel_tag
-
-DEPTH = 512
 
 
 class PixelBuffers(wiring.Component):
@@ -34,7 +33,7 @@ class PixelBuffers(wiring.Component):
     pad_value : :py:`In(8)`
     channel_wise : :py:`In(1)`
     room : :py:`Out(1)`
-        There is room for at least ``MARGIN`` bytes more in each stream.
+        There is room for at least :func:`.timing.pixel_margin` bytes more in each stream.
     available : :py:`Out(1)`
         Every stream has a byte. Comes from a register.
     step : :py:`In(1)`
@@ -59,16 +58,11 @@ class PixelBuffers(wiring.Component):
             }
         )
 
-    @property
-    def margin(self) -> int:
-        """Bytes a stream may still get after ``room`` fell: eleven words are under way at most."""
-        return 12 * self.configuration.word_bytes + 4
-
     def elaborate(self, platform: object) -> Module:
         m = Module()
         word_bytes = self.configuration.word_bytes
         stages = self._stages(m)
-        read_pointer = Signal(range(DEPTH))
+        read_pointer = Signal(range(PIXEL_BUFFER_BYTES))
         with m.If(self.step):
             m.d.sync += read_pointer.eq(read_pointer + 1)
         available, room = [], []
@@ -86,10 +80,11 @@ class PixelBuffers(wiring.Component):
             push = Signal(name=f"push{pixel}")
             m.d.comb += push.eq(here.any())
 
-            m.submodules[f"fifo{pixel}"] = memory = Memory(shape=8, depth=DEPTH, init=[])
+            memory = Memory(shape=8, depth=PIXEL_BUFFER_BYTES, init=[])
+            m.submodules[f"fifo{pixel}"] = memory
             write, read = memory.write_port(), memory.read_port()
-            write_pointer = Signal(range(DEPTH), name=f"write_pointer{pixel}")
-            level = Signal(range(DEPTH + 1), name=f"level{pixel}")
+            write_pointer = Signal(range(PIXEL_BUFFER_BYTES), name=f"write_pointer{pixel}")
+            level = Signal(range(PIXEL_BUFFER_BYTES + 1), name=f"level{pixel}")
             m.d.comb += [
                 write.en.eq(push),
                 write.addr.eq(write_pointer),
@@ -107,7 +102,7 @@ class PixelBuffers(wiring.Component):
             has_byte = Signal(name=f"has_byte{pixel}")
             m.d.sync += has_byte.eq((level[1:] != 0) | (level[0] & ~self.step))
             available.append(has_byte)
-            room.append(level < DEPTH - self.margin)
+            room.append(level < PIXEL_BUFFER_BYTES - pixel_margin(self.configuration))
         m.d.comb += self.available.eq(Cat(available).all())
         # The streams fill alike, but for a word.
         m.d.sync += self.room.eq(room[0])

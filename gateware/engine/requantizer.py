@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -178,7 +178,7 @@ class Requantizer(wiring.Component):
         return m
 
 
-class _Row(Elaboratable):
+class _Row(wiring.Component):
     """The way of one sum at a time; when something enters and what is read is decided outside."""
 
     def __init__(
@@ -190,18 +190,23 @@ class _Row(Elaboratable):
         self.folded = configuration.result_cycles == 2
         lanes = configuration.lanes // configuration.requantizers
         self.depth = PARAMETER_BANKS * (1 << (lanes - 1).bit_length())
-        self.layer = Signal(LAYER)
-        self.write = Signal()
-        self.write_half = Signal()
-        self.write_place = Signal(range(self.depth))
         # ``multiplier low, bias`` for the first pass, ``multiplier high, shift`` for the second.
-        self.write_data = Signal(data.ArrayLayout(ROWS + tape.PARAMETER["bias"].width, 2))
-        self.phase = Signal()
-        self.place = Signal(range(self.depth))
-        self.later = Signal(range(self.depth))
-        self.enters = Signal()
-        self.value = Signal(self.bits)
-        self.result = Signal(8, reset_less=True)
+        halves = data.ArrayLayout(ROWS + tape.PARAMETER["bias"].width, 2)
+        super().__init__(
+            {
+                "layer": In(LAYER),
+                "write": In(1),
+                "write_half": In(1),
+                "write_place": In(range(self.depth)),
+                "write_data": In(halves),
+                "phase": In(1),
+                "place": In(range(self.depth)),
+                "later": In(range(self.depth)),
+                "enters": In(1),
+                "value": In(self.bits),
+                "result": Out(8),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -354,9 +359,11 @@ class _Row(Elaboratable):
             low.eq(Mux(self.layer.add, -128, self.layer.minimum)),
             high.eq(Mux(self.layer.add, 127, self.layer.maximum)),
         ]
+        clamped = Signal(8, reset_less=True)
         with m.If(value < low):
-            m.d.sync += self.result.eq(low)
+            m.d.sync += clamped.eq(low)
         with m.Elif(value > high):
-            m.d.sync += self.result.eq(high)
+            m.d.sync += clamped.eq(high)
         with m.Else():
-            m.d.sync += self.result.eq(value)
+            m.d.sync += clamped.eq(value)
+        m.d.comb += self.result.eq(clamped)

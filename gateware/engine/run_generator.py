@@ -20,16 +20,14 @@ RUN = data.StructLayout(
     }
 )
 
-#: Cycles from a run to the next.
-RUN_CYCLES = 3
-
 
 class RunGenerator(wiring.Component):
     """For each tile, line, group and kernel row of a layer, one run.
 
     One address, one delta memory: the outermost loop that advances selects what is added
     (:mod:`.interface.tape`). A delta is read in two halves, which saves a block RAM. Latency: 4
-    cycles from ``start``. Throughput: a run every RUN_CYCLES cycles.
+    cycles from ``start``. Throughput: a run every
+    :data:`.timing.RUN_CYCLES` cycles.
 
     Members
     -------

@@ -44,8 +44,8 @@ class SlotGenerator(wiring.Component):
     runs : :py:`In(stream.Signature(RUN))`
     room : :py:`In(1)`
         The pixel buffers can take what is under way and a beat more.
-    port : :py:`Out(ReadPortSignature)`
-        Only its request.
+    request : :py:`Out(stream.Signature({address, enable, tag}))`
+        To the scratchpad's pixel port: the request of a :class:`.ReadPortSignature`.
     """
 
     def __init__(self, configuration: EngineConfiguration) -> None:

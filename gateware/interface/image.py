@@ -3,7 +3,7 @@
 ``header (64 bytes) | tape | metadata (UTF-8 JSON) | zero padding | CRC-32 of all before (u32)``
 
 The board runs the tape at :data:`TAPE_ADDRESS`; the host reads header and metadata to learn what
-the board holds. The image is a whole number of pages (:data:`.protocol.PAGE_BYTES`).
+the board holds. The image is a whole number of pages (:data:`.protocol.IMAGE_PAGE_BYTES`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .configuration import EngineConfiguration
-from .protocol import CRC_BYTES, PAGE_BYTES
+from .protocol import CRC_BYTES, IMAGE_PAGE_BYTES
 
 MAGIC = b"EYES"
 IMAGE_VERSION = 2
@@ -76,11 +76,11 @@ def build_image(
     """Header, tape, metadata and CRC as one block of whole pages."""
     text = json.dumps(metadata, separators=(",", ":"), ensure_ascii=False).encode()
     metadata_address = HEADER_BYTES + len(tape)
-    pages = -(-(metadata_address + len(text) + CRC_BYTES) // PAGE_BYTES)
+    pages = -(-(metadata_address + len(text) + CRC_BYTES) // IMAGE_PAGE_BYTES)
     header = ImageHeader(
         lanes=configuration.lanes,
         pixels=configuration.pixels,
-        image_bytes=pages * PAGE_BYTES,
+        image_bytes=pages * IMAGE_PAGE_BYTES,
         tape_bytes=len(tape),
         metadata_address=metadata_address,
         metadata_bytes=len(text),

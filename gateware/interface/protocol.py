@@ -16,8 +16,10 @@ answered in the order in which they arrive, each once; all of them may be sent a
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum, IntFlag
+
+from .configuration import EngineConfiguration
 
 PROTOCOL_VERSION = 3
 #: Gateware version, as INFO tells it.
@@ -37,7 +39,7 @@ CRC_RESIDUE = 0xDEBB20E3
 #: Baud rate after reset.
 RESET_BAUD = 115200
 #: A valid image protects its memory in pages of this many bytes.
-PAGE_BYTES = 256
+IMAGE_PAGE_BYTES = 256
 #: A run that lasts this many cycles is stopped with EngineError.TIMEOUT.
 MAX_RUN_CYCLES = 1 << 28
 #: RUN can stop after at most so many layers.
@@ -155,6 +157,27 @@ class Info:
     _FORMAT = struct.Struct("<8B II 4B I 16s I")
     STATIC_BYTES = 40
     BYTES = 44
+
+    @classmethod
+    def of(
+        cls, configuration: EngineConfiguration, *, clock_hz: int, source_hash: int, board: str
+    ) -> Info:
+        """What a board with this engine, of these sources, tells after its reset."""
+        return cls(
+            protocol=PROTOCOL_VERSION,
+            clock_hz=clock_hz,
+            gateware=GATEWARE_VERSION,
+            source_hash=source_hash,
+            board=board,
+            **{each.name: getattr(configuration, each.name) for each in fields(configuration)},
+        )
+
+    @property
+    def configuration(self) -> EngineConfiguration:
+        """The board's engine; raise ValueError if there is no such engine."""
+        return EngineConfiguration(
+            **{each.name: getattr(self, each.name) for each in fields(EngineConfiguration)}
+        )
 
     def pack(self) -> bytes:
         board = self.board.encode("ascii")

@@ -10,15 +10,16 @@ from amaranth.utils import bits_for
 
 from ..engine.control import EngineControlSignature
 from ..interface.protocol import Info
+from ..interface.timing import MIN_BIT_CYCLES
 from ..memory.bus import ByteBusSignature
 from .bus_master import BusMaster
 from .crc import CRC32
 from .instructions import Condition, Port, RareStrobe, Strobe
 from .processor import Processor
-from .program import PAGE_BYTES, command_program
+from .program import VARIABLE_BYTES, command_program
 from .reply_sender import ReplySender
 from .request_buffer import RequestBuffer
-from .uart import DIVISOR_BITS, MIN_DIVISOR
+from .uart import DIVISOR_BITS
 
 __all__ = ["CommandHandler"]
 
@@ -79,10 +80,10 @@ class CommandHandler(wiring.Component):
                 f"Memory must be 1 to {MAX_MEMORY_BYTES} bytes, which the byte bus can address, "
                 f"not {memory_bytes!r}"
             )
-        if not MIN_DIVISOR <= reset_divisor < 1 << DIVISOR_BITS:
+        if not MIN_BIT_CYCLES <= reset_divisor < 1 << DIVISOR_BITS:
             raise ValueError(
-                f"Reset divisor must be at least {MIN_DIVISOR}, for the receiver's tolerance, and "
-                f"fit {DIVISOR_BITS} bits, not {reset_divisor!r}"
+                f"Reset divisor must be at least {MIN_BIT_CYCLES}, for the receiver's tolerance, "
+                f"and fit {DIVISOR_BITS} bits, not {reset_divisor!r}"
             )
         self._info = info
         self._memory_bytes = memory_bytes
@@ -112,7 +113,7 @@ class CommandHandler(wiring.Component):
         m.submodules.sender = sender = ReplySender()
         # It has two pages: the reply, and the variables.
         m.submodules.memory = memory = Memory(
-            shape=8, depth=2 * PAGE_BYTES, init=[0] * PAGE_BYTES + variables
+            shape=8, depth=2 * VARIABLE_BYTES, init=[0] * VARIABLE_BYTES + variables
         )
         strobes, rare = processor.strobes, processor.rare_strobes
         self._connect_memory(m, processor, sender, memory)

@@ -93,12 +93,12 @@ class Processor(wiring.Component):
         word = fetch.data
         is_jump, is_strobe, is_load = word[15], word[14], word[13]
 
-        place = Signal(8)
+        program_counter = Signal(8)
         index = Signal(8, reset_less=True)
         accumulator = Signal(8, reset_less=True)
         carry = Signal(reset_less=True)
         m.d.comb += [
-            fetch.addr.eq(place),
+            fetch.addr.eq(program_counter),
             self.index.eq(index),
             self.accumulator.eq(accumulator),
             self.indexed.eq(word[10]),
@@ -180,7 +180,7 @@ class Processor(wiring.Component):
             total.eq((Cat(1, accumulator) + Cat(carry_in, self.operand))[1:]),
         ]
         with m.If(executing):
-            m.d.sync += place.eq(load_or_count(taken, self.operand, place))
+            m.d.sync += program_counter.eq(load_or_count(taken, self.operand, program_counter))
         with m.If(accumulate):
             m.d.sync += accumulator.eq(Mux(load, self.operand, total[:8]))
         with m.If(add):

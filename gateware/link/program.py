@@ -27,10 +27,11 @@ from ..interface.protocol import (
     State,
     Status,
 )
+from ..interface.timing import MIN_BIT_CYCLES
 from .instructions import Assembler, Condition, Port, RareStrobe, Source, Strobe
-from .uart import DIVISOR_BITS, MIN_DIVISOR
+from .uart import DIVISOR_BITS
 
-__all__ = ["PAGE_BYTES", "command_program"]
+__all__ = ["VARIABLE_BYTES", "command_program"]
 
 # Places in a request.
 _SEQUENCE, _OPCODE, _ADDRESS, _PAYLOAD = 0, 1, 2, REQUEST_HEADER_BYTES
@@ -38,7 +39,7 @@ _SEQUENCE, _OPCODE, _ADDRESS, _PAYLOAD = 0, 1, 2, REQUEST_HEADER_BYTES
 _REPLY_PAYLOAD = 1 + REPLY_HEADER_BYTES
 
 #: Bytes of the variables, and of the reply buffer.
-PAGE_BYTES = 256
+VARIABLE_BYTES = 256
 
 CONSTANT, VARIABLE, REQUEST, PORT = Source
 
@@ -127,7 +128,7 @@ def command_program(info: Info, memory_bytes: int) -> tuple[list[int], list[int]
         p.add(CONSTANT, -(1 << (DIVISOR_BITS - 8)))
         refuse_if(Condition.CARRY, Status.BAD_ADDRESS)
         p.load(REQUEST, _ADDRESS)
-        p.add(CONSTANT, -MIN_DIVISOR)
+        p.add(CONSTANT, -MIN_BIT_CYCLES)
         p.load(REQUEST, _ADDRESS + 1)
         p.add(CONSTANT, -1, carry=True)
         refuse_unless(Condition.CARRY, Status.BAD_ADDRESS)
@@ -394,7 +395,7 @@ def command_program(info: Info, memory_bytes: int) -> tuple[list[int], list[int]
     conclude()
     reply()
     send()
-    variables = [0] * PAGE_BYTES
+    variables = [0] * VARIABLE_BYTES
     for opcode in Opcode:
         variables[Variable.LENGTHS + opcode] = _PAYLOAD_BYTES.get(opcode, 0)
         variables[Variable.HANDLERS + opcode] = p.place_of(opcode.name)

@@ -7,13 +7,11 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["DIVISOR_BITS", "MIN_DIVISOR", "UARTReceiver", "UARTTransmitter"]
+__all__ = ["DIVISOR_BITS", "UARTReceiver", "UARTTransmitter"]
 
 #: Width of a divisor: enough for 9600 baud at clocks up to 39 MHz.
 DIVISOR_BITS = 12
-#: Fewest clock cycles a bit with which the receiver keeps its tolerance of ±2 %.
-MIN_DIVISOR = 4
-#: Of the cycles of a bit; a bit's end is known from a register, a cycle after its count.
+#: Initial bit count: not 0, because `elapsed` is registered and acts a cycle late.
 _FIRST_COUNT = 2
 
 
@@ -27,15 +25,15 @@ class UARTReceiver(wiring.Component):
 
     Latency: a byte is valid three cycles after the middle of its stop bit. Throughput: the line's.
     Back-pressure: none. Tolerance: ±2 % of difference in rate, for divisors of at least
-    ``MIN_DIVISOR``.
+    :data:`.timing.MIN_BIT_CYCLES`.
 
     Members
     -------
     rx : :py:`In(1)`
         The line; asynchronous.
     divisor : :py:`In(DIVISOR_BITS)`
-        Clock cycles a bit, at least ``MIN_DIVISOR``. It may change at any time; a character that is
-        being received is then lost.
+        Clock cycles a bit, at least ``MIN_BIT_CYCLES``. It may change at any time; a character that
+        is being received is then lost.
     o : :py:`Out(stream.Signature(8, always_ready=True))`
         Received bytes. A byte is valid for one cycle.
     break_ : :py:`Out(1)`

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, ClockSignal, Const, Elaboratable, Instance, Module, Signal
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module
+from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
 
 from ..primitives import Technology
 
@@ -11,21 +13,21 @@ SPRAM_WORDS = 1 << 14
 SPRAM_BYTES = 2
 
 
-class Bank(Elaboratable):
+class Bank(wiring.Component):
     """``depth`` words of ``word_bytes`` bytes: a read or a write in each cycle.
 
     On iCE40 the bank consists of SB_SPRAM256KA (16,384 words of 16 bits), one for each two bytes of
     the word. Elsewhere it is block RAM. Its initial contents are undefined. Latency of a read: one
     cycle. No back-pressure.
 
-    Attributes
-    ----------
-    enable, write : Signal(1), in
-    address : Signal(range(depth)), in
-    write_data : Signal(8 * word_bytes), in
-    mask : Signal(word_bytes), in
+    Members
+    -------
+    enable, write : :py:`In(1)`
+    address : :py:`In(range(depth))`
+    write_data : :py:`In(8 * word_bytes)`
+    mask : :py:`In(word_bytes)`
         Bytes that a write changes.
-    read_data : Signal(8 * word_bytes), out
+    read_data : :py:`Out(8 * word_bytes)`
         Data of the last read; undefined after a write.
 
     Raises
@@ -43,12 +45,16 @@ class Bank(Elaboratable):
         self.depth = depth
         self.word_bytes = word_bytes
         self.technology = technology
-        self.enable = Signal()
-        self.write = Signal()
-        self.address = Signal(range(depth))
-        self.write_data = Signal(8 * word_bytes)
-        self.mask = Signal(word_bytes)
-        self.read_data = Signal(8 * word_bytes)
+        super().__init__(
+            {
+                "enable": In(1),
+                "write": In(1),
+                "address": In(range(depth)),
+                "write_data": In(8 * word_bytes),
+                "mask": In(word_bytes),
+                "read_data": Out(8 * word_bytes),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -133,19 +133,18 @@ class Scratchpad(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         result = self._result_request(m)
-        pixel_valid, pixel = self._pixel_request(m)
+        pixel_waits = Signal()
+        pixel_valid, pixel = self._pixel_request(m, pixel_waits)
         tape_valid, tape_address, tape_host, tape_granted = self._tape_request(m)
 
         # Registers alone decide which request gets a bank.
         pixel_reads = Signal()
-        pixel_waits = Signal()
         result_bank, pixel_bank, tape_bank = (
             self.bank_of(address) for address in (result.address, pixel.address, tape_address)
         )
         m.d.comb += [
             pixel_reads.eq(pixel_valid & pixel.enable),
             pixel_waits.eq(pixel_reads & result.valid & (pixel_bank == result_bank)),
-            self._pixel_waits.eq(pixel_waits),
             tape_granted.eq(
                 tape_valid
                 & ~(result.valid & (~result.write | (tape_bank == result_bank)))
@@ -237,19 +236,18 @@ class Scratchpad(wiring.Component):
             )
         return held
 
-    def _pixel_request(self, m: Module) -> tuple[Signal, data.View]:
+    def _pixel_request(self, m: Module, waits: Signal) -> tuple[Signal, data.View]:
         """Register pixel requests twice, so that ``ready`` comes from a register, too: the second
         one holds what arrives during a stall."""
         request = self.pixels.request
-        self._pixel_waits = Signal()
         valid, held_valid = Signal(), Signal()
         current = Signal(request.p.shape(), reset_less=True)
         held = Signal(request.p.shape(), reset_less=True)
         m.d.comb += request.ready.eq(~held_valid)
         with m.If(~held_valid):
             m.d.sync += held.eq(request.p)
-        m.d.sync += held_valid.eq(self._pixel_waits & (held_valid | request.valid))
-        with m.If(~self._pixel_waits):
+        m.d.sync += held_valid.eq(waits & (held_valid | request.valid))
+        with m.If(~waits):
             m.d.sync += [
                 current.eq(Mux(held_valid, held, request.p)),
                 valid.eq(held_valid | request.valid),

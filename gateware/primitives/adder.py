@@ -5,7 +5,9 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any
 
-from amaranth.hdl import Const, Elaboratable, Instance, Module, Mux, Signal, Value
+from amaranth.hdl import Const, Instance, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 
 from . import Technology
 
@@ -28,7 +30,7 @@ class AdderMode(Enum):
 _CCU2C_INIT = {AdderMode.LOAD: 0xC60C, AdderMode.CONDITIONAL: 0x6A0A}
 
 
-class SelectAdder(Elaboratable):
+class SelectAdder(wiring.Component):
     """``width``-bit sum, modulo ``2**width``, with a select input. Combinational.
 
     On iCE40, each bit is an explicit SB_LUT4 with the carry at I3, because yosys does not merge the
@@ -40,21 +42,18 @@ class SelectAdder(Elaboratable):
     mode : AdderMode
     technology : Technology
 
-    Attributes
-    ----------
-    a, b : Signal(width), in
-    select : Signal(1), in
-    output : Signal(width), out
+    Members
+    -------
+    a, b : :py:`In(width)`
+    select : :py:`In(1)`
+    output : :py:`Out(width)`
     """
 
     def __init__(self, width: int, mode: AdderMode, technology: Technology) -> None:
         self.width = width
         self.mode = mode
         self.technology = technology
-        self.a = Signal(width)
-        self.b = Signal(width)
-        self.select = Signal()
-        self.output = Signal(width)
+        super().__init__({"a": In(width), "b": In(width), "select": In(1), "output": Out(width)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, ClockSignal, Const, Elaboratable, Instance, Module, Signal, signed
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 
 from . import Technology
 
@@ -12,7 +14,7 @@ from . import Technology
 MULTIPLIER_LATENCY = 2
 
 
-class DualMultiplier(Elaboratable):
+class DualMultiplier(wiring.Component):
     """``low = a_low * b_low`` and ``high = a_high * b_high``, signed.
 
     Latency: ``MULTIPLIER_LATENCY`` cycles. Throughput: a pair of products a cycle. There is no
@@ -22,20 +24,22 @@ class DualMultiplier(Elaboratable):
     ----------
     technology : Technology
 
-    Attributes
-    ----------
-    a_low, a_high, b_low, b_high : Signal(signed(8)), in
-    low, high : Signal(signed(16)), out
+    Members
+    -------
+    a_low, a_high, b_low, b_high : :py:`In(signed(8))`
+    low, high : :py:`Out(signed(16))`
     """
 
     def __init__(self, technology: Technology) -> None:
         self.technology = technology
-        self.a_low = Signal(signed(8))
-        self.a_high = Signal(signed(8))
-        self.b_low = Signal(signed(8))
-        self.b_high = Signal(signed(8))
-        self.low = Signal(signed(16))
-        self.high = Signal(signed(16))
+        factors = ("a_low", "a_high", "b_low", "b_high")
+        super().__init__(
+            {
+                **{name: In(signed(8)) for name in factors},
+                "low": Out(signed(16)),
+                "high": Out(signed(16)),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

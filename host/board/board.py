@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.image import HEADER_BYTES, ImageHeader, read_metadata
 from gateware.interface.layout import TensorLayout
 from gateware.interface.protocol import Info, StallCause, State, Status
@@ -74,18 +73,7 @@ class Board:
         self.link = link
         self.info: Info = link.info
         try:
-            self.configuration = EngineConfiguration(
-                lanes=self.info.lanes,
-                pixels=self.info.pixels,
-                ring_entries=self.info.ring_entries,
-                memory_bytes=self.info.memory_bytes,
-                banks=self.info.banks,
-                accumulator_bits=self.info.accumulator_bits,
-                requantizers=self.info.requantizers,
-                pooling=self.info.pooling,
-                flash=self.info.flash,
-                diagnostics=self.info.diagnostics,
-            )
+            self.configuration = self.info.configuration
         except ValueError as error:
             raise LinkError(f"the board's description of itself is wrong: {error}") from error
         #: Of the model in memory; None if there is none.

@@ -25,15 +25,17 @@ from gateware.interface.tape import (
     parameter_entries,
     word_entries,
 )
+from gateware.interface.timing import (
+    COMBINATION_CYCLES,
+    PIXEL_BUFFER_BYTES,
+    RUN_CYCLES,
+    pixel_margin,
+)
 
 from .layers import Axis, Layer, Mode
 from .loops import Loops
 from .nest import ceil_divide
 
-#: The run generator makes a run every so many cycles at most.
-RUN_CYCLES = 3
-#: Between results that leave together and the next ones, where they meet others.
-COMBINATION_CYCLES = 2
 #: From window to window where so many writes are too few to hide that the next window's sums, or
 #: greatest bytes, are under way.
 FEW_SUMS, FEW_MAXIMA = {1: 6, 2: 7, 3: 8}, {1: 4, 2: 5}
@@ -53,9 +55,8 @@ Times = npt.NDArray[np.float64]
 
 
 def buffer_bytes(configuration: EngineConfiguration) -> int:
-    """That a pixel stream can read ahead (:mod:`gateware.engine.pixel_buffers`)."""
-    under_way = 12 * configuration.word_bytes + 4
-    return 512 - under_way
+    """Bytes that a pixel stream can read ahead (:mod:`gateware.engine.pixel_buffers`)."""
+    return PIXEL_BUFFER_BYTES - pixel_margin(configuration)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ zero byte at the rate after reset is a break for such a board and brings it back
 from __future__ import annotations
 
 from gateware.interface.protocol import MAX_PAYLOAD, PROTOCOL_VERSION, Info, Opcode, Status
+from gateware.interface.timing import MIN_BIT_CYCLES
 
 from ..errors import LinkError, PortError
 from .framing import BITS_PER_BYTE, Request
@@ -19,8 +20,6 @@ __all__ = ["BAUD_RATES", "agree", "ask_info", "bit_cycles"]
 BAUD_RATES = (3_000_000, 2_000_000, 1_500_000, 1_000_000, 921_600, 460_800, 230_400, 115_200)
 #: How far a rate made by whole clock cycles may be off.
 _BAUD_TOLERANCE = 0.02
-#: Fewest clock cycles a bit that the board's receiver can sample.
-_MIN_BIT_CYCLES = 4
 #: Clocks that a board may say to have.
 _CLOCKS_HZ = range(100_000, 2_000_000_000)
 #: Most bytes that a board sends in answer to what it holds: two requests, and an answer under way.
@@ -30,7 +29,7 @@ _OWED_BYTES = 3 * (ANSWER_BYTES + MAX_PAYLOAD)
 def bit_cycles(clock_hz: int, baud: int) -> int | None:
     """Clock cycles a bit for ``baud``; None where the clock cannot make it well enough."""
     cycles = round(clock_hz / baud)
-    if cycles < _MIN_BIT_CYCLES or abs(clock_hz / cycles / baud - 1) > _BAUD_TOLERANCE:
+    if cycles < MIN_BIT_CYCLES or abs(clock_hz / cycles / baud - 1) > _BAUD_TOLERANCE:
         return None
     return cycles
 

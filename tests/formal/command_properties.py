@@ -10,7 +10,8 @@ from amaranth.asserts import AnySeq
 from amaranth.hdl import Array, Assert, Assume, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.memory import Memory
 
-from gateware.interface.protocol import PROTOCOL_VERSION, Info, Opcode, Status
+from gateware.interface.configuration import EngineConfiguration
+from gateware.interface.protocol import Info, Opcode, Status
 from gateware.link import program
 from gateware.link.instructions import (
     INDIRECT,
@@ -28,17 +29,9 @@ from gateware.link.program import Variable, command_program
 from tests.formal.prover import Property, look_into, open_up
 
 MEMORY_BYTES = 1 << 17
-INFO = Info(
-    protocol=PROTOCOL_VERSION,
-    lanes=8,
-    pixels=2,
-    ring_entries=1024,
-    banks=4,
-    accumulator_bits=24,
-    requantizers=1,
-    memory_bytes=MEMORY_BYTES,
+INFO = Info.of(
+    EngineConfiguration(memory_bytes=MEMORY_BYTES),
     clock_hz=36_000_000,
-    gateware=(0, 1, 0),
     source_hash=0xDEADBEEF,
     board="icebreaker",
 )
@@ -110,8 +103,8 @@ class ProcessorCarriesOutInstructions(Property):
         dut = self.processor(words)
         fragment, inner = open_up(dut)
         m.submodules.dut = fragment
-        word = look_into(fragment, "program", inner["place"])
-        state = State(inner["place"], dut.accumulator, dut.index, inner["carry"])
+        word = look_into(fragment, "program", inner["program_counter"])
+        state = State(inner["program_counter"], dut.accumulator, dut.index, inner["carry"])
         deciding, executing = inner["deciding"], inner["executing"]
         conditions, hold, share = AnySeq(len(Condition)), AnySeq(1), AnySeq(1)
         m.d.comb += [

@@ -6,13 +6,14 @@ from amaranth.asserts import AnyConst, AnySeq
 from amaranth.hdl import Assert, Assume, Const, Module, Mux, Signal, Value
 from amaranth.lib import data
 
-from gateware.engine.pixel_buffers import DEPTH, PixelBuffers
+from gateware.engine.pixel_buffers import PixelBuffers
 from gateware.engine.slot_generator import pixel_tag
 from gateware.interface.configuration import EngineConfiguration
+from gateware.interface.timing import PIXEL_BUFFER_BYTES, pixel_margin
 from tests.formal.prover import Property, look_into, open_up
 
 #: Of a counter of bytes: twice the depth, so that full is not empty.
-_COUNT = DEPTH.bit_length()
+_COUNT = PIXEL_BUFFER_BYTES.bit_length()
 
 
 #: Words that may still come after ``room`` fell.
@@ -104,7 +105,7 @@ class BuffersKeepTheirBytes(Property):
         m.d.comb += [
             Assert(~shown | (dut.pixels[pixel] == byte)),
             Assert(~dut.available | (level[pixel] != 0)),
-            Assert(full[pixel] <= DEPTH),
+            Assert(full[pixel] <= PIXEL_BUFFER_BYTES),
         ]
 
         # What makes it inductive: bytes under way, ...
@@ -130,12 +131,12 @@ class BuffersKeepTheirBytes(Property):
                 Assert(inner[f"level{stream}"] == level[stream]),
                 Assert(~has_byte | (level[stream] != 0)),
                 Assert(level[stream] <= full[stream]),
-                Assert(full[stream] <= DEPTH),
+                Assert(full[stream] <= PIXEL_BUFFER_BYTES),
             ]
         m.d.comb += [
             Assert(arrived == (taken + full[pixel])[:_COUNT]),
             Assert(inner[f"write_pointer{pixel}"] == (taken + level[pixel])[: _COUNT - 1]),
         ]
         # Room is told a cycle late, and with up to three bytes under way.
-        most = DEPTH - dut.margin + 1 + 3
+        most = PIXEL_BUFFER_BYTES - pixel_margin(dut.configuration) + 1 + 3
         m.d.comb += Assert(full[0] <= most + 2 * late)

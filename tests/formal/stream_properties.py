@@ -5,9 +5,10 @@ from __future__ import annotations
 from amaranth.asserts import AnyConst, AnySeq
 from amaranth.hdl import Assert, Assume, Module, Signal, Value
 
-from gateware.engine.run_generator import RUN_CYCLES, RunGenerator
+from gateware.engine.run_generator import RunGenerator
 from gateware.engine.slot_generator import SlotGenerator
 from gateware.interface.configuration import EngineConfiguration
+from gateware.interface.timing import RUN_CYCLES
 from gateware.link.bus_master import BusMaster
 from tests.formal.prover import Property, assert_stream_rule, open_up
 

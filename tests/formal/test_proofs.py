@@ -13,6 +13,7 @@ import pytest
 from gateware.engine import pixel_buffers, run_generator, slot_generator, weight_ring
 from gateware.flash import controller
 from gateware.interface.flash import IS25LP128F, W25Q128JV
+from gateware.interface.timing import MIN_BIT_CYCLES
 from gateware.link import (
     bus_master,
     crc,
@@ -23,7 +24,7 @@ from gateware.link import (
     request_buffer,
     uart,
 )
-from gateware.link.uart import DIVISOR_BITS, MIN_DIVISOR
+from gateware.link.uart import DIVISOR_BITS
 from tests.formal.command_properties import ProcessorCarriesOutInstructions, ProgramReturns
 from tests.formal.crc_properties import CRCIsTheTextbooks, step
 from tests.formal.flash_properties import FlashIsWrittenWithinBounds
@@ -300,7 +301,7 @@ def test_an_endless_loop_is_reached():
 
 
 def test_samples_are_right_over_the_tolerance():
-    for divisor in range(MIN_DIVISOR, 1 << DIVISOR_BITS):
+    for divisor in range(MIN_BIT_CYCLES, 1 << DIVISOR_BITS):
         for mismatch in (Fraction(-2, 100), Fraction(2, 100)):
             assert is_sampled_right(divisor, mismatch), (divisor, mismatch)
     # Half a bit is 5 % of ten.

@@ -12,7 +12,8 @@ from fractions import Fraction
 from amaranth.asserts import AnyConst, AnySeq
 from amaranth.hdl import Assert, Assume, Cat, Const, Module, Mux, Signal
 
-from gateware.link.uart import DIVISOR_BITS, MIN_DIVISOR, UARTReceiver, UARTTransmitter
+from gateware.interface.timing import MIN_BIT_CYCLES
+from gateware.link.uart import DIVISOR_BITS, UARTReceiver, UARTTransmitter
 from tests.formal.prover import Property, open_up
 
 _STOP_BIT = 9
@@ -39,7 +40,7 @@ class ReceiverSamplesInTheMiddle(Property):
         m.d.comb += [
             dut.rx.eq(AnySeq(1)),
             dut.divisor.eq(divisor),
-            Assume(divisor >= MIN_DIVISOR),
+            Assume(divisor >= MIN_BIT_CYCLES),
         ]
         rx, delayed = Signal(init=1), Signal(init=1)
         m.d.sync += [rx.eq(dut.rx), delayed.eq(rx)]

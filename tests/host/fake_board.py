@@ -16,7 +16,6 @@ from gateware.interface.protocol import (
     CRC_BYTES,
     MAX_PAYLOAD,
     MAX_READ,
-    PROTOCOL_VERSION,
     REPLY_FLAG,
     REQUEST_HEADER_BYTES,
     RESET_BAUD,
@@ -69,21 +68,7 @@ class FakeBoard:
         self.runs = 0
         self.requests: list[Opcode] = []
         self._partial = bytearray()
-        self.info = Info(
-            protocol=PROTOCOL_VERSION,
-            lanes=configuration.lanes,
-            pixels=configuration.pixels,
-            ring_entries=configuration.ring_entries,
-            banks=configuration.banks,
-            accumulator_bits=configuration.accumulator_bits,
-            requantizers=configuration.requantizers,
-            pooling=configuration.pooling,
-            memory_bytes=configuration.memory_bytes,
-            clock_hz=clock_hz,
-            gateware=(0, 1, 0),
-            source_hash=0x1234,
-            board=board,
-        )
+        self.info = Info.of(configuration, clock_hz=clock_hz, source_hash=0x1234, board=board)
 
     @property
     def baud(self) -> float:

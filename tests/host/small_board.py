@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from gateware.interface.configuration import EngineConfiguration
-from gateware.interface.protocol import PROTOCOL_VERSION, Info
+from gateware.interface.protocol import Info
 from gateware.link.link import Link
 
 CLOCK_HZ = 12_000_000
@@ -23,20 +25,9 @@ class SmallBoard(wiring.Component):
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1)})
 
     def elaborate(self, platform: object) -> Module:
-        size = EngineConfiguration()
-        info = Info(
-            protocol=PROTOCOL_VERSION,
-            lanes=size.lanes,
-            pixels=size.pixels,
-            ring_entries=size.ring_entries,
-            banks=size.banks,
-            accumulator_bits=size.accumulator_bits,
-            requantizers=size.requantizers,
+        info = replace(
+            Info.of(EngineConfiguration(), clock_hz=CLOCK_HZ, source_hash=0, board="small"),
             memory_bytes=MEMORY_BYTES,
-            clock_hz=CLOCK_HZ,
-            gateware=(0, 1, 0),
-            source_hash=0,
-            board="small",
         )
         m = Module()
         m.submodules.link = link = Link(info, MEMORY_BYTES, self._reset_divisor)

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from gateware.engine.run_generator import RUN_CYCLES, RunGenerator
+from gateware.engine.run_generator import RunGenerator
 from gateware.interface.tape import DELTA, LEVELS, Level
+from gateware.interface.timing import RUN_CYCLES
 from tests.gateware.streams import pulse, receive, simulate, watch_nothing
 
 LOOPS = ("tiles", "lines", "groups", "kernel_rows")

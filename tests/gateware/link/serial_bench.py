@@ -6,27 +6,18 @@ import random
 import struct
 import zlib
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from amaranth.sim import Simulator
 
+from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.protocol import REPLY_FLAG, Info, Opcode, Status
 from gateware.link.commands import CommandHandler
 from tests.gateware.streams import untraced
 
-INFO = Info(
-    protocol=1,
-    lanes=8,
-    pixels=2,
-    ring_entries=1024,
-    banks=4,
-    accumulator_bits=24,
-    requantizers=1,
+INFO = replace(
+    Info.of(EngineConfiguration(), clock_hz=36_000_000, source_hash=0xDEADBEEF, board="icebreaker"),
     memory_bytes=1000,
-    clock_hz=36_000_000,
-    gateware=(0, 1, 0),
-    source_hash=0xDEADBEEF,
-    board="icebreaker",
 )
 
 

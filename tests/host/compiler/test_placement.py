@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gateware.interface.image import ImageHeader, read_metadata
-from gateware.interface.protocol import PAGE_BYTES
+from gateware.interface.protocol import IMAGE_PAGE_BYTES
 from host.compiler import CompiledModel, compile
 from host.compiler.report import MemoryBlock
 from host.model_card import ModelCard
@@ -83,7 +83,7 @@ def test_image_is_deterministic_and_describes_itself():
     engine = configuration((8, 2))
     one, two = (compile(random_network(generator), engine) for generator in rng)
     assert one.image == two.image
-    assert len(one.image) % PAGE_BYTES == 0
+    assert len(one.image) % IMAGE_PAGE_BYTES == 0
     header = ImageHeader.unpack(one.image)
     text = one.image[header.metadata_address :][: header.metadata_bytes]
     card = ModelCard.from_dict(read_metadata(header, text), engine.memory_bytes)

@@ -30,7 +30,7 @@ from boards.build.tools import find_tools
 from boards.catalog import ROUTED_NETLIST
 from boards.icebreaker import BOARD
 from boards.ulx3s import BOARDS as ULX3S
-from gateware.interface.protocol import PROTOCOL_VERSION, Info
+from gateware.interface.protocol import Info
 from gateware.memory.bank import SPRAM_WORDS, Bank
 from gateware.primitives import Technology
 from gateware.primitives.multiplier import DualMultiplier
@@ -188,18 +188,9 @@ def test_small_design_is_no_board(sample: Path) -> None:
     ],
 )
 def test_other_netlists_are_refused(sample: Path, monkeypatch, change, message) -> None:
-    size = BOARD.description.configuration
-    info = Info(
-        protocol=PROTOCOL_VERSION,
-        lanes=size.lanes,
-        pixels=size.pixels,
-        ring_entries=size.ring_entries,
-        banks=size.banks,
-        accumulator_bits=size.accumulator_bits,
-        requantizers=size.requantizers,
-        memory_bytes=size.memory_bytes,
+    info = Info.of(
+        BOARD.description.configuration,
         clock_hz=CLOCK_HZ,
-        gateware=(0, 1, 0),
         source_hash=source_hash(),
         board="icebreaker",
     )
