@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..interface.configuration import EngineConfiguration
 from ..memory.scratchpad import ReadPortSignature
+from .byte_masks import ByteMasks
 from .layer import LAYER
 from .run_generator import RUN
 
@@ -87,27 +88,12 @@ class SlotGenerator(wiring.Component):
         ]
 
         last_beat, go, take = Signal(), Signal(), Signal()
-        next_valid = Signal()
-        following = Signal(RUN, reset_less=True)
+        next_valid, following = self._next_run(m, take)
         m.d.comb += [
             go.eq(self.request.ready & self.room),
             last_beat.eq(no_words & (tail | ~more)),
             take.eq(next_valid & (~run_active | (go & last_slot & last_beat))),
-            self.runs.ready.eq(~next_valid),
         ]
-        # The run that comes next waits in a register: what lets this one go on does not reach the
-        # run generator's counters.
-        with m.If(~next_valid):
-            m.d.sync += [next_valid.eq(self.runs.valid), following.eq(self.runs.payload)]
-        with m.Elif(take):
-            m.d.sync += next_valid.eq(0)
-
-        # In the last word, bytes up to run_rest from the first one's place; beyond W - 1 they lie
-        # in the tail beat. Slots of different alignment differ in this.
-        place = x[:lane_bits]
-        end = Signal(lane_bits + 1)
-        m.d.comb += end.eq(layer.run_rest[:lane_bits] + place)
-
         with m.If(take):
             start = following.x[:lane_bits]
             carry = Signal(lane_bits + 1)
@@ -156,28 +142,39 @@ class SlotGenerator(wiring.Component):
                 with m.If(last_beat):
                     m.d.sync += run_active.eq(0)
 
-        valid = Signal(word_bytes)
-        pad = Signal(word_bytes)
-        word_index = x[lane_bits:]  # signed: x is an offset from the row's start
-        ends_here = Signal()
-        row_end, in_row = Signal(), Signal()
+        m.submodules.masks = masks = ByteMasks(self.configuration)
         m.d.comb += [
-            ends_here.eq(no_words & (tail | ~end[lane_bits])),
-            row_end.eq(word_index.as_signed() == layer.row_words),
-            in_row.eq(~x[-1] & (word_index.as_signed() < layer.row_words)),
+            masks.layer.eq(layer),
+            masks.x.eq(x),
+            masks.outside.eq(outside),
+            masks.first.eq(first),
+            masks.tail.eq(tail),
+            masks.no_words.eq(no_words),
         ]
-        for byte in range(word_bytes):
-            before, after = Signal(name=f"before{byte}"), Signal(name=f"after{byte}")
-            m.d.comb += [
-                before.eq(first & (byte < place)),
-                after.eq(ends_here & (byte > end[:lane_bits])),
-                # In the tail beat only slots that ran over have bytes.
-                valid[byte].eq(~before & ~after & ~(tail & ~end[lane_bits])),
-                pad[byte].eq(outside | ~(in_row | (row_end & (byte < layer.row_rest)))),
-            ]
+        self._add_request(m, run_active, row, x, slot, masks)
+        return m
+
+    def _next_run(self, m: Module, take: Signal) -> tuple[Signal, data.View]:
+        """The run that comes next waits in a register: what lets this one go on does not reach the
+        run generator's counters."""
+        valid = Signal(name="next_valid")
+        following = Signal(RUN, reset_less=True)
+        m.d.comb += self.runs.ready.eq(~valid)
+        with m.If(~valid):
+            m.d.sync += [valid.eq(self.runs.valid), following.eq(self.runs.payload)]
+        with m.Elif(take):
+            m.d.sync += valid.eq(0)
+        return valid, following
+
+    def _add_request(
+        self, m: Module, run_active: Signal, row: Signal, x: Signal, slot: Signal, masks: ByteMasks
+    ) -> None:
+        """The slot's read, registered: the comparisons stay away from the memory's choice of what
+        to serve."""
+        layer = self.layer
+        lane_bits = (self.configuration.word_bytes - 1).bit_length()
         is_slot = Signal()
         m.d.comb += is_slot.eq(layer.channel_wise | (slot < self.configuration.pixels))
-        # The comparisons end in a register, away from the memory's choice of what to serve.
         asked = Signal()
         read = Signal(self.request.p.shape(), reset_less=True)
         with m.If(self.request.ready):
@@ -186,11 +183,11 @@ class SlotGenerator(wiring.Component):
                 # words of one stream must never be less than W apart, or their bytes meet in the
                 # buffers.
                 asked.eq(run_active & self.room),
-                read.address.eq(row + word_index.as_signed()),
-                read.enable.eq(is_slot & ~outside & (in_row | row_end) & valid.any()),
-                read.tag.slot.eq(Mux(layer.channel_wise, place, slot)),
-                read.tag.valid.eq(valid),
-                read.tag.pad.eq(pad),
+                # x is an offset from the row's start, and may be negative.
+                read.address.eq(row + x[lane_bits:].as_signed()),
+                read.enable.eq(is_slot & masks.in_picture & masks.valid.any()),
+                read.tag.slot.eq(Mux(layer.channel_wise, x[:lane_bits], slot)),
+                read.tag.valid.eq(masks.valid),
+                read.tag.pad.eq(masks.pad),
             ]
         m.d.comb += [self.request.valid.eq(asked), self.request.payload.eq(read)]
-        return m
