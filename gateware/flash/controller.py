@@ -1,12 +1,16 @@
 """The flash controller: erases, programs and streams the model area."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
-from ..interface.flash import PAGE_BYTES, SECTOR_PAGES, FlashCommand, FlashPart
+from ..interface.flash import PAGE_BYTES, FlashCommand, FlashPart
+from .pages import PagePointer
 from .pins import LATENCY, FlashPinsSignature
-from .script import ERASE_SECTOR, PROGRAM_PAGE, Kind, flash_script
+from .script import ERASE_SECTOR, PROGRAM_PAGE, Kind, Script, flash_script
+from .shifter import FlashShifter
+from .steps import StepTable
+from .words import WordAssembler
 
 __all__ = ["FlashController"]
 
@@ -20,11 +24,9 @@ class FlashController(wiring.Component):
     After reset it wakes the flash and compares its ID. If anything is not as expected, ``present``
     stays low and every command fails at once.
 
-    What it cannot do, whatever commands come, is built in rather than checked. The top bit of
-    each address is a constant. There is no address to a program command: an erasure leaves
-    ``page`` at the sector's first page, each program command goes to ``page`` and moves it on, and
-    from the sector's last page, from a read, a failure or a reset on there is no page to program
-    until the next erasure. So what is programmed was erased, and is programmed once.
+    What it cannot do, whatever commands come, is built in rather than checked: the page that is
+    erased or programmed is a :class:`.PagePointer`'s, whose addresses lie in the model area and
+    which knows whether the page is erased. A program command has no address.
 
     Latency of a read: 23 clocks until the first nibble, 15 in continuous mode, and some cycles
     between the bytes. Throughput: then a nibble a cycle, without a break while words are taken
@@ -102,126 +104,93 @@ class FlashController(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         script = flash_script(self.part, continuous=self.continuous)
+        m.submodules.steps = step = StepTable(script)
+        m.submodules.pages = pages = PagePointer(self.part)
+        m.submodules.shifter = shifter = FlashShifter(8 * self.word_bytes)
+        m.submodules.assembler = assembler = WordAssembler(self.word_bytes)
+        connect(m, assembler.words, flipped(self.words))
+        m.d.comb += [
+            pages.kind.eq(self.command.p.kind),
+            pages.page.eq(self.command.p.page),
+            pages.present.eq(self.present),
+            shifter.quad.eq(step.quad),
+            shifter.silent.eq(step.silent),
+            shifter.byte.eq(self._byte(m, step, pages)),
+            shifter.i.eq(self.pins.i),
+            shifter.clock.eq(assembler.more),
+            assembler.received.eq(shifter.received),
+            self.pins.clock.eq(shifter.pulse),
+            self.pins.o.eq(shifter.o),
+            self.pins.oe.eq(shifter.oe),
+        ]
+        self._add_states(m, script, step, pages, shifter, assembler)
+        return m
 
-        # The step, from a table, a cycle after its number.
-        at = Signal(range(len(script.steps)))
-        kind = Signal(Kind)
-        byte = Signal(8)
-        exact = Signal()
-        quad = Signal()
-        silent = Signal()
-        end = Signal()
-        last = Signal()
-        with m.Switch(at):
-            for index, step in enumerate(script.steps):
-                with m.Case(index):
-                    m.d.sync += [
-                        kind.eq(step.kind),
-                        byte.eq(step.byte),
-                        exact.eq(step.exact),
-                        quad.eq(step.quad),
-                        silent.eq(step.silent),
-                        end.eq(step.end),
-                        last.eq(step.last),
-                    ]
-
-        # The address, of which the lowest eight bits are zero and the top one is one.
-        page = Signal(self.part.page_bits)
-        address = Signal(16)
-        m.d.comb += address.eq(Cat(page, Const(1, 1)))
-        in_sector = page[: SECTOR_PAGES.bit_length() - 1]
-        programming = Signal()
-        erased = Signal()
-        streaming = Signal()
+    def _add_states(
+        self,
+        m: Module,
+        script: Script,
+        step: StepTable,
+        pages: PagePointer,
+        shifter: FlashShifter,
+        assembler: WordAssembler,
+    ) -> None:
+        """The one state machine, of eleven states: longer than a screen, but read from top to
+        bottom it is what becomes of a step."""
+        at = Signal.like(step.at)
+        m.d.comb += step.at.eq(at)
+        accepted = self.command.p.kind
+        received = shifter.received[:8]
         reading_again = Signal()
-
-        # Bits out and in.
-        shift = Signal(8)
-        left = Signal(3)
-        pulse = Signal()
-        taking = Signal(LATENCY)
-        received = Signal(8 * self.word_bytes)
         count = Signal(9)  # bytes of a page; cycles of a wait
         wait = Signal(range(_GAP_CYCLES))
-        m.d.comb += [
-            self.pins.clock.eq(pulse),
-            self.pins.o.eq(
-                Cat(Mux(quad, shift[4], shift[7]), shift[5], shift[6] | ~quad, shift[7] | ~quad)
-            ),
-            self.pins.oe.eq(Mux(silent, 0, Cat(1, quad, 1, 1))),
-        ]
-        m.d.sync += taking.eq(Cat(pulse, taking))
-        with m.If(taking[-1]):
-            with m.If(quad):
-                m.d.sync += received.eq(Cat(self.pins.i, received))
-            with m.Else():
-                m.d.sync += received[:8].eq(Cat(self.pins.i[1], received))
-
-        more = self._add_words(m, streaming, received)
-
-        accepted = self.command.p.kind
         judged = Signal()
         nothing = Signal()
         m.d.sync += [
-            judged.eq(Cat((r ^ b) & (b | exact) for r, b in zip(received[:8], byte)) == 0),
-            nothing.eq(received[:8].all()),
+            judged.eq(Cat((r ^ b) & (b | step.exact) for r, b in zip(received, step.byte)) == 0),
+            nothing.eq(received.all()),
         ]
 
         with m.FSM(init="Fetch"):
             with m.State("Idle"):
                 m.d.comb += self.command.ready.eq(1)
                 with m.If(self.command.valid):
+                    m.d.comb += pages.accept.eq(1)
                     m.d.sync += [self.busy.eq(1), self.failed.eq(0)]
-                    m.d.sync += programming.eq(accepted == FlashCommand.PROGRAM)
-                    with m.If(accepted != FlashCommand.PROGRAM):
-                        m.d.sync += [page.eq(self.command.p.page), erased.eq(0)]
                     m.next = "Fetch"
                     with m.If(accepted == FlashCommand.READ):
                         m.d.sync += at.eq(Mux(reading_again, script.read_again, script.read))
                         m.d.sync += reading_again.eq(int(self.continuous))
                     with m.Else():
                         m.d.sync += [at.eq(script.write), reading_again.eq(0)]
-                        with m.If(accepted != FlashCommand.PROGRAM):
-                            m.d.sync += in_sector.eq(0)
-                    with m.If(~self.present | ((accepted == FlashCommand.PROGRAM) & ~erased)):
+                    programs = accepted == FlashCommand.PROGRAM
+                    with m.If(~self.present | (programs & ~pages.erased)):
                         m.next = "Fail"
             with m.State("Fetch"):
                 m.next = "Step"
             with m.State("Step"):
-                m.d.sync += left.eq(Mux(quad, 1, 7))
-                m.d.sync += self.pins.select.eq(kind != Kind.WAIT)
-                with m.Switch(kind):
-                    with m.Case(Kind.ADDRESS_HIGH):
-                        m.d.sync += shift.eq(address[8:])
-                    with m.Case(Kind.ADDRESS_LOW):
-                        m.d.sync += shift.eq(address[:8])
-                    with m.Case(Kind.DATA):
-                        m.d.comb += self.data.ready.eq(programming)
-                        m.d.sync += shift.eq(self.data.payload)
-                    with m.Case(Kind.OPCODE):
-                        m.d.sync += shift.eq(Mux(programming, PROGRAM_PAGE, ERASE_SECTOR))
-                    with m.Default():
-                        m.d.sync += shift.eq(byte)
-                with m.If(kind == Kind.STREAM):
+                m.d.comb += shifter.load.eq(1)
+                m.d.comb += self.data.ready.eq((step.kind == Kind.DATA) & pages.programming)
+                m.d.sync += self.pins.select.eq(step.kind != Kind.WAIT)
+                with m.If(step.kind == Kind.STREAM):
                     m.next = "Stream"
-                with m.Elif(kind == Kind.WAIT):
+                with m.Elif(step.kind == Kind.WAIT):
                     m.next = "Wait"
-                with m.Elif((kind == Kind.DATA) & ~programming):
+                with m.Elif((step.kind == Kind.DATA) & ~pages.programming):
                     m.next = "Next"
-                with m.Elif((kind != Kind.DATA) | self.data.valid):
+                with m.Elif((step.kind != Kind.DATA) | self.data.valid):
                     m.next = "Shift"
             with m.State("Shift"):
-                m.d.comb += pulse.eq(1)
-                m.d.sync += [left.eq(left - 1), wait.eq(0)]
-                m.d.sync += shift.eq(Mux(quad, shift << 4, shift << 1))
-                with m.If(left == 0):
+                m.d.comb += shifter.shift.eq(1)
+                m.d.sync += wait.eq(0)
+                with m.If(shifter.last):
                     m.next = "Settle"
             with m.State("Settle"):
                 # What was clocked in last is there after the pads' latency, and then judged.
                 m.d.sync += wait.eq(wait + 1)
                 with m.If(wait == LATENCY + 1):
                     m.next = "Next"
-                    with m.Switch(kind):
+                    with m.Switch(step.kind):
                         with m.Case(Kind.EXPECT):
                             with m.If(~judged):
                                 m.next = "Fail"
@@ -243,74 +212,46 @@ class FlashController(wiring.Component):
             with m.State("Next"):
                 m.d.sync += [at.eq(at + 1), wait.eq(0)]
                 m.next = "Fetch"
-                with m.If(end):
+                with m.If(step.end):
                     m.d.sync += self.pins.select.eq(0)
                     m.next = "Gap"
-                with m.If(last):
+                with m.If(step.last):
+                    # The wake-up ends here as well.
+                    m.d.comb += pages.done.eq(1)
                     m.d.sync += [self.present.eq(1), self.busy.eq(0)]
                     m.next = "Leave"
-                    # The wake-up ends here as well, and has erased nothing.
-                    m.d.sync += erased.eq(self.present & ~(programming & in_sector.all()))
-                    with m.If(programming):
-                        m.d.sync += in_sector.eq(in_sector + 1)
             with m.State("Gap"):
                 m.d.sync += wait.eq(wait + 1)
                 with m.If(wait == _GAP_CYCLES - 1):
                     m.next = "Step"
             with m.State("Stream"):
-                m.d.comb += [streaming.eq(~self.command.valid), pulse.eq(more)]
-                m.d.comb += self.streaming.eq(1)
+                m.d.comb += [assembler.streaming.eq(~self.command.valid), self.streaming.eq(1)]
                 m.d.sync += self.busy.eq(0)
                 with m.If(self.command.valid):
                     m.d.sync += [self.pins.select.eq(0), wait.eq(0)]
                     m.next = "Leave"
             with m.State("Fail"):
-                m.d.sync += [self.failed.eq(1), erased.eq(0), self.busy.eq(0)]
+                m.d.comb += pages.fail.eq(1)
+                m.d.sync += [self.failed.eq(1), self.busy.eq(0)]
                 m.d.sync += [self.pins.select.eq(0), wait.eq(0)]
                 m.next = "Leave"
             with m.State("Leave"):
                 m.d.sync += wait.eq(wait + 1)
                 with m.If(wait == _GAP_CYCLES - 1):
                     m.next = "Idle"
-        return m
 
-    def _add_words(self, m: Module, streaming: Signal, received: Signal) -> Signal:
-        """Words from what is received; returns whether to clock in a nibble in this cycle.
-
-        A word is begun only if the one before the last is taken: so one may be offered and one
-        complete behind it, and none is ever overwritten.
-        """
-        nibbles = 2 * self.word_bytes
-        nibble = Signal(range(nibbles))
-        waiting = Signal(range(3))
-        more = Signal()
-        begun = Signal()
-        taken = Signal()
-        finished = Signal(LATENCY)
-        full = Signal()
-        m.d.comb += [
-            begun.eq((nibble == 0) & (waiting != 2)),
-            more.eq(streaming & (begun | (nibble != 0))),
-            taken.eq(self.words.valid & self.words.ready),
-        ]
-        with m.If(more):
-            m.d.sync += nibble.eq(Mux(nibble == nibbles - 1, 0, nibble + 1))
-        with m.If(begun & ~taken):
-            m.d.sync += waiting.eq(waiting + 1)
-        with m.Elif(taken & ~begun):
-            m.d.sync += waiting.eq(waiting - 1)
-        m.d.sync += finished.eq(Cat(more & (nibble == nibbles - 1), finished))
-        with m.If(finished[-1]):
-            m.d.sync += full.eq(1)
-        with m.If(self.words.ready):
-            m.d.sync += self.words.valid.eq(0)
-        with m.If(full & (~self.words.valid | self.words.ready)):
-            m.d.sync += [self.words.valid.eq(1), full.eq(finished[-1])]
-            # The first byte came first and is now the highest.
-            m.d.sync += self.words.payload.eq(
-                Cat(received.word_select(at, 8) for at in reversed(range(self.word_bytes)))
-            )
-        with m.If(~streaming):
-            m.d.sync += [nibble.eq(0), waiting.eq(0), finished.eq(0), full.eq(0)]
-            m.d.sync += self.words.valid.eq(0)
-        return more
+    def _byte(self, m: Module, step: StepTable, pages: PagePointer) -> Signal:
+        """What the step sends."""
+        byte = Signal(8)
+        with m.Switch(step.kind):
+            with m.Case(Kind.ADDRESS_HIGH):
+                m.d.comb += byte.eq(pages.address[8:])
+            with m.Case(Kind.ADDRESS_LOW):
+                m.d.comb += byte.eq(pages.address[:8])
+            with m.Case(Kind.DATA):
+                m.d.comb += byte.eq(self.data.payload)
+            with m.Case(Kind.OPCODE):
+                m.d.comb += byte.eq(Mux(pages.programming, PROGRAM_PAGE, ERASE_SECTOR))
+            with m.Default():
+                m.d.comb += byte.eq(step.byte)
+        return byte

@@ -115,8 +115,8 @@ class FlashIsWrittenWithinBounds(Property):
         script = flash_script(self.part, continuous=False)
         steps = script.steps
         data_at = next(at for at, step in enumerate(steps) if step.kind is Kind.DATA)
-        at, left, page = inner["at"], inner["left"], inner["page"]
-        writes, erased, wait = inner["programming"], inner["erased"], inner["wait"]
+        at, left, page = inner["at"], inner["shifter.left"], inner["pages.page"]
+        writes, erased, wait = inner["pages.programming"], inner["pages.erased"], inner["wait"]
         bits, count, selected = self.bits, self.count, dut.pins.select
         in_sector = page[:_SECTOR_BITS]
         state = inner["fsm_state"]
@@ -173,18 +173,18 @@ class FlashIsWrittenWithinBounds(Property):
             Assert(~within("Next") | (kind != Kind.STREAM)),
             Assert(~within("Shift", "Settle") | ~skips),
             Assert(~within("Gap") | (base == 0)),
-            Assert(~within("Shift") | (left <= Mux(inner["quad"], 1, 7))),
+            Assert(~within("Shift") | (left <= Mux(inner["steps.quad"], 1, 7))),
         ]
         # The step is the table's, once it had the time.
         m.d.comb += Assert(
             within("Idle", "Fail", "Leave", "Fetch")
             | (within("Gap") & (wait == 0))
             | (
-                (inner["kind"] == kind)
-                & (inner["byte"] == of_step([step.byte for step in steps], 8))
-                & (inner["quad"] == of_step([step.quad for step in steps], 1))
-                & (inner["end"] == of_step([step.end for step in steps], 1))
-                & (inner["last"] == of_step([step.last for step in steps], 1))
+                (inner["steps.kind"] == kind)
+                & (inner["steps.byte"] == of_step([step.byte for step in steps], 8))
+                & (inner["steps.quad"] == of_step([step.quad for step in steps], 1))
+                & (inner["steps.end"] == of_step([step.end for step in steps], 1))
+                & (inner["steps.last"] == of_step([step.last for step in steps], 1))
             )
         )
         # Bits seen are the plan's, as many as the state says. Of a read, the opcode.
@@ -210,7 +210,7 @@ class FlashIsWrittenWithinBounds(Property):
                 ~within("Shift")
                 | opened
                 | (kind == Kind.DATA)
-                | (inner["shift"] == (said << (7 - left)[:3])[:8])
+                | (inner["shifter.bits"] == (said << (7 - left)[:3])[:8])
             ),
         ]
         # What the controller knows of the sector is what the onlooker saw.

@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 from gateware.engine import pixel_buffers, run_generator, slot_generator, weight_ring
-from gateware.flash import controller
+from gateware.flash import controller, pages, shifter
 from gateware.interface.flash import IS25LP128F, W25Q128JV
 from gateware.interface.timing import MIN_BIT_CYCLES
 from gateware.link import (
@@ -264,8 +264,8 @@ DEEP_FAULTS = [
     (
         partial(BuffersKeepTheirBytes, 1),
         pixel_buffers,
-        "level < DEPTH - self.margin",
-        "level < DEPTH - 16",
+        "PIXEL_BUFFER_BYTES - pixel_margin(self.configuration)",
+        "PIXEL_BUFFER_BYTES - 16",
         2,
     ),
     # A jump to what is no handler; a request without a reply.
@@ -327,22 +327,25 @@ def test_flash_is_written_within_bounds(part):
 
 
 @pytest.mark.parametrize(
-    "old, new",
+    "block, old, new",
     [
-        ("Cat(page, Const(1, 1))", "Cat(page, Const(0, 1))"),
-        ("in_sector.eq(0)", "in_sector.eq(in_sector)"),
-        ("& ~erased)", "& 0)"),
-        ("[page.eq(self.command.p.page), erased.eq(0)]", "page.eq(self.command.p.page)"),
-        ("in_sector.eq(in_sector + 1)", "in_sector.eq(in_sector)"),
-        ("self.present & ~(programming & in_sector.all())", "self.present"),
-        ("Mux(programming, PROGRAM_PAGE, ERASE_SECTOR)", "PROGRAM_PAGE"),
-        ("self.failed.eq(1), erased.eq(0), ", "self.failed.eq(1), "),
+        (pages, "Cat(page, Const(1, 1))", "Cat(page, Const(0, 1))"),
+        (pages, "in_sector.eq(0)", "in_sector.eq(in_sector)"),
+        (pages, "[page.eq(self.page), self.erased.eq(0)]", "page.eq(self.page)"),
+        (pages, "in_sector.eq(in_sector + 1)", "in_sector.eq(in_sector)"),
+        (pages, "self.present & ~(self.programming & in_sector.all())", "self.present"),
+        (controller, "(programs & ~pages.erased)", "0"),
+        (controller, "Mux(pages.programming, PROGRAM_PAGE, ERASE_SECTOR)", "PROGRAM_PAGE"),
+        (controller, "pages.fail.eq(1)", "pages.fail.eq(0)"),
+        (shifter, "Mux(quad, 1, 7)", "Mux(quad, 1, 6)"),
     ],
 )
-def test_a_fault_in_the_flash_controller_is_found(old, new):
+def test_a_fault_in_the_flash_controller_is_found(monkeypatch, block, old, new):
     """A command is too far from the beginning for a search; here, too, the induction fails."""
-    faulty = with_fault(controller, old, new).FlashController
-    status, log = check(FlashIsWrittenWithinBounds(W25Q128JV, faulty))
+    faulty = with_fault(block, old, new)
+    for name in block.__all__:
+        monkeypatch.setattr(controller, name, getattr(faulty, name))
+    status, log = check(FlashIsWrittenWithinBounds(W25Q128JV, controller.FlashController))
     assert status in ("FAIL", "UNKNOWN"), log
 
 
