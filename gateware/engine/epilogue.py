@@ -29,8 +29,8 @@ class TableWrite(data.Struct):
 
 
 class Epilogue(wiring.Component):
-    """The result itself, or what a table says; or the sum of two tables' entries, one for the
-    result, one for the byte that lies where it will be written; or the greater of these two.
+    """Passes a result through, looks it up in a table, adds the byte at its destination, each by
+    its own table, or takes the greater of the two.
 
     A result comes out of ``results`` EPILOGUE_LATENCY cycles after it came in. Where the layer
     combines, the other byte may stand at ``others`` RESULT_READ_LATENCY cycles later; then what

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -95,22 +95,12 @@ class SlotGenerator(wiring.Component):
             take.eq(next_valid & (~run_active | (go & last_slot & last_beat))),
         ]
         with m.If(take):
-            start = following.x[:lane_bits]
-            carry = Signal(lane_bits + 1)
-            m.d.comb += carry.eq(layer.run_rest[:lane_bits] + start)
             m.d.sync += [
                 run_active.eq(1),
                 outside.eq(following.outside),
                 first.eq(1),
                 tail.eq(0),
-                # Slots that are aligned alike need the tail together; else one of them may.
-                more.eq(
-                    Mux(
-                        layer.slot_step[:lane_bits] == 0,
-                        carry[lane_bits],
-                        layer.run_rest[:lane_bits] != 0,
-                    )
-                ),
+                more.eq(self._has_tail(m, following.x[:lane_bits])),
                 row.eq(following.row),
                 beat_x.eq(following.x),
                 x.eq(following.x),
@@ -165,6 +155,19 @@ class SlotGenerator(wiring.Component):
         with m.Elif(take):
             m.d.sync += valid.eq(0)
         return valid, following
+
+    def _has_tail(self, m: Module, start: Value) -> Value:
+        """Whether a run that begins at that byte of a word needs a beat for its tail. Slots that
+        are aligned alike need it together; else one of them may."""
+        lane_bits = len(start)
+        layer = self.layer
+        carry = Signal(lane_bits + 1)
+        m.d.comb += carry.eq(layer.run_rest[:lane_bits] + start)
+        return Mux(
+            layer.slot_step[:lane_bits] == 0,
+            carry[lane_bits],
+            layer.run_rest[:lane_bits] != 0,
+        )
 
     def _add_request(
         self, m: Module, run_active: Signal, row: Signal, x: Signal, slot: Signal, masks: ByteMasks

@@ -135,8 +135,8 @@ class FlashController(wiring.Component):
         shifter: FlashShifter,
         assembler: WordAssembler,
     ) -> None:
-        """The one state machine, of eleven states: longer than a screen, but read from top to
-        bottom it is what becomes of a step."""
+        """The state machine. It is long because its eleven states share ``wait`` and ``at``; read
+        from top to bottom, it is what happens to a command and its steps."""
         at = Signal.like(step.at)
         m.d.comb += step.at.eq(at)
         accepted = self.command.p.kind

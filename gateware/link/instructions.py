@@ -99,7 +99,7 @@ class Strobe(IntEnum):
 
 
 class RareStrobe(IntEnum):
-    """More of them."""
+    """Rarer strobes, in a second field, so that one instruction can issue one of each."""
 
     NONE = 0
     #: Shift the CRC by a byte.

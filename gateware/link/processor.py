@@ -30,8 +30,7 @@ class Processor(wiring.Component):
     Members
     -------
     fetching : :py:`Out(1)`
-        What is read from ``address`` in this cycle is not looked at: the memory of variables is
-        free for another reader.
+        High while the processor ignores read data; another reader may use the variable memory.
     address : :py:`Out(8)`
         Address of a variable, a request's byte, or a port. The data at the operand cycle's address
         must be given in the next cycle.
@@ -87,6 +86,7 @@ class Processor(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        # An instruction's three cycles share nearly all their signals: they stay together.
         m = Module()
         m.submodules.program = program = Memory(shape=16, depth=PROGRAM_WORDS, init=self._program)
         fetch = program.read_port()
