@@ -18,6 +18,8 @@ from math import erf, inf, pi, prod
 import numpy as np
 
 from model.errors import ModelError
+from model.int8.geometry import extent
+from model.int8.graph import Padding
 
 __all__ = [
     "FUNCTIONS",
@@ -133,6 +135,22 @@ class Window:
             f"a {_text(self.kernel)} window does not fit into {height}x{width} pixels",
         )
         return rows, columns
+
+    def is_same(self, shape: Shape) -> bool:
+        """Whether the padding is what TensorFlow's SAME gives on a picture of `shape`."""
+        positions = self.positions(shape)
+        for axis in (0, 1):
+            found = extent(
+                shape[axis],
+                self.kernel[axis],
+                self.stride[axis],
+                self.dilation[axis],
+                Padding.SAME,
+            )
+            # Padding behind the last window does nothing.
+            if (found.positions, found.before) != (positions[axis], self.pads[axis]):
+                return False
+        return True
 
     def taps(self, positions: tuple[int, int]) -> Iterator[tuple[int, int, slice, slice]]:
         """Yield (kernel row, kernel column, rows, columns) of the padded picture for each tap."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -28,24 +27,30 @@ from model.importing.float_operators import (
     Function,
     MaxPool,
     Pad,
+    PRelu,
     Reduction,
     Reshape,
     Resize,
+    Sampling,
     Slice,
     Softmax,
     Transpose,
+    TransposedConvolution,
     Window,
 )
 from model.importing.simplification import is_relu, is_relu6
 from model.int8.builder import GraphBuilder
-from model.int8.geometry import extent
 from model.int8.graph import Activation, Graph, Padding
+from model.int8.operators.resize import nearest
 from model.training.quantization import Range, int32_bias, symmetric
 
 __all__ = ["Choices", "Quantizer"]
 
 ACCUMULATOR_BITS = 24
 """Of the narrowest engine: sums of products fit into these, with the bias into one bit less."""
+
+_WIDE_BITS = 30
+"""Of sums that take the engine two passes."""
 
 Affine8 = tuple[float, int]
 """Scale and zero point."""
@@ -66,11 +71,15 @@ class Choices:
         Take the mean of what rounding the weights changes out of the biases.
     dense_by_channel : bool
         A weight scale for each output of a dense layer; else one for all.
+    wide_sums : bool
+        Leave sums that are too wide for one pass of the engine; else their weights are made
+        coarser, so that one is enough.
     """
 
     clip: bool = False
     correct_bias: bool = False
     dense_by_channel: bool = False
+    wide_sums: bool = False
 
 
 @dataclass(eq=False)
@@ -113,10 +122,10 @@ class Quantizer:
     # Scales
 
     def _separate(self) -> None:
-        """A node that requantises before a concatenation, where an input's scale is given."""
+        """A node that requantises before inputs are joined, where the scale of one is given."""
         graph = self.graph
         for node in list(graph.nodes):
-            if not isinstance(node.operator, Concatenation):
+            if not _joins(node):
                 continue
             for place, tensor in enumerate(node.inputs):
                 if self._is_given(tensor):
@@ -176,8 +185,10 @@ class Quantizer:
             fixed = graph.fixed.get(node.output, self._given(node))
             if fixed is not None:
                 given.setdefault(group, fixed)
-            elif not _keeps(node) or isinstance(node.operator, Concatenation):
+            elif not _keeps(node) or _joins(node):
                 ranges[group].append(self._bounded(node))
+            elif isinstance(node.operator, Pad) and np.isfinite(node.operator.value):
+                ranges[group].append(Range(node.operator.value, node.operator.value))
         given[find(0)] = given[0]
         affines: dict[int, Affine8] = {}
         makers: list[Node | None] = [None, *graph.nodes]
@@ -213,7 +224,9 @@ class Quantizer:
     def _least_scale(
         self, node: Node | None, affines: dict[int, Affine8], find: Callable[[int], int]
     ) -> float:
-        if node is None or not isinstance(node.operator, Convolution | Dense):
+        if node is None or not isinstance(
+            node.operator, Convolution | Dense | TransposedConvolution
+        ):
             return 0.0
         source = affines.get(find(node.inputs[0]))
         if source is None:
@@ -254,6 +267,7 @@ def rounded(
     by_channel: bool,
     scale: np.ndarray | None = None,
     mean: np.ndarray | None = None,
+    bits: int = ACCUMULATOR_BITS,
 ) -> Weights:
     """Weights (..., output channels) to int8, and the bias to int32.
 
@@ -271,6 +285,8 @@ def rounded(
     mean : ndarray, optional
         Of the inputs, shape (..., output channels): what rounding the weights changes in the mean
         is taken out of the bias.
+    bits : int
+        Of the accumulator.
     """
     flat = weights.reshape(-1, weights.shape[-1])
     channels = flat.shape[1]
@@ -279,7 +295,7 @@ def rounded(
     scale = np.broadcast_to(scale.astype(np.float64), (channels,)).copy()
     scale_in, zero_point = source
     coarser: set[int] = set()
-    limit = 1 << (ACCUMULATOR_BITS - 1)
+    limit = 1 << (bits - 1)
     while True:
         scale = scale.astype(np.float32).astype(np.float64)
         stored = np.clip(np.rint(flat / scale), -127, 127).astype(np.int64)
@@ -314,12 +330,19 @@ def _error(node: Node, reason: str) -> ModelError:
     return ModelError(f"node {node.name} ({node.operator.kind}): {reason}")
 
 
-_KEEPING = (AveragePool, Concatenation, MaxPool, Pad, Reshape, Resize, Slice, Transpose)
+_KEEPING = (AveragePool, MaxPool, Pad, Reshape, Resize, Slice, Transpose)
 
 
 def _keeps(node: Node) -> bool:
     """Whether an operator's output has the scale of its inputs."""
-    return isinstance(node.operator, _KEEPING)
+    return isinstance(node.operator, _KEEPING) or _joins(node)
+
+
+def _joins(node: Node) -> bool:
+    """Whether an operator has several inputs, which must be of one scale."""
+    if isinstance(node.operator, Binary):
+        return node.operator.function in (BinaryKind.MAXIMUM, BinaryKind.MINIMUM)
+    return isinstance(node.operator, Concatenation)
 
 
 class _Export:
@@ -344,12 +367,8 @@ class _Export:
                 raise _error(node, "has no int8 form")
             emit(self, node)
             self.at[node.output] = self.builder.last
-        outputs = [self.at[tensor] for tensor in self.graph.outputs]
-        if len(outputs) != 1:
-            names = ", ".join(self.graph.output_names)
-            raise ModelError(f"has {len(outputs)} outputs ({names}): choose one with --tensor")
-        (self.builder.last,) = outputs
-        return self.builder.build(labels), self.at
+        outputs = tuple(self.at[tensor] for tensor in self.graph.outputs)
+        return self.builder.build(labels, outputs), self.at
 
     def output(self, node: Node) -> dict[str, Any]:
         """Scale, zero point and clamp of a node's output, as the builder's methods take them."""
@@ -362,46 +381,27 @@ class _Export:
         # Any other clamp is where the range ends.
         return {"scale": scale, "zero_point": zero_point, "activation": activation}
 
-    def padding(self, node: Node, window: Window, zeros: bool) -> Padding:
+    def padding(self, node: Node, window: Window, byte: int | None = None) -> Padding:
         """SAME or VALID; where neither is meant, padding becomes a layer of its own.
 
         Parameters
         ----------
         node : Node
         window : Window
-        zeros : bool
-            Whether zeros may stand for the padding.
+        byte : int, optional
+            What pads; 0 without it.
         """
         if not any(window.pads):
             return Padding.VALID
-        if self.is_same(node, window):
+        if window.is_same(self.graph.shapes[node.inputs[0]]):
             return Padding.SAME
-        if not zeros:
-            raise _error(node, f"padding of {window.pads}, which is not SAME, has no int8 form")
         top, left, bottom, right = window.pads
-        self.builder.pad(top, bottom, left, right)
+        self.builder.pad_by(((top, bottom), (left, right), (0, 0)), byte)
         return Padding.VALID
-
-    def is_same(self, node: Node, window: Window) -> bool:
-        """Whether padding is what TensorFlow's SAME gives."""
-        shape = self.graph.shapes[node.inputs[0]]
-        for axis in (0, 1):
-            found = extent(
-                shape[axis],
-                window.kernel[axis],
-                window.stride[axis],
-                window.dilation[axis],
-                Padding.SAME,
-            )
-            positions = window.positions(shape)[axis]
-            # Padding behind the last window does nothing.
-            if (found.positions, found.before) != (positions, window.pads[axis]):
-                return False
-        return True
 
     def weights(self, node: Node, weights: np.ndarray, by_channel: bool) -> Weights:
         operator = node.operator
-        assert isinstance(operator, Convolution | Dense)
+        assert isinstance(operator, Convolution | Dense | TransposedConvolution)
         mean = None
         if self.quantizer.choices.correct_bias:
             mean = self.mean(node, weights)
@@ -415,6 +415,7 @@ class _Export:
             by_channel or (scale is not None and scale.size > 1),
             scale,
             mean,
+            _WIDE_BITS if self.quantizer.choices.wide_sums else ACCUMULATOR_BITS,
         )
         if found.coarser:
             count = len(found.coarser)
@@ -429,30 +430,60 @@ class _Export:
         mean = self.quantizer.statistics[node.inputs[0]].mean
         if weights.ndim == 2:
             return np.broadcast_to(mean[:, np.newaxis], weights.shape)
-        if weights.shape[2] == 1 and len(mean) > 1:  # depthwise
-            return np.broadcast_to(np.repeat(mean, weights.shape[3] // len(mean)), weights.shape)
-        return np.broadcast_to(mean[:, np.newaxis], weights.shape)
+        inputs, outputs = weights.shape[2:]
+        # Each output channel's own input channels, where there are groups
+        group = np.arange(outputs) // (outputs // (len(mean) // inputs))
+        return np.broadcast_to(
+            mean[group * inputs + np.arange(inputs)[:, np.newaxis]], weights.shape
+        )
 
 
 def _convolution(export: _Export, node: Node) -> None:
     operator = node.operator
     assert isinstance(operator, Convolution)
     window = operator.window
-    padding = export.padding(node, window, zeros=True)
     options: dict[str, Any] = {
         **export.output(node),
         "stride": window.stride,
-        "padding": padding,
+        "padding": export.padding(node, window),
         "dilation": window.dilation,
     }
+    found = export.weights(node, operator.weights, by_channel=True)
     if operator.is_depthwise:
-        found = export.weights(node, operator.weights, by_channel=True)
         stored = found.stored.transpose(2, 0, 1, 3)
         export.builder.depthwise_conv_2d(stored, found.scale, found.bias, **options)
-        return
-    found = export.weights(node, operator.dense_weights(), by_channel=True)
-    stored = found.stored.transpose(3, 0, 1, 2)
-    export.builder.conv_2d(stored, found.scale, found.bias, **options)
+    else:
+        stored = found.stored.transpose(3, 0, 1, 2)
+        export.builder.conv_2d(stored, found.scale, found.bias, **options)
+
+
+def _transposed_convolution(export: _Export, node: Node) -> None:
+    operator, builder = node.operator, export.builder
+    assert isinstance(operator, TransposedConvolution)
+    found = export.weights(node, operator.weights, by_channel=True)
+    shape = export.graph.shapes[node.inputs[0]]
+    rows, columns, channels = export.graph.shapes[node.output]
+    full, before = [], []
+    for axis, wanted in ((0, rows), (1, columns)):
+        reach = (shape[axis] - 1) * operator.stride[axis] + operator.weights.shape[axis]
+        full.append(reach)
+        before.append(max(reach - wanted, 0) // 2)
+    same = before == list(operator.crop[:2])
+    top, left = operator.crop[:2]
+    size = (rows, columns) if same else (max(full[0], rows + top), max(full[1], columns + left))
+    scale, zero_point = export.affines[node.output]
+    builder.transpose_conv(
+        found.stored.transpose(3, 0, 1, 2),
+        found.scale,
+        found.bias,
+        scale=scale,
+        zero_point=zero_point,
+        stride=operator.stride,
+        padding=Padding.SAME if same else Padding.VALID,
+        size=size,
+    )
+    if not same:
+        builder.slice((0, top, left, 0), (1, rows, columns, channels))
 
 
 def _dense(export: _Export, node: Node) -> None:
@@ -465,30 +496,54 @@ def _dense(export: _Export, node: Node) -> None:
 
 
 def _affine(export: _Export, node: Node) -> None:
-    """By channel: a depthwise convolution of one tap."""
-    operator = node.operator
+    """By channel, a depthwise convolution of one tap; else a product and a sum with constants."""
+    operator, builder = node.operator, export.builder
     assert isinstance(operator, Affine)
     shape = export.graph.shapes[node.output]
     both = operator.by_channel(shape[-1])
+    source = export.affines[node.inputs[0]]
     if both is None:
-        raise _error(node, "a constant for each pixel has no int8 form")
+        _by_element(export, node, operator)
+        return
     factor, offset = both
-    found = rounded(factor.reshape(1, 1, 1, -1), offset, export.affines[node.inputs[0]], True)
+    found = rounded(factor.reshape(1, 1, 1, -1), offset, source, by_channel=True)
     if len(shape) != 3:
-        export.builder.reshape((1, 1, shape[0]))
-    export.builder.depthwise_conv_2d(found.stored, found.scale, found.bias, **export.output(node))
+        builder.reshape((1, 1, shape[0]))
+    builder.depthwise_conv_2d(found.stored, found.scale, found.bias, **export.output(node))
     if len(shape) != 3:
-        export.builder.reshape(shape)
+        builder.reshape(shape)
+
+
+def _by_element(export: _Export, node: Node, operator: Affine) -> None:
+    builder, rank = export.builder, len(export.graph.shapes[node.output])
+
+    def constant(values: np.ndarray) -> int:
+        scale, zero_point = Range(float(values.min()), float(values.max())).affine()
+        stored = np.clip(np.rint(values / scale) + zero_point, -128, 127).astype(np.int8)
+        shape = (1, *[1] * (rank - values.ndim), *values.shape)
+        return builder.constant(stored.reshape(shape), scale, zero_point)
+
+    output = export.output(node)
+    if (operator.factor == 1).all():
+        builder.add(constant(operator.offset), **output)
+    elif not operator.offset.any():
+        builder.mul(constant(operator.factor), **output)
+    else:
+        seen = export.quantizer.statistics[node.inputs[0]].range
+        ends = np.multiply.outer([seen.low, seen.high], operator.factor)
+        scale, zero_point = Range(float(ends.min()), float(ends.max())).affine()
+        builder.mul(constant(operator.factor), scale=scale, zero_point=zero_point)
+        builder.add(constant(operator.offset), **output)
 
 
 def _max_pool(export: _Export, node: Node) -> None:
     operator = node.operator
     assert isinstance(operator, MaxPool)
-    source = export.quantizer.statistics[node.inputs[0]].range
-    # Where nothing is below 0, a 0 more changes no greatest value.
-    padding = export.padding(node, operator.window, zeros=source.low >= 0)
     if operator.window.dilation != (1, 1):
         raise _error(node, "dilation has no int8 form")
+    source = export.quantizer.statistics[node.inputs[0]].range
+    # Where nothing is below 0, a 0 more changes no greatest value; else what is least does not.
+    padding = export.padding(node, operator.window, None if source.low >= 0 else -128)
     export.builder.max_pool_2d(operator.window.kernel, operator.window.stride, padding)
 
 
@@ -498,20 +553,12 @@ def _average_pool(export: _Export, node: Node) -> None:
     window = operator.window
     if window.dilation != (1, 1):
         raise _error(node, "dilation has no int8 form")
-    counts = operator.counts(export.graph.shapes[node.inputs[0]])
-    everything = bool((counts == prod(window.kernel)).all())
-    if (
-        any(window.pads)
-        and not everything
-        and not (export.is_same(node, window) and not any(operator.counted))
-    ):
-        raise _error(node, f"padding of {window.pads} that does not count has no int8 form")
-    padding = Padding.SAME
-    if everything or not any(window.pads):
-        padding = Padding.VALID
-        if any(window.pads):
-            top, left, bottom, right = window.pads
-            export.builder.pad(top, bottom, left, right)
+    padding = Padding.VALID
+    if any(window.pads) and any(operator.counted):
+        top, left, bottom, right = window.pads
+        export.builder.pad(top, bottom, left, right)
+    elif any(window.pads):
+        padding = Padding.SAME
     export.builder.average_pool_2d(window.kernel, window.stride, padding)
 
 
@@ -522,46 +569,144 @@ def _reduction(export: _Export, node: Node) -> None:
 
 
 def _binary(export: _Export, node: Node) -> None:
-    operator = node.operator
+    operator, builder = node.operator, export.builder
     assert isinstance(operator, Binary)
-    shapes = [export.graph.shapes[index] for index in node.inputs]
-    if operator.function is not BinaryKind.ADD or shapes[0] != shapes[1]:
-        raise _error(node, "has no int8 form")
-    export.builder.add(export.at[node.inputs[1]], **export.output(node))
+    other = export.at[node.inputs[1]]
+    match operator.function:
+        case BinaryKind.ADD:
+            builder.add(other, **export.output(node))
+        case BinaryKind.SUB:
+            builder.sub(other, **export.output(node))
+        case BinaryKind.MUL:
+            builder.mul(other, **export.output(node))
+        case BinaryKind.MAXIMUM:
+            builder.maximum(other)
+        case BinaryKind.MINIMUM:
+            builder.minimum(other)
 
 
 def _function(export: _Export, node: Node) -> None:
     operator, builder = node.operator, export.builder
     assert isinstance(operator, Function)
-    affine = export.affines[node.output]
+    scale, zero_point = affine = export.affines[node.output]
+    source = builder.last
     match operator.name:
         case "identity" if is_relu(node.clamp):
             builder.relu(*affine)
-            return
         case "identity":
             builder.quantize(*affine)
-            return
         case "leaky_relu":
             builder.leaky_relu(operator.alpha, *affine)
+        case "elu" if operator.alpha == 1:
+            builder.elu(*affine)
+        case "abs":
+            builder.abs(*affine)
         case "sigmoid":
             builder.logistic()
         case "tanh":
             builder.tanh()
         case "hard_swish":
             builder.hard_swish(*affine)
+        case "silu":
+            builder.logistic()
+            builder.mul(source, scale=scale, zero_point=zero_point)
+        case "gelu" | "gelu_by_tanh":
+            _gelu(export, node)
+            builder.mul(source, scale=scale, zero_point=zero_point)
         case _:
             raise _error(node, "has no int8 form")
-    if node.clamp is not None:
-        raise _error(node, "a clip behind it has no int8 form")
+
+
+_GELU_SLOPE = 1.702
+_LOGISTIC_END = 8.0
+"""Where the sigmoid is within a byte's step of its ends."""
+
+
+def _gelu(export: _Export, node: Node) -> None:
+    """sigmoid(1.702 x), which is the normal distribution's function within 0.0095.
+
+    Source: Hendrycks, Gimpel, "Gaussian Error Linear Units" (2016), section 2.
+    """
+    builder = export.builder
+    seen = export.quantizer.statistics[node.inputs[0]].range
+    end = min(_GELU_SLOPE * max(-seen.low, seen.high, 1e-3), _LOGISTIC_END)
+    slope = builder.constant(np.array([127], np.int8), _GELU_SLOPE / 127)
+    scale, zero_point = Range(-end, end).affine()
+    builder.mul(slope, scale=scale, zero_point=zero_point)
+    builder.logistic()
+
+
+def _concatenation(export: _Export, node: Node) -> None:
+    operator = node.operator
+    assert isinstance(operator, Concatenation)
+    others = [export.at[index] for index in node.inputs[1:]]
+    export.builder.concatenation(others, operator.axis + 1)
+
+
+def _slice(export: _Export, node: Node) -> None:
+    operator = node.operator
+    assert isinstance(operator, Slice)
+    begin, end, step = ((first, *each) for first, each in zip((0, 1, 1), _bounds(operator)))
+    if all(each == 1 for each in step):
+        size = tuple(last - first for first, last in zip(begin, end))
+        export.builder.slice(begin, size)
+    else:
+        export.builder.strided_slice(begin, end, step)
+
+
+def _bounds(operator: Slice) -> tuple[tuple[int, ...], ...]:
+    return operator.begin, operator.end, operator.step
+
+
+def _transpose(export: _Export, node: Node) -> None:
+    operator = node.operator
+    assert isinstance(operator, Transpose)
+    export.builder.transpose((0, *(axis + 1 for axis in operator.axes)))
+
+
+def _resize(export: _Export, node: Node) -> None:
+    operator, builder = node.operator, export.builder
+    assert isinstance(operator, Resize)
+    corners, half = operator.sampling is Sampling.ALIGN_CORNERS, False
+    if operator.linear:
+        half = operator.sampling is Sampling.HALF_PIXEL
+        builder.resize_bilinear(*operator.size, align_corners=corners, half_pixel=half)
+        return
+    shape = export.graph.shapes[node.inputs[0]]
+    wanted = [operator.nearest(axis, shape[axis]) for axis in (0, 1)]
+    before = builder.last
+    for corners, half in ((False, False), (False, True), (True, False), (True, True)):
+        builder.last = before
+        tried = GraphBuilder("trial", shape)
+        tried.resize_nearest_neighbor(*operator.size, align_corners=corners, half_pixel=half)
+        graph = tried.build()
+        found = nearest(graph, graph.operators[0])
+        if all(np.array_equal(*pair) for pair in zip(found, wanted)):
+            builder.resize_nearest_neighbor(*operator.size, corners, half)
+            return
+    raise _error(node, "TensorFlow Lite has no such choice of the nearest pixels")
+
+
+def _prelu(export: _Export, node: Node) -> None:
+    operator = node.operator
+    assert isinstance(operator, PRelu)
+    rank = len(export.graph.shapes[node.output])
+    stored, slope_scale = symmetric(operator.slope.astype(np.float32), None)
+    shape = (1, *[1] * (rank - stored.ndim), *stored.shape)
+    scale, zero_point = export.affines[node.output]
+    export.builder.prelu(
+        stored.reshape(shape), float(slope_scale[0]), scale=scale, zero_point=zero_point
+    )
 
 
 def _pad(export: _Export, node: Node) -> None:
     operator = node.operator
     assert isinstance(operator, Pad)
-    if len(operator.pads) != 3 or any(operator.pads[2]) or operator.value:
-        raise _error(node, f"padding of {operator.pads} with {operator.value:g} has no int8 form")
-    (top, bottom), (left, right), _ = operator.pads
-    export.builder.pad(top, bottom, left, right)
+    scale, zero_point = export.affines[node.output]
+    byte = None
+    if operator.value:
+        byte = int(np.clip(np.rint(operator.value / scale) + zero_point, -128, 127))
+    export.builder.pad_by(operator.pads, byte)
 
 
 def _reshape(export: _Export, node: Node) -> None:
@@ -576,13 +721,19 @@ _EMITTERS: dict[type[FloatOperator], Callable[[_Export, Node], None]] = {
     Affine: _affine,
     AveragePool: _average_pool,
     Binary: _binary,
+    Concatenation: _concatenation,
     Convolution: _convolution,
     Dense: _dense,
     Function: _function,
     MaxPool: _max_pool,
+    PRelu: _prelu,
     Pad: _pad,
     Reduction: _reduction,
     Reshape: _reshape,
+    Resize: _resize,
+    Slice: _slice,
     Softmax: _softmax,
+    Transpose: _transpose,
+    TransposedConvolution: _transposed_convolution,
 }
 """What int8 has for each operator: a new one is a function here."""

@@ -18,6 +18,7 @@ from model.importing.float_operators import (
     Affine,
     AveragePool,
     Binary,
+    BinaryKind,
     Convolution,
     Dense,
     Function,
@@ -149,6 +150,7 @@ def simplify(graph: FloatGraph, tolerance: float = 0.0) -> None:
     """
     _drop_unused(graph)
     _lower_reductions(graph)
+    _lower_averages(graph)
     rules = (
         _drop_identity,
         _clamp_into_producer,
@@ -240,6 +242,8 @@ def _clamp_into_producer(graph: FloatGraph, node: Node, _: float) -> bool:
         return True
     if not isinstance(producer.operator, _CLAMPED) and not _is_identity(producer):
         return False
+    if producer.operator in (Binary(BinaryKind.MAXIMUM), Binary(BinaryKind.MINIMUM)):
+        return False  # TensorFlow Lite clips none of these
     producer.clamp = _both(producer.clamp, node.clamp)
     _absorb(graph, producer, node)
     return True
@@ -402,6 +406,24 @@ def _transpose_of_transpose(graph: FloatGraph, node: Node, _: float) -> bool:
     else:
         node.operator = Transpose(axes)
     return True
+
+
+def _lower_averages(graph: FloatGraph) -> None:
+    """Averages whose padding does not count, and is not SAME, as those that count, and a factor."""
+    for place, node in reversed(list(enumerate(graph.nodes))):
+        operator = node.operator
+        if not isinstance(operator, AveragePool):
+            continue
+        shape, window = graph.shapes[node.inputs[0]], operator.window
+        counts = operator.counts(shape)
+        taps = prod(window.kernel)
+        if (counts == taps).all() or (window.is_same(shape) and not any(operator.counted)):
+            continue
+        between = graph.tensor(graph.shapes[node.output])
+        factor = Affine(taps / counts.astype(np.float64), np.zeros(()))
+        behind = Node(node.name, factor, [between], node.output, node.clamp)
+        graph.nodes.insert(place + 1, behind)
+        node.operator, node.output, node.clamp = AveragePool(window, window.pads), between, None
 
 
 def _lower_reductions(graph: FloatGraph) -> None:
