@@ -142,6 +142,43 @@ def multiply_by_quantized_multiplier(
     return rounding_divide_by_pot(high, np.maximum(-shift, 0))
 
 
+def inverse_square_root(x: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Multiplier and shift of 1 / sqrt(x): ``GetInvSqrtQuantizedMultiplierExp``.
+
+    Five steps of Newton's method in Q3.28.
+
+    Parameters
+    ----------
+    x : array_like of int
+        At least 1, below 2**29.
+
+    Returns
+    -------
+    multiplier, shift : ndarray of int64
+        As `multiply_by_quantized_multiplier` takes them.
+    """
+    x = np.asarray(x, np.int64)
+    leading_zeros = 31 - np.floor(np.log2(x)).astype(np.int64)
+    pairs = (leading_zeros - 1) // 2 - 1
+    shift = 11 - pairs
+    value = (x << 2 * pairs) >> 1
+    half = rounding_divide_by_pot(value, 1)
+    root = np.full_like(x, 1 << 28)
+    for _ in range(5):
+        square = saturating_rounding_doubling_high_mul(root, root)
+        cube = saturating_rounding_doubling_high_mul(square, root)
+        cube = saturating_rounding_multiply_by_pot(cube, 6)
+        step = saturating_rounding_doubling_high_mul(
+            (1 << 28) + (1 << 27), root
+        ) - saturating_rounding_doubling_high_mul(half, cube)
+        root = saturating_rounding_multiply_by_pot(step, 3)
+    root = saturating_rounding_doubling_high_mul(root, 1518500250)
+    root = np.where(shift < 0, root << np.maximum(-shift, 0), root)
+    shift = np.maximum(shift, 0)
+    one = x == 1
+    return np.where(one, (1 << 31) - 1, root), np.where(one, 0, -shift)
+
+
 def input_radius(integer_bits: int, shift: int) -> int:
     """Largest \\|input\\| that still fits Q`integer_bits` once it is shifted left by `shift`.
 

@@ -1,7 +1,8 @@
 """Operators that are a function of one byte.
 
 Sources: TensorFlow Lite ``kernels/internal/reference/integer_ops`` (``logistic.h``, ``tanh.h``),
-``reference_ops`` (``leaky_relu.h``, ``hard_swish.h``, ``requantize.h``); TFLM ``activations``.
+``reference_ops`` (``leaky_relu.h``, ``hard_swish.h``, ``requantize.h``); TFLM ``activations``,
+``elementwise``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ from model.int8.operators.examined import Examined, check_fixed_output, check_sa
 from model.int8.operators.quantization import affine, clamp, saturate
 
 __all__ = ["DEFINITIONS", "ByteFunctionLayers", "LeakyReluOptions", "of_every_byte", "rescale"]
+
+
+_RSQRT_BITS = 20
+"""Bits behind the point of the inverse square root: ``kShift``."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +150,24 @@ def _elu(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
     return (np.clip(rounded, -512, 512) + zero_out).astype(np.int64)
 
 
+def _rsqrt_factor(graph: Graph, operator: Operator) -> float:
+    """Scale of 1 / sqrt(x) for the stored x: ``SetRsqrtOutputMultiplier``."""
+    scale_in, _ = affine(graph, operator.inputs[0])
+    scale_out, _ = affine(graph, operator.outputs[0])
+    return float(1 / (np.sqrt(float(scale_in)) * float(scale_out)))
+
+
+def _rsqrt(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
+    """1 / sqrt(x), and the greatest byte for 0: ``RsqrtEvalQuantized``."""
+    _, zero_in = affine(graph, operator.inputs[0])
+    _, zero_out = affine(graph, operator.outputs[0])
+    multiplier, shift = fixed_point.quantize_multiplier(_rsqrt_factor(graph, operator))
+    root, root_shift = fixed_point.inverse_square_root(np.maximum(x - zero_in, 1))
+    fine = fixed_point.multiply_by_quantized_multiplier(1, root, root_shift + _RSQRT_BITS)
+    scaled = fixed_point.multiply_by_quantized_multiplier(fine, multiplier, shift - _RSQRT_BITS)
+    return np.where(x == zero_in, 127, scaled + zero_out)
+
+
 def _multiplier_16(factor: float) -> tuple[int, int]:
     """Multiplier in Q0.15 and shift: ``QuantizeMultiplier``, then its upper half, rounded."""
     multiplier, shift = fixed_point.quantize_multiplier(factor)
@@ -197,6 +220,17 @@ def _check_hard_swish(layer: Examined) -> None:
     layer.require(bool(scale_in / 128 < scale_out), "output scale far below its input's scale")
 
 
+def _check_rsqrt(layer: Examined) -> None:
+    layer.affine(layer.input, "input")
+    layer.affine(layer.output, "output")
+    check_same_shape(layer)
+    zero_point = int(layer.affine(layer.input, "input").zero_point[0])
+    layer.require(zero_point == -128, "may take the square root of a negative number")
+    factor = _rsqrt_factor(layer.graph, layer.operator)
+    # Beyond, the reference kernel shifts by more bits than there are.
+    layer.require(2.0**-12 <= factor < 2.0**_RSQRT_BITS, f"a factor of {factor:g}")
+
+
 def of_every_byte(function: ByteFunction, graph: Graph, operator: Operator) -> np.ndarray:
     """The 256 answers of `function`: int8, indexed by the input plus 128."""
     return saturate(function(graph, operator, np.arange(-128, 128, dtype=np.int64)))
@@ -229,6 +263,7 @@ DEFINITIONS = (
         OptionTable("LeakyReluOptions", LeakyReluOptions, (Field("Alpha", "alpha", float),)),
     ),
     byte_definition(OperatorKind.ABS, _abs),
+    byte_definition(OperatorKind.RSQRT, _rsqrt, _check_rsqrt),
     byte_definition(OperatorKind.ELU, _elu, version=1),
     byte_definition(OperatorKind.HARD_SWISH, _hard_swish, _check_hard_swish, version=1),
 )
@@ -274,3 +309,7 @@ class ByteFunctionLayers(LayerBuilder):
     def abs(self, scale: float, zero_point: int) -> int:
         """ABS."""
         return self._layer(OperatorKind.ABS, self.shape, (scale, zero_point))
+
+    def rsqrt(self, scale: float, zero_point: int) -> int:
+        """RSQRT; the zero point of its input must be -128."""
+        return self._layer(OperatorKind.RSQRT, self.shape, (scale, zero_point))

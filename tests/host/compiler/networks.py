@@ -209,12 +209,17 @@ class RandomNetwork:
             values.insert(0, float(self.rng.choice([0.0, 0.1, 0.5, 1.5])))
         getattr(self.builder, choice)(*values)
 
+    def rsqrt(self) -> None:
+        self.builder.quantize(self.scale, -128)
+        self.scale = float(np.float32(self.rng.uniform(0.2, 2) / np.sqrt(self.scale) / 127))
+        self.builder.rsqrt(self.scale, self.zero_point())
+
 
 TABLES = ("logistic", "tanh", "relu", "relu6", "leaky_relu", "hard_swish", "quantize")
 LAYERS = ("conv", "conv", "pointwise", "pool", "table")
 CHANNEL_WISE = ("pointwise", "depthwise", "depthwise", "average", "mean", "pad")
 EVERY = (*LAYERS, *CHANNEL_WISE, "branch", "pad")
-EVERY_AND_POOLED = (*EVERY, "pooled", "pooled")
+EVERY_AND_POOLED = (*EVERY, "pooled", "pooled", "rsqrt")
 
 
 def random_network(rng: np.random.Generator, layers: Sequence[str] = LAYERS) -> Graph:

@@ -216,6 +216,14 @@ def hard_swish(rng: np.random.Generator) -> Graph:
     return builder.build()
 
 
+def rsqrt(rng: np.random.Generator) -> Graph:
+    scale = _scale(rng, -9, 3)
+    builder = GraphBuilder("random", (256,), scale, -128)
+    output_scale = float(np.float32(_scale(rng, -8, 4) / np.sqrt(scale)))
+    builder.rsqrt(output_scale, _pick(rng, ZERO_POINTS))
+    return builder.build()
+
+
 def quantize(rng: np.random.Generator) -> Graph:
     builder = every_byte(rng, _scale(rng, -6, 3))
     builder.quantize(_scale(rng, -6, 3), _pick(rng, ZERO_POINTS))
@@ -251,6 +259,7 @@ LAYERS: dict[str, Callable[[np.random.Generator], Graph]] = {
     "TANH": tanh,
     "LEAKY_RELU": leaky_relu,
     "HARD_SWISH": hard_swish,
+    "RSQRT": rsqrt,
     "QUANTIZE": quantize,
     "MEAN": mean,
     "PAD": pad,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from model.errors import ModelError
 from model.int8 import fixed_point, reference
 from model.int8.builder import GraphBuilder
 from model.int8.graph import Activation
+from model.int8.validation import validate
 from tests.model.int8 import oracle, random_graphs
 
 
@@ -22,6 +24,19 @@ def test_random_layers_agree_with_tflm(layer):
         assert np.array_equal(actual, expected), (
             f"{layer}, seed {seed}: {np.sum(actual != expected)} of {actual.size} differ"
         )
+
+
+def test_rsqrt_of_what_may_be_negative_is_refused():
+    """TFLM fails at the first such byte; and it shifts by more bits than there are."""
+    for zero_point, scale, reason in (
+        (-127, 1.0, "may take the square root of a negative number"),
+        (-128, 5000.0, "a factor of 0.0002"),
+        (-128, 9e-7, r"a factor of 1\.1\d+e\+06"),
+    ):
+        builder = GraphBuilder("rsqrt", (4,), 1.0, zero_point)
+        builder.rsqrt(scale, 0)
+        with pytest.raises(ModelError, match=f"layer rsqrt1: {reason}"):
+            validate(builder.build())
 
 
 def _near_ties(count: int) -> list[tuple[float, float]]:
