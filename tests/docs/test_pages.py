@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,10 @@ PAGES = sorted(
 
 #: A file or folder of the repository: `host/board/flash.py`, `docs/`.
 _PATH = re.compile(r"`((?:boards|docs|gateware|host|model|tests)/[\w./-]*)`")
+#: A file by its name alone.
+_FILE = re.compile(r"`(\w+\.(?:py|cc|h))`")
+#: Files of whoever reads the page.
+_THEIRS = {"icesugar_pro.py", "model.py"}
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
@@ -41,10 +46,16 @@ def dead_links(page: Path) -> list[str]:
 
 def missing_files(page: Path) -> list[str]:
     """Files that a page names and that do not exist; capitals, as in boards/NAME.py, stand in."""
-    named = _PATH.findall(page.read_text(encoding="utf-8"))
-    return [
-        name for name in named if not re.search(r"[A-Z]{2}", name) and not (ROOT / name).exists()
-    ]
+    text = page.read_text(encoding="utf-8")
+    paths = [name for name in _PATH.findall(text) if not re.search(r"[A-Z]{2}", name)]
+    missing = [name for name in paths if not (ROOT / name).exists()]
+    return missing + sorted(set(_FILE.findall(text)) - _THEIRS - file_names())
+
+
+@cache
+def file_names() -> set[str]:
+    folders = ("boards", "docs", "gateware", "host", "model", "tests")
+    return {path.name for folder in folders for path in (ROOT / folder).rglob("*.*")}
 
 
 def long_lines(page: Path) -> list[int]:
