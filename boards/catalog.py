@@ -66,7 +66,12 @@ _ECP5_85F = EngineConfiguration(
 )
 
 _ICEBREAKER = BoardDescription("icebreaker", "iCE40UP5K-SG48", _UP5K, 36_000_000)
-_ULX3S_25F = BoardDescription("ulx3s-25f", "LFE5U-25F", _ECP5_25F, 80_000_000)
+_ULX3S = (
+    BoardDescription("ulx3s-12f", "LFE5U-12F", _ECP5_25F, 80_000_000),
+    BoardDescription("ulx3s-25f", "LFE5U-25F", _ECP5_25F, 80_000_000),
+    BoardDescription("ulx3s-45f", "LFE5U-45F", _ECP5_45F, 70_000_000),
+    BoardDescription("ulx3s-85f", "LFE5U-85F", _ECP5_85F, 60_000_000),
+)
 
 BOARDS = (
     _ICEBREAKER,
@@ -74,11 +79,7 @@ BOARDS = (
     _ICEBREAKER.with_flash(W25Q128JV, pooling=False, diagnostics=False),
     BoardDescription("icesugar", "iCE40UP5K-SG48", _UP5K, 36_000_000),
     BoardDescription("upduino", "iCE40UP5K-SG48", _UP5K, 36_000_000),
-    BoardDescription("ulx3s-12f", "LFE5U-12F", _ECP5_25F, 80_000_000),
-    _ULX3S_25F,
-    _ULX3S_25F.with_flash(IS25LP128F),
-    BoardDescription("ulx3s-45f", "LFE5U-45F", _ECP5_45F, 70_000_000),
-    BoardDescription("ulx3s-85f", "LFE5U-85F", _ECP5_85F, 60_000_000),
+    *(each for plain in _ULX3S for each in (plain, plain.with_flash(IS25LP128F))),
     BoardDescription("icepi_zero", "LFE5U-25F", _ECP5_25F, 80_000_000),
     BoardDescription("ecpix5-45f", "LFE5UM5G-45F", _ECP5_45F, 70_000_000),
     BoardDescription("ecpix5-85f", "LFE5UM5G-85F", _ECP5_85F, 60_000_000),

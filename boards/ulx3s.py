@@ -17,6 +17,14 @@ from .build.flash_pads import quad_flash
 from .build.programmer import open_fpga_loader
 from .catalog import board
 
+#: The parts differ, the pins do not.
+SIZES = ("12F", "25F", "45F", "85F")
+_FLASH = quad_flash(
+    select="R2",
+    data="W2 V2 Y2 W1",
+    attributes=Attrs(PULLMODE="NONE", DRIVE="4", IO_TYPE="LVCMOS33"),
+)
+
 BOARDS = {
     size: Board(
         description=board(f"ulx3s-{size}"),
@@ -35,20 +43,16 @@ BOARDS = {
             best=(("led", 0), ("led", 1), ("led", 2), ("led", 3), ("led", 4)),
         ),
     )
-    for size in ("12F", "25F", "45F", "85F")
+    for size in SIZES
 }
-BOARDS["25F-FLASH"] = replace(
-    BOARDS["25F"],
-    description=board("ulx3s-25f-flash"),
-    resources=(
-        *BOARDS["25F"].resources,
-        quad_flash(
-            select="R2",
-            data="W2 V2 Y2 W1",
-            attributes=Attrs(PULLMODE="NONE", DRIVE="4", IO_TYPE="LVCMOS33"),
-        ),
-    ),
-)
+BOARDS |= {
+    f"{size}-FLASH": replace(
+        BOARDS[size],
+        description=board(f"ulx3s-{size}-flash"),
+        resources=(*BOARDS[size].resources, _FLASH),
+    )
+    for size in SIZES
+}
 
 if __name__ == "__main__":
     sys.exit(main(BOARDS, name="ulx3s"))

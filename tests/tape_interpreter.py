@@ -21,6 +21,7 @@ from gateware.interface.tape import (
     CONTROLS,
     DELTA,
     DESCRIPTOR_MAGIC,
+    LEAST_WEIGHT,
     LEVELS,
     PARAMETER,
     TABLE,
@@ -271,10 +272,31 @@ class _Layer:
         if weights is None:
             # Those of the last pixel's first G lanes are drained.
             return 2 * (streams.max(axis=0).T + 128)
-        sums = np.einsum("tpl,tl->lp", streams, weights)
+        if self.control["product"]:
+            sums = self.products(streams, weights)
+        else:
+            sums = np.einsum("tpl,tl->lp", streams, weights)
         limit = 1 << (self.configuration.accumulator_bits - 1)
         # The compiler promises that a sum that is used never overflows; wrapping is then no error.
         return (sums + limit) % (2 * limit) - limit
+
+    def products(
+        self, streams: npt.NDArray[np.int64], weights: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        """Sums of a layer with products, shape (lanes, pixels); those that are drained."""
+        control, group = self.control, self.configuration.channel_group
+        drained = self.count("drain_lanes") * self.configuration.requantizers
+        assert control["channel_wise"] and not control["drain_slots"] and drained <= group
+        sums = np.zeros(streams.shape[:0:-1], np.int64)
+        kept: npt.NDArray[np.int64] | None = None
+        for word, weight in zip(streams[:, -1, :group], weights[:, :group]):
+            if weight[0] < LEAST_WEIGHT:
+                assert kept is not None, "a product with what came before the window"
+                sums[:group, -1] += word * kept
+            else:
+                sums[:group, -1] += word * weight
+                kept = word
+        return sums
 
     def requantize(self, accumulator: int, parameter: dict[str, int]) -> int:
         """A result, or with ``add`` the index of what is added."""

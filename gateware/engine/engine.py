@@ -160,6 +160,7 @@ class Engine(wiring.Component):
             mac.take.eq(sequencer.take),
             mac.channel_wise.eq(sequencer.layer.channel_wise),
             mac.every_second.eq(sequencer.layer.every_second),
+            mac.product.eq(sequencer.layer.product),
             mac.weights.eq(ring.data),
             drain.sums.eq(mac.sums),
             drain.load.eq(mac.done & ~sequencer.layer.pool),

@@ -26,6 +26,10 @@ class MacArray(wiring.Component):
     before, which are kept here. So each word is read once for all outputs along a line that need
     it.
 
+    In a layer with ``product``, the steps that the tape marks multiply two words of the streams:
+    the last pixel's first ``G`` lanes have the word before as their weights, and the word that
+    just came is not kept.
+
     What a step takes arrives a cycle after it. Throughput: ``L * P`` products a cycle.
     Latency: ``done`` is high :attr:`.EngineConfiguration.mac_latency` cycles after a window's last
     step; the accumulators hold
@@ -46,6 +50,9 @@ class MacArray(wiring.Component):
     channel_wise, every_second : :py:`In(1)`
         Of the layer; ``every_second``: pixel ``p`` sees the word that came two words, not one,
         before pixel ``p + 1``'s.
+    product : :py:`In(1)`
+        Of the layer, which is channel-wise then: a weight of lane 0 below
+        :data:`.interface.tape.LEAST_WEIGHT` is a mark.
     pixels : :py:`In(8)` for each stream
     weights : :py:`In(8 * L)`
     sums : :py:`Out(accumulator_bits)` for each pixel and lane, ``sums[p][l]``
@@ -63,6 +70,7 @@ class MacArray(wiring.Component):
                 "flags": In(StepFlags),
                 "channel_wise": In(1),
                 "every_second": In(1),
+                "product": In(1),
                 "pixels": In(data.ArrayLayout(8, configuration.pixels)),
                 "weights": In(8 * configuration.lanes),
                 "sums": Out(data.ArrayLayout(lanes, configuration.pixels)),
@@ -81,12 +89,16 @@ class MacArray(wiring.Component):
             last.eq(Cat(self.step & self.flags.last, last[:-1])),
         ]
         m.d.comb += self.done.eq(last[-1])
-        entry = self.weights
-        if self.configuration.distributes:
-            entry = Signal.like(self.weights, reset_less=True, name="entry")
-            m.d.sync += entry.eq(self.weights)
+        # Below LEAST_WEIGHT, by the two bits that say so.
+        marked = Signal()
+        m.d.comb += marked.eq(self.product & self.weights[7] & ~self.weights[6])
+        words = self._words(m, ~marked)
+        entry = Signal.like(self.weights, reset_less=True, name="entry")
+        weighted = Mux(marked, words[1], self.weights[: len(words[1])])
+        domain = m.d.sync if self.configuration.distributes else m.d.comb
+        domain += entry.eq(Cat(weighted, self.weights[len(words[1]) :]))
         weights = [entry.word_select(lane, 8).as_signed() for lane in range(lanes)]
-        for pixel, factors in enumerate(self._factors(m)):
+        for pixel, factors in enumerate(self._factors(m, words)):
             for lane in range(0, lanes, 2):
                 multiplier = DualMultiplier(self.technology)
                 m.submodules[f"multiplier{pixel}_{lane}"] = multiplier
@@ -100,19 +112,25 @@ class MacArray(wiring.Component):
                     self._accumulate(m, pixel, lane + 1, multiplier.high, valid[-1], first[-1])
         return m
 
-    def _factors(self, m: Module) -> list[list[Value]]:
-        """What each pixel's lanes multiply their weights with."""
+    def _words(self, m: Module, keeps: Value) -> list[Value]:
+        """The word that just came, and those that were kept, the latest first."""
         pixels, group = self.configuration.pixels, self.configuration.channel_group
-        stride = self.configuration.kept_stride
+        oldest = max(1, self.configuration.kept_stride * (pixels - 1))
         word = Cat(self.pixels[channel] for channel in range(group))
         taken = Signal()
         m.d.sync += taken.eq(self.take)
         words = [word]
-        for age in range(1, stride * (pixels - 1) + 1):
+        for age in range(1, oldest + 1):
             before = Signal(8 * group, reset_less=True, name=f"word{age}")
-            with m.If(taken & self.channel_wise):
+            with m.If(taken & self.channel_wise & keeps):
                 m.d.sync += before.eq(words[-1])
             words.append(before)
+        return words
+
+    def _factors(self, m: Module, words: list[Value]) -> list[list[Value]]:
+        """What each pixel's lanes multiply their weights with."""
+        pixels, group = self.configuration.pixels, self.configuration.channel_group
+        stride = self.configuration.kept_stride
         factors = []
         for pixel in range(pixels):
             age = pixels - 1 - pixel

@@ -265,11 +265,19 @@ class Sequencer(wiring.Component):
             m.d.comb += self.parameters.p.parameters[number].eq(
                 entry.word_select(number, 8 * tape.WORD_BYTES)
             )
+        absent = {
+            name
+            for name, present in (
+                ("pooled", self.configuration.pooling),
+                ("product", self.configuration.products),
+            )
+            if not present
+        }
         for number, control in enumerate(tape.CONTROLS):
             fields = data.View(struct_layout(control), word)
             with m.If(for_control & (arrived_index == CONTROL + number)):
                 for field in control.fields:
-                    if field.name == "pooled" and not self.configuration.pooling:
+                    if field.name in absent:
                         # It stays zero, and synthesis removes what would serve it.
                         continue
                     if field.name in LAYER.members:

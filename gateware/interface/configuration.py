@@ -40,6 +40,8 @@ class EngineConfiguration:
 
     pooling : bool
         Whether convolutions can pool their own results: about 60 logic cells of an iCE40.
+    products : bool
+        Whether two tensors can be multiplied: 14 logic cells of an iCE40.
     flash : bool
         Whether the tape comes in segments, some of them from flash: see :mod:`.tape`. The
         memory's last page (:data:`.flash.PAGE_BYTES`) is then the flash's, for what it programs.
@@ -61,6 +63,7 @@ class EngineConfiguration:
     accumulator_bits: int = 24
     requantizers: int = 1
     pooling: bool = True
+    products: bool = True
     flash: bool = False
     diagnostics: bool = True
 

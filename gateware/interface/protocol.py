@@ -145,6 +145,7 @@ class Info:
     source_hash: int
     board: str
     pooling: bool = True
+    products: bool = False
     flash: bool = False
     diagnostics: bool = True
     state: State = State(0)
@@ -154,6 +155,7 @@ class Info:
     _POOLING = 1
     _FLASH = 2
     _NO_DIAGNOSTICS = 4
+    _PRODUCTS = 8
     _FORMAT = struct.Struct("<8B II 4B I 16s I")
     STATIC_BYTES = 40
     BYTES = 44
@@ -195,6 +197,7 @@ class Info:
                 self._POOLING * self.pooling
                 | self._FLASH * self.flash
                 | self._NO_DIAGNOSTICS * (not self.diagnostics)
+                | self._PRODUCTS * self.products
             ),
             self.memory_bytes,
             self.clock_hz,
@@ -239,6 +242,7 @@ class Info:
             source_hash=source_hash,
             board=board.rstrip(b"\0").decode("ascii", "replace"),
             pooling=bool(features & cls._POOLING),
+            products=bool(features & cls._PRODUCTS),
             flash=bool(features & cls._FLASH),
             diagnostics=not features & cls._NO_DIAGNOSTICS,
             state=State(state & 3),

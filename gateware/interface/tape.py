@@ -31,6 +31,11 @@ channel ``l % G``. Pixel ``P - 1`` sees the word that just came, pixel ``p`` the
 run's first ``drain_slots * d`` words are no steps yet: they only fill. With ``pool`` the greatest
 byte of each stream is kept instead: as pixel ``P - 1``'s lanes 0 to ``G - 1``, doubled.
 
+With ``product``, in a channel-wise layer, an entry whose first lane's weight is less than
+:data:`LEAST_WEIGHT` is a mark. Its step multiplies the word that just came by the one before it, as
+lanes 0 to ``G - 1`` of pixel ``P - 1``; these alone are drained. The word is not kept then: what
+came before the next step's word is what came before this one's.
+
 **Results** leave by slots: pixels 0, 1, ... or, in a channel-wise layer, the last
 ``drain_slots + 1`` pixels in ascending order. Of each, lanes leave from lane 0 on, ``R``
 (:attr:`.EngineConfiguration.requantizers`) at a time, ``drain_lanes + 1`` times. They are written
@@ -74,6 +79,11 @@ DESCRIPTOR_MAGIC = 0xE7
 TABLE_BITS = 20
 #: Right shift of the sum. No larger one makes more additions exact: see host/compiler/addition.py.
 ADDITION_SHIFT = 8
+
+
+#: Weights of a layer with ``product``: what is less is a mark.
+LEAST_WEIGHT = -64
+PRODUCT_MARK = -128
 
 
 class Level(IntEnum):
@@ -202,7 +212,7 @@ CONTROL_1 = Word(
         Field("windows", 16),  # groups * lines
         Field("every_second", 1),
         Field("pooled", 1),  # pairs of pixels and of lines become their greatest
-        Field("spare", 1),
+        Field("product", 1),  # marked steps multiply two words of the streams
     )
 )
 

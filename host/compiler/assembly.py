@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
+from math import prod
 
 from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.image import TAPE_ADDRESS, build_image
@@ -145,7 +146,7 @@ def _write_tape(
             layer,
             work,
             Addresses(
-                addresses[layer.source.tensor] + layer.source.offset,
+                tuple(addresses[view.tensor] + view.offset for view in layer.sources),
                 addresses[layer.target.tensor],
             ),
             configuration,
@@ -253,15 +254,16 @@ def _sharing(
     blocks: dict[int, Block],
     configuration: EngineConfiguration,
 ) -> Sharing:
-    source, target = (blocks[view.tensor] for view in (layer.source, layer.target))
-    banks = [
-        bank_shares(*part, configuration)
-        for part in ((source.address, source.end), (target.address, target.end), tape_range)
-    ]
+    tape = bank_shares(*tape_range, configuration)
+    target, *sources = (
+        bank_shares(block.address, block.end, configuration)
+        for block in (blocks[view.tensor] for view in (layer.target, *layer.sources))
+    )
+    # Two sources are read in turn: results soon come when that one is read that they do not meet.
     return Sharing(
-        source_target=meeting(banks[0], banks[1]),
-        tape_source=meeting(banks[2], banks[0]),
-        tape_target=meeting(banks[2], banks[1]),
+        source_target=prod(meeting(source, target) for source in sources),
+        tape_source=sum(meeting(tape, source) for source in sources) / len(sources),
+        tape_target=meeting(tape, target),
     )
 
 

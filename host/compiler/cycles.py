@@ -198,14 +198,17 @@ class Work:
         A write goes before a read, and costs a cycle if there is one. How often there is one
         depends on how long it all takes: ``port = runs + writes * reads / port``. Where results
         meet other bytes, there is an access in every cycle until a window is drained, for which
-        reads wait. Where a tile has one window, its results come when the next tile's pixels are
-        buffered, if there is room for both.
+        reads wait. Where two tensors are read, a window is short, and each is like the one before:
+        what waited once comes at another time from then on. Where a tile has one window, its
+        results come when the next tile's pixels are buffered, if there is room for both.
         """
         if self.loops.windows == 1 and 2 * self.loops.pops <= buffer_bytes(self.configuration):
             return self._run_cycles
         runs, accesses = self._run_cycles, self._accesses
         if self.combines:
             return runs + accesses
+        if self.layer.other is not None:
+            return max(runs, self._reads + accesses)
         return (runs + math.sqrt(runs**2 + 4 * accesses * self._reads)) / 2
 
     @property

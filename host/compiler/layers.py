@@ -26,6 +26,8 @@ class Mode(Enum):
     DEPTHWISE = "depthwise"
     #: Streams are channels; a stream's greatest byte is the result.
     POOL = "pool"
+    #: Streams are channels; bytes of two tensors are multiplied.
+    PRODUCT = "product"
 
     @property
     def channel_wise(self) -> bool:
@@ -247,7 +249,8 @@ class Layer:
     kernel : Kernel
     weights : ndarray of int64 or None
         CONVOLUTION: (output channels, kernel rows, kernel columns, input pixel pitch);
-        DEPTHWISE: (channels, kernel rows, kernel columns); POOL: None.
+        DEPTHWISE: (channels, kernel rows, kernel columns); POOL: None; PRODUCT: (channels, 2,
+        steps): of each byte of ``source``, then of ``other``, as often as it comes.
     pad_value : int
         What the window reads outside the picture.
     epilogue : Epilogue
@@ -260,6 +263,9 @@ class Layer:
         The graph's tensor that ``target`` holds; an addition's lies in the memory of an addend.
     pooled : bool
         A convolution of which each result is the greatest of 2x2, none of them in two.
+    other : View or None
+        PRODUCT, or POOL of a window of one: a second tensor, read as a kernel row of its own at
+        the place of the first. As large as ``source``, and laid out like it.
     arrangement : Arrangement
     """
 
@@ -276,7 +282,13 @@ class Layer:
     output_step: int = 1
     result: int = -1
     pooled: bool = False
+    other: View | None = None
     arrangement: Arrangement = Arrangement()
+
+    @property
+    def sources(self) -> tuple[View, ...]:
+        """All that it reads."""
+        return (self.source,) if self.other is None else (self.source, self.other)
 
     def direction(self, axis: Axis) -> Direction:
         """The layer's sizes along ``axis``: elements, and bytes from one to the next."""

@@ -228,6 +228,10 @@ class Loops:
         else:
             words = steps = along.kernel
             word_step = along.dilation * along.pitch
+        if layer.other is not None:
+            # A kernel row for each tensor, in which the same word comes as often as it is needed.
+            kernel_rows, row_step, word_step = len(layer.sources), 0, 0
+            words = steps = 1 if layer.weights is None else layer.weights.shape[-1]
         inside = arrangement.channels_inside
         return cls(
             tile=others if inside else channels,

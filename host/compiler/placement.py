@@ -79,7 +79,7 @@ def lifetimes(lowered: Lowered, keep_inputs: bool = False) -> list[Lifetime]:
     first = dict.fromkeys(lowered.inputs, -1)
     last = dict(first)
     for index, layer in enumerate(lowered.layers):
-        last[layer.source.tensor] = index
+        last |= {view.tensor: index for view in layer.sources}
         first.setdefault(layer.target.tensor, index)
         last[layer.target.tensor] = index
     end = len(lowered.layers)
@@ -134,8 +134,10 @@ def _place(
 ) -> dict[int, Block]:
     pairs: dict[frozenset[int], float] = {}
     for layer in lowered.layers:
-        pair = frozenset((layer.source.tensor, layer.target.tensor))
-        pairs[pair] = pairs.get(pair, 0.0) + _cost_of_sharing(layer, configuration)
+        cost = _cost_of_sharing(layer, configuration) / len(layer.sources)
+        for view in layer.sources:
+            pair = frozenset((view.tensor, layer.target.tensor))
+            pairs[pair] = pairs.get(pair, 0.0) + cost
     best: _Placement | None = None
     fitting: list[_Placement] = []
     for order in (_by_size, _by_time):

@@ -160,15 +160,15 @@ def _single_windows(layer: Layer, configuration: EngineConfiguration) -> Iterato
 def _channel_wise(layer: Layer, configuration: EngineConfiguration) -> Iterator[Parts]:
     """Arrangements of a channel-wise layer."""
     one_set = _is_uniform(layer) and layer.source.channels % configuration.channel_group == 0
-    pool = layer.mode is Mode.POOL
+    alone = layer.mode is not Mode.DEPTHWISE
     for inside in (False, True) if one_set else (False,):
         for axis in (Axis.COLUMNS, Axis.ROWS):
             length = layer.direction(axis).outputs
-            most = 1 if pool else min(configuration.pixels, length)
+            most = 1 if alone else min(configuration.pixels, length)
             # As many as there are, or so many that the last window is as full as the others.
             for pixels in sorted({1, most, ceil_divide(length, ceil_divide(length, most))}):
                 across = layer.direction(axis.other).outputs
-                most_results = 1 if pool else min(configuration.most_results, across)
+                most_results = 1 if alone else min(configuration.most_results, across)
                 for results in range(1, most_results + 1):
                     yield (replace(layer, arrangement=Arrangement(axis, pixels, results, inside)),)
 

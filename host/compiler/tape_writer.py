@@ -42,9 +42,9 @@ _WRITE_MASK = (1 << DELTA["write"].width) - 1
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where a layer's source view and its target tensor begin, in bytes."""
+    """Where a layer's source views and its target tensor begin, in bytes."""
 
-    source: int
+    sources: tuple[int, ...]
     target: int
 
 
@@ -110,22 +110,31 @@ class _LayerWriter:
     def _fetcher_deltas(self, fields: list[dict[str, int]]) -> None:
         loops, word = self.loops, self.configuration.word_bytes
         pitch = loops.row_pitch // word
+        source, other = self.addresses.sources[0], self.addresses.sources[-1]
+        distance = other - source
+        if distance % word:
+            raise ValueError(
+                f"its tensors lie {distance} bytes apart, the engine's words have {word}"
+            )
         fields[Level.START] |= {
-            "row": self.addresses.source // word + loops.start_row * pitch & _ROW_MASK,
+            "row": source // word + loops.start_row * pitch & _ROW_MASK,
             "x": loops.start_x,
             "y": loops.start_row,
         }
         counts = [loop.count for loop in loops.nest]
+        words = [loop.rows * pitch for loop in loops.nest]
+        words[-1] += distance // word
         steps = zip(
             (Level.TILE, Level.LINE, Level.GROUP, Level.KERNEL_ROW),
             counts,
-            deltas([loop.rows for loop in loops.nest], counts),
+            deltas(words, counts),
             deltas([loop.x for loop in loops.nest], counts),
+            deltas([loop.rows for loop in loops.nest], counts),
         )
-        for level, count, rows, x in steps:
+        for level, count, row, x, y in steps:
             # A level that never advances keeps zeros, which always fit.
             if count > 1:
-                fields[level] |= {"row": rows * pitch & _ROW_MASK, "x": x, "y": rows}
+                fields[level] |= {"row": row & _ROW_MASK, "x": x, "y": y}
 
     def _writer_deltas(self, fields: list[dict[str, int]]) -> None:
         loops, group = self.loops, self.configuration.channel_group
@@ -190,6 +199,7 @@ class _LayerWriter:
                 windows=loops.windows - 1,
                 every_second=channel_wise and loops.slots > 1 and along.stride == 2,
                 pooled=layer.pooled,
+                product=layer.mode is Mode.PRODUCT,
             ),
             CONTROL_2.pack(
                 pad_value=layer.pad_value & 0xFF,
@@ -254,6 +264,10 @@ class _LayerWriter:
         if layer.mode is Mode.CONVOLUTION:
             for lane, channel, _ in self._lane_channels(tile):
                 entries[:, :, lane] = layer.weights[channel].reshape(rows, steps)
+            return entries
+        if layer.mode is Mode.PRODUCT:
+            for lane, channel, _ in self._lane_channels(tile):
+                entries[:, :, lane] = layer.weights[channel]
             return entries
         axis = layer.arrangement.axis
         along, across = layer.direction(axis), layer.direction(axis.other)

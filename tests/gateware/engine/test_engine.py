@@ -32,6 +32,7 @@ from tests import tape_interpreter
 from tests.gateware.engine.bench import MAX_RUN_CYCLES, EngineBench
 from tests.gateware.streams import unused_components
 from tests.host.compiler.networks import CHANNEL_WISE, EVERY, LAYERS, configuration, random_network
+from tests.host.compiler.pairs import random_pair
 
 ICE40 = configuration((8, 2))
 #: The smallest, the iCE40's, as many pixels as lanes, no powers of two (in a single bank, so that
@@ -131,6 +132,20 @@ def test_random_networks(bench_of, engine: EngineConfiguration) -> None:
     for kinds in (CHANNEL_WISE, EVERY):
         for seed in range(6):
             random_run(engine, seed, kinds).check(bench_of(engine))
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=name)
+def test_products_and_maxima_of_two_tensors(bench_of, engine: EngineConfiguration) -> None:
+    bench = bench_of(engine)
+    rng = np.random.default_rng([engine.lanes, engine.pixels, 2])
+    for number in range(20):
+        made, layer, target, wanted = random_pair(rng, engine, number)
+        made.load([layer])
+        expected = made.run()
+        assert np.array_equal(made.read(target, expected), wanted)
+        bench.write(0, made.memory.tobytes())
+        assert bench.run().error == EngineError.NONE
+        assert bench.read(0, engine.memory_bytes) == expected.tobytes()
 
 
 @pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler to simulate the engine with")

@@ -11,6 +11,7 @@ import pytest
 from gateware.engine.mac_array import MacArray
 from gateware.engine.max_pool import MaxPool
 from gateware.interface.configuration import EngineConfiguration
+from gateware.interface.tape import LEAST_WEIGHT
 from gateware.primitives import Technology
 from tests.gateware.streams import simulate
 
@@ -198,6 +199,50 @@ def test_channel_wise_sums(lanes: int, pixels: int, every_second: int, stall: fl
     assert len(watch.results) == len(expected)
     for found, wanted in zip(watch.results, expected):
         assert np.array_equal(found[pixels - len(wanted) :], wanted)
+    assert watch.done == [cycle + configuration.mac_latency for cycle in last_steps]
+
+
+def product_sums(words: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Sums of the group's channels; a weight below LEAST_WEIGHT in the first lane marks a step."""
+    sums, kept = np.zeros(words.shape[1], int), None
+    for word, weight in zip(words, weights):
+        marked = weight[0] < LEAST_WEIGHT
+        sums += word * (kept if marked else weight[: len(word)])
+        kept = kept if marked else word
+    return sums
+
+
+@pytest.mark.parametrize("stall", [0, 0.4])
+@pytest.mark.parametrize(("lanes", "pixels"), [*SIZES, (16, 8)])
+def test_products_of_two_words(lanes: int, pixels: int, stall: float) -> None:
+    """Marks at any steps but a window's first; depthwise layers before and behind know none."""
+    configuration = EngineConfiguration(lanes=lanes, pixels=pixels)
+    group = configuration.channel_group
+    rng = np.random.default_rng([lanes, pixels, 3])
+    dut = MacArray(configuration, Technology.GENERIC)
+    expected: list[np.ndarray] = []
+    last_steps: list[int] = []
+
+    async def testbench(ctx) -> None:
+        ctx.set(dut.channel_wise, 1)
+        for layer in range(3):
+            ctx.set(dut.product, product := layer == 1)
+            for _ in range(15):
+                streams = random_window(rng, pixels)
+                weights = random_bytes(rng, (len(streams), lanes))
+                if product:
+                    weights[0, 0] = max(weights[0, 0], LEAST_WEIGHT)
+                    sums = product_sums(streams[:, :group], weights)
+                else:
+                    sums = (streams[:, :group] * weights[:, :group]).sum(axis=0)
+                expected.append(sums)
+                await window(ctx, dut, rng, stall, streams, weights)
+                last_steps.append(watch.cycle - 1)
+            await ctx.tick().repeat(configuration.mac_latency)
+
+    watch = Watch(dut, lambda ctx: sums_of(ctx, dut)[-1, :group])
+    simulate(dut, testbench, background=[watch.run])
+    assert np.array_equal(watch.results, expected)
     assert watch.done == [cycle + configuration.mac_latency for cycle in last_steps]
 
 

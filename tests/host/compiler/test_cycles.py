@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 
 from host.compiler import CompileError, compile
+from host.compiler.cycles import estimate
+from host.compiler.two_tensors import maximum, multiply
 from model import zoo
 from model.int8 import reference, tflite
+from tests.host.compiler.hand_made import HandMade
 from tests.host.compiler.networks import RandomNetwork, configuration
+from tests.host.compiler.pairs import random_rule, view_of
 
 ICE40 = configuration((8, 2))
 KINDS = ("conv", "conv", "pointwise", "pool", "table", "depthwise", "average")
@@ -67,3 +71,24 @@ def test_random_layers(engine):
         check(engine, graph, rng)
         tried += 1
     assert tried > 12
+
+
+@pytest.mark.parametrize("other_bank", [False, True])
+def test_two_tensors(engine, other_bank):
+    """Products and maxima, with all three tensors in one bank, and in a bank each."""
+    rng = np.random.default_rng(int(other_bank))
+    for number, shape in enumerate(((12, 12, 10), (1, 30, 32), (6, 7, 25), (16, 16, 6))):
+        made = HandMade(rng, ICE40)
+        tensors = [
+            made.place(view_of(shape, ICE40), bank=1 + index * other_bank) for index in range(3)
+        ]
+        if number % 2:
+            layer = maximum("layer", ("MAXIMUM",), (tensors[0], tensors[1]), tensors[2], ICE40)
+        else:
+            rule = random_rule(rng)
+            layer = multiply("layer", ("MUL",), (tensors[0], tensors[1]), tensors[2], rule, ICE40)
+        works = [made.work(part) for part in made.load([layer])]
+        engine.write(0, made.memory.tobytes())
+        counted = engine.run().cycles
+        predicted = sum(each.cycles for each in estimate(works, ICE40))
+        assert abs(predicted - counted) <= max(FEW, 0.02 * counted), shape
