@@ -20,6 +20,7 @@ OTHER = EngineConfiguration(
     accumulator_bits=28,
     requantizers=4,
     pooling=False,
+    products=False,
     flash=True,
     diagnostics=False,
 )
