@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.datasets import datasets
-from model.datasets.npz_files import read_npz
+from model.datasets.npz_files import channels_come_first, read_npz
 from model.errors import DataError
 from model.int8 import reference
 from model.int8.graph import Graph
@@ -129,9 +129,11 @@ def load_samples(
         x = own.get(tensor.name) if samples is None else own.get(tensor.name, samples.x)
         assert x is not None
         shape = tensor.shape[1:]
-        if x[0].size != math.prod(shape):
+        if not _fits(x.shape[1:], shape):
             wanted, given = ("x".join(map(str, each)) for each in (shape, x.shape[1:]))
-            raise DataError(f"{data}: pictures of {given}, but {graph.name} takes {wanted}")
+            first = channels_come_first(x.shape[1:])
+            hint = "; channels come first in them: x.transpose(0, 2, 3, 1)" if first else ""
+            raise DataError(f"{data}: pictures of {given}, but {graph.name} takes {wanted}{hint}")
         if count is not None and count > len(x):
             raise DataError(f"{data}: has {len(x)} pictures, not {count}")
         x = np.ascontiguousarray(x[:count]).reshape(-1, *shape)
@@ -145,6 +147,17 @@ def load_samples(
         raise DataError(f"{data}: has not equally many examples for each input")
     y = None if samples is None or samples.y is None else samples.y[:count]
     return tuple(inputs) if len(inputs) > 1 else inputs[0], y
+
+
+def _fits(given: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether elements of one shape are those of the other, in the same order.
+
+    Dimensions of 1 do not matter, and either may be flat.
+    """
+    sides = [tuple(size for size in shape if size != 1) for shape in (given, wanted)]
+    return math.prod(given) == math.prod(wanted) and (
+        sides[0] == sides[1] or min(map(len, sides)) <= 1
+    )
 
 
 def _own_arrays(data: str, graph: Graph) -> dict[str, npt.NDArray[Any]]:

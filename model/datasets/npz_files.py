@@ -118,10 +118,13 @@ def check_labels(name: str, labels: np.ndarray) -> tuple[str, ...]:
     if labels.dtype.kind not in "US":
         raise DataError(f"{name}: labels are {labels.dtype}; strings are needed")
     try:
-        texts = tuple(np.char.decode(labels, "utf-8") if labels.dtype.kind == "S" else labels)
+        decoded = np.char.decode(labels, "utf-8") if labels.dtype.kind == "S" else labels
+        texts = tuple(map(str, decoded))
     except UnicodeDecodeError as error:
         raise DataError(f"{name}: labels are no UTF-8 text") from error
-    return usable_labels(name, tuple(map(str, texts)))
+    except Exception as error:  # numbers beyond Unicode make Python raise SystemError
+        raise DataError(f"{name}: labels are no text") from error
+    return usable_labels(name, texts)
 
 
 def usable_labels(name: str, labels: tuple[str, ...]) -> tuple[str, ...]:

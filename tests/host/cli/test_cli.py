@@ -132,6 +132,21 @@ def test_verify_on_a_file(host, connect, fake_board, tmp_path):
     assert "has 5 pictures, not 9" in host(*words, "--count", 9, fails=1)
     np.savez(data, x=np.zeros((5, 6, 4), np.uint8), y=np.zeros(5, int))
     assert "pictures of 6x4" in host(*words, fails=1)
+    np.savez(data, x=np.zeros((5, 16), np.uint8))
+    assert host(*words, "--json")["count"] == 5
+    # As many elements, but in another order.
+    np.savez(data, x=np.zeros((5, 2, 8), np.uint8))
+    assert "pictures of 2x8, but patterns takes 4x4x1" in host(*words, fails=1)
+
+
+def test_verify_with_channels_first(host, connect, tmp_path):
+    connect(FakePort(None))
+    builder = GraphBuilder("colours", (6, 5, 3))
+    builder.conv_2d(np.ones((2, 6, 5, 3), np.int8), 0.01, None, scale=1.0, zero_point=0)
+    tflite.save(builder.build(), tmp_path / "colours.tflite")
+    np.savez(tmp_path / "data.npz", x=np.zeros((4, 3, 6, 5), np.uint8))
+    words = ("verify", tmp_path / "colours.tflite", "--port", "p", "--data", tmp_path / "data.npz")
+    assert "takes 6x5x3; channels come first in them" in host(*words, fails=1)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8])

@@ -132,6 +132,10 @@ BAD_NPZ = {
     ),
     "channels first, grey": ({"x": X[:, np.newaxis, :, :, 0], "y": Y}, "channels come first"),
     "transparency": ({"x": X[..., [0, 1, 2, 2]], "y": Y}, r"RGBA\) have them; leave it out"),
+    "numbers beyond Unicode": (
+        {"x": X, "y": Y, "labels": np.array([1 << 31, 1], np.uint32).view("U1")},
+        "labels are no text",
+    ),
     "half characters": ({"x": X, "y": Y, "labels": np.array(["a", "b\udce9"])}, "no UTF-8 text"),
     "two sizes": (
         {"x_train": X, "y_train": Y, "x_test": X[:, 1:], "y_test": Y},
