@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from model.errors import ModelError
+
+if TYPE_CHECKING:
+    from .layers import Axis
 
 
 class CompileError(ModelError):
@@ -11,6 +16,20 @@ class CompileError(ModelError):
 
 class AccumulatorError(CompileError):
     """A sum needs more bits than the engine's accumulators have."""
+
+
+class TooLargeError(CompileError):
+    """A layer is beyond a limit of the engine's; smaller parts of it may not be.
+
+    Attributes
+    ----------
+    axis : Axis or None
+        Along which it would have to be cut; None for the channels.
+    """
+
+    def __init__(self, message: str, axis: Axis | None) -> None:
+        super().__init__(message)
+        self.axis = axis
 
 
 class DoesNotFitError(CompileError):

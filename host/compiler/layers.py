@@ -324,12 +324,13 @@ class Layer:
         """The layer that computes only these rows and columns of the target."""
         kernel, target = self.kernel, self.target
         pixels = len(rows) * len(columns)
+        pool = 2 if self.pooled else 1
         return replace(
             self,
             kernel=replace(
                 kernel,
-                top=kernel.top - rows.start * kernel.stride_h,
-                left=kernel.left - columns.start * kernel.stride_w,
+                top=kernel.top - pool * rows.start * kernel.stride_h,
+                left=kernel.left - pool * columns.start * kernel.stride_w,
             ),
             target=replace(
                 target,
@@ -340,4 +341,46 @@ class Layer:
                 + columns.start * target.pixel_pitch,
             ),
             macs=self.macs * pixels // (target.height * target.width),
+        )
+
+    def without_unread_rows(self) -> Layer:
+        """The same, of a source that ends at the last row which a window reads."""
+        rows = self.direction(Axis.ROWS)
+        first = max(0, -rows.before)
+        last = (rows.outputs - 1) * rows.stride - rows.before + rows.span
+        height = min(rows.inputs, last) - first
+        if height < 1:
+            return self
+        return replace(
+            self,
+            kernel=replace(self.kernel, top=self.kernel.top + first),
+            source=replace(
+                self.source,
+                height=height,
+                offset=self.source.offset + first * self.source.row_pitch,
+            ),
+        )
+
+    def channels(self, channels: range) -> Layer:
+        """The layer that computes only these channels of the target.
+
+        A channel-wise layer reads from the first of them on, which must begin a memory word.
+        """
+        source, target, epilogue = self.source, self.target, self.epilogue
+        start, count = channels.start, len(channels)
+        if self.mode.channel_wise:
+            source = replace(source, channels=count, offset=source.offset + start)
+        part = slice(start, channels.stop)
+        return replace(
+            self,
+            source=source,
+            target=replace(target, channels=count, offset=target.offset + start * self.output_step),
+            weights=None if self.weights is None else self.weights[part],
+            epilogue=replace(
+                epilogue,
+                bias=epilogue.bias[part],
+                multiplier=epilogue.multiplier[part],
+                shift=epilogue.shift[part],
+            ),
+            macs=self.macs * count // len(epilogue.bias),
         )

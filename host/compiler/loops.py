@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.tape import CONTROL_0, CONTROL_1, DELTA, Field
 
-from .errors import CompileError
+from .errors import CompileError, TooLargeError
 from .layers import Axis, Layer, Mode
 from .nest import ceil_divide, deltas, round_up
 
@@ -271,13 +271,15 @@ def _check_limits(layer: Layer, loops: Loops, configuration: EngineConfiguration
     run = (loops.run_bytes - 1) * (loops.slot_step if channel_wise else 1)
     counts = [loop.count for loop in loops.nest]
     rows = zip(deltas([loop.rows for loop in loops.nest], counts), counts)
-    for what, amount, limit in (
+    # What has an axis behind it is less in parts that are cut along it; None: in fewer channels.
+    for what, amount, limit, *cut in (
         ("input row, in bytes,", loops.row_bytes, max_row_bytes(configuration)),
-        ("input height", loops.height, most(CONTROL_0["height"]) - 1),
+        ("input height", loops.height, most(CONTROL_0["height"]) - 1, Axis.ROWS),
         (
             "step between windows, in rows,",
             max(abs(step) if count > 1 else 0 for step, count in rows),
             most(DELTA["y"]) // 2 - 1,
+            Axis.ROWS,
         ),
         ("window height", loops.kernel_row.count, MAX_WINDOW_HEIGHT),
         ("window width", loops.run_bytes if channel_wise else 0, MAX_WINDOW_WIDTH),
@@ -292,11 +294,15 @@ def _check_limits(layer: Layer, loops: Loops, configuration: EngineConfiguration
         ("reach, in bytes,", last_x + (slots - 1) * loops.slot_step + run, 2 * MAX_REACH - 1),
         ("window, in taps,", loops.taps, most(CONTROL_1["taps"])),
         ("output width, in groups of pixels,", loops.group.count, MAX_GROUPS),
-        ("output height, in lines of windows,", loops.line.count, most(CONTROL_1["lines"])),
-        ("number of channels, in tiles,", loops.tile.count, most(CONTROL_1["tiles"])),
-        ("output, in windows,", loops.windows, most(CONTROL_1["windows"])),
+        (
+            "output height, in lines of windows,",
+            loops.line.count,
+            most(CONTROL_1["lines"]),
+            Axis.ROWS,
+        ),
+        ("number of channels, in tiles,", loops.tile.count, most(CONTROL_1["tiles"]), None),
+        ("output, in windows,", loops.windows, most(CONTROL_1["windows"]), Axis.ROWS),
     ):
         if amount > limit:
-            raise CompileError(
-                f"layer {layer.name}: its {what} is {amount}, the engine's limit is {limit}"
-            )
+            text = f"layer {layer.name}: its {what} is {amount}, the engine's limit is {limit}"
+            raise TooLargeError(text, *cut) if cut else CompileError(text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from math import lcm
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.tape import CONTROLS, LEVELS, word_entries
 
 from .cycles import Work, load_cycles
-from .errors import CompileError
+from .errors import CompileError, TooLargeError
 from .layers import Arrangement, Axis, Layer, Mode
 from .loops import Loops, max_row_bytes
 from .nest import ceil_divide
@@ -47,12 +48,51 @@ def ways(layer: Layer, configuration: EngineConfiguration) -> list[tuple[float, 
     CompileError
         If there is none.
     """
+    try:
+        return _whole(layer, configuration)
+    except TooLargeError as refusal:
+        halves = _halves(layer, refusal.axis, configuration)
+        if halves is None:
+            raise
+    found = [min(ways(half, configuration), key=lambda way: way[0]) for half in halves]
+    return [(sum(cost for cost, _ in found), tuple(part for _, parts in found for part in parts))]
+
+
+def _whole(layer: Layer, configuration: EngineConfiguration) -> list[tuple[float, Parts]]:
+    """The ways that do not cut a layer into halves."""
     if layer.mode is Mode.CONVOLUTION:
         found = _possible(_convolutions(layer, configuration), configuration)
     else:
         whole = _possible(_channel_wise(layer, configuration), configuration)
         found = [*whole, *_divided([parts[0] for _, parts in whole], configuration)]
     return found
+
+
+def _halves(
+    layer: Layer, axis: Axis | None, configuration: EngineConfiguration
+) -> tuple[Layer, Layer] | None:
+    """A layer's upper and lower rows, or its first and last channels (where ``axis`` is None).
+
+    Channels are cut where a tile, and in a channel-wise layer a memory word, begins. None: there is
+    no place to cut.
+    """
+    target = layer.target
+    if axis is Axis.ROWS:
+        middle = target.height // 2
+        if not middle:
+            return None
+        upper, lower = (
+            layer.part(rows, range(target.width)).without_unread_rows()
+            for rows in (range(middle), range(middle, target.height))
+        )
+        return upper, lower
+    step = lcm(configuration.lanes, configuration.word_bytes)
+    channels = len(layer.epilogue.bias)
+    middle = channels // 2 // step * step
+    if not middle:
+        return None
+    first, last = (layer.channels(part) for part in (range(middle), range(middle, channels)))
+    return first, last
 
 
 def _possible(

@@ -96,15 +96,6 @@ def test_row_that_is_too_long():
     )
 
 
-def test_picture_that_is_too_high():
-    refuses(
-        convolution((600, 16, 1), np.ones((1, 3, 1, 1))),
-        "layer conv1: its input height is 600, the engine's limit is 511",
-    )
-    # A narrow picture is seen as one row.
-    assert compile(convolution((600, 1, 1), np.ones((1, 3, 1, 1))).build(), ICE40)
-
-
 def test_window_that_takes_too_many_taps():
     refuses(
         dense(9000, np.zeros((1, 9000))),
@@ -168,15 +159,6 @@ def test_tall_window():
     refuses(
         convolution((70, 4, 1), np.ones((1, 65, 1, 1))),
         "layer conv1: its window height is 65, the engine's limit is 64",
-    )
-
-
-def test_too_many_tiles():
-    builder = GraphBuilder("net", (2, 2, 515))
-    builder.max_pool_2d((2, 2))
-    refuses(
-        builder,
-        "layer max_pool1: its number of channels, in tiles, is 258, the engine's limit is 256",
     )
 
 
