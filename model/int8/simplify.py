@@ -1,8 +1,8 @@
 """Rewriting a graph as it is read, so that what runs sees fewer kinds of things.
 
 What can be computed from constants and shapes is computed: the SHAPE, STRIDED_SLICE and PACK with
-which converters work out a RESHAPE's shape vanish. A batch becomes one picture. uint8 inputs and
-outputs become int8. Nothing here changes a byte of an answer.
+which converters work out a RESHAPE's shape vanish. A batch becomes one picture. Nothing here
+changes a byte of an answer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from model.int8.operators.examined import Examined
 from model.int8.operators.padding import padding
 from model.int8.operators.slicing import slices
 
-__all__ = ["folded", "one_picture", "signed_ends", "with_known_shapes"]
+__all__ = ["folded", "one_picture", "with_known_shapes"]
 
 _MAX_FOLDED = 1 << 20
 """Elements of a constant that is computed here."""
@@ -100,29 +100,6 @@ def _computed(graph: Graph, operator: Operator) -> list[np.ndarray] | None:
         np.ascontiguousarray(value).reshape(graph.tensors[index].shape)
         for index, value in zip(operator.outputs, outputs, strict=True)
     ]
-
-
-def signed_ends(graph: Graph) -> Graph:
-    """uint8 inputs and outputs as the int8 that is 128 less, with a zero point 128 less.
-
-    Where only QUANTIZE or DEQUANTIZE reads such an input, or makes such an output, nothing else
-    changes: they look at the difference to the zero point. Others stay as they are.
-    """
-
-    def looks_at_difference(operator: Operator) -> bool:
-        return operator.kind in (OperatorKind.QUANTIZE, OperatorKind.DEQUANTIZE)
-
-    tensors = list(graph.tensors)
-    for index in {*graph.inputs, *graph.outputs}:
-        tensor = tensors[index] if 0 <= index < len(tensors) else None
-        if tensor is None or tensor.dtype != "uint8" or tensor.quantization is None:
-            continue
-        users = [op for op in graph.operators if index in (*op.inputs, *op.outputs)]
-        if users and all(map(looks_at_difference, users)) and tensor.data is None:
-            affine = tensor.quantization
-            shifted = replace(affine, zero_point=affine.zero_point - 128)
-            tensors[index] = replace(tensor, dtype="int8", quantization=shifted)
-    return replace(graph, tensors=tuple(tensors))
 
 
 _BY_PICTURE = frozenset(

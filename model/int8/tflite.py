@@ -26,7 +26,7 @@ from model.int8.graph import Graph, Operator, OperatorKind, Options, Quantizatio
 from model.int8.operators import OPERATORS
 from model.int8.operators.definition import Definition, Field
 from model.int8.operators.examined import LayerError
-from model.int8.simplify import folded, one_picture, signed_ends, with_known_shapes
+from model.int8.simplify import folded, one_picture, with_known_shapes
 from model.int8.tflite_labels import read_labels
 from model.int8.tflite_schema import DTYPES, FILE_IDENTIFIER, METADATA_NAME, SCHEMA_VERSION
 from model.int8.tflite_writer import encode, save
@@ -178,7 +178,7 @@ def _read_model(data: bytes, model: Any, name: str) -> Graph:
         inputs=_indexes(subgraph, "Inputs"),
         outputs=_indexes(subgraph, "Outputs"),
     )
-    graph = signed_ends(one_picture(folded(with_known_shapes(graph))))
+    graph = one_picture(folded(with_known_shapes(graph)))
     return _with_labels(graph, data, model)
 
 

@@ -62,43 +62,37 @@ def _on_integers(
     return compute
 
 
-def _scaled(
-    scale: np.float32, zero_point: int, unit: float | np.float32, x: np.ndarray
+def _sum(
+    graph: Graph, operator: Operator, x: np.ndarray, other: np.ndarray, sign: int
 ) -> np.ndarray:
-    """`x` in units of ``2**-20 * unit``: a function of one byte, hence a table."""
-    every = np.arange(-128, 128)
-    table = fixed_point.multiply_by_quantized_multiplier(
-        (every - zero_point) << _LEFT_SHIFT,
-        *fixed_point.quantize_multiplier(float(scale / unit)),
-    )
-    return table[x.astype(np.intp) + 128]
-
-
-def _add(graph: Graph, operator: Operator, x: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Both inputs in units of twice the larger scale, with 20 bits to spare, summed and scaled.
 
-    ``reference_integer_ops::Add``; its factors are quotients in float64.
+    ``reference_integer_ops::Add`` and ``reference_ops::Sub``. Each input's part is a function of
+    one byte, hence a table.
     """
     scale_out, zero_out = affine(graph, operator.outputs[0])
-    scales = [(np.float64(s), z) for s, z in (affine(graph, i) for i in operator.inputs[:2])]
-    unit = 2 * max(scale for scale, _ in scales)
-    total = _scaled(*scales[0], unit, x) + _scaled(*scales[1], unit, other)
+    quantizations = [affine(graph, index) for index in operator.inputs[:2]]
+    unit = 2 * float(max(scale for scale, _ in quantizations))
+    every = np.arange(-128, 128)
+    first, second = (
+        fixed_point.multiply_by_quantized_multiplier(
+            (every - zero_point) << _LEFT_SHIFT,
+            *fixed_point.quantize_multiplier(float(scale) / unit),
+        )
+        for scale, zero_point in quantizations
+    )
+    total = first[x.astype(np.intp) + 128] + sign * second[other.astype(np.intp) + 128]
     factor = fixed_point.quantize_multiplier(unit / ((1 << _LEFT_SHIFT) * float(scale_out)))
     result = fixed_point.multiply_by_quantized_multiplier(total, *factor) + zero_out
     return _clamped(graph, operator, result)
 
 
+def _add(graph: Graph, operator: Operator, x: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return _sum(graph, operator, x, other, 1)
+
+
 def _sub(graph: Graph, operator: Operator, x: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """As `_add`, but ``CalculateOpDataSub`` takes its quotients in float32."""
-    scale_out, zero_out = affine(graph, operator.outputs[0])
-    scales = [affine(graph, index) for index in operator.inputs[:2]]
-    unit = np.float32(2) * max(scale for scale, _ in scales)
-    total = _scaled(*scales[0], unit, x) - _scaled(*scales[1], unit, other)
-    factor = fixed_point.quantize_multiplier(
-        float(unit / (np.float32(1 << _LEFT_SHIFT) * scale_out))
-    )
-    result = fixed_point.multiply_by_quantized_multiplier(total, *factor) + zero_out
-    return _clamped(graph, operator, result)
+    return _sum(graph, operator, x, other, -1)
 
 
 def _mul(graph: Graph, operator: Operator, x: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.int8 import fixed_point
+from model.int8 import fixed_point, float_functions
 from model.int8.graph import Activation, Graph, Operator, OperatorKind, Options
 from model.int8.operators.building import LayerBuilder
 from model.int8.operators.definition import ByteFunction, Definition, Field, OptionTable
@@ -132,19 +132,16 @@ def _abs(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
     distance = np.abs(x - zero_in)
     if scale_in == scale_out:
         return distance + zero_out
-    factor = fixed_point.quantize_multiplier(float(scale_in / scale_out))
+    factor = fixed_point.quantize_multiplier(float(scale_in) / float(scale_out))
     return zero_out + fixed_point.multiply_by_quantized_multiplier(distance, *factor)
 
 
 def _elu(graph: Graph, operator: Operator, x: np.ndarray) -> np.ndarray:
-    """exp(x) - 1 below zero: ``PopulateLookupTable``, in float32.
-
-    The exponential is rounded from float64, as good libraries of C give it.
-    """
+    """exp(x) - 1 below zero: ``PopulateLookupTable``, in float32."""
     scale_in, zero_in = affine(graph, operator.inputs[0])
     scale_out, zero_out = affine(graph, operator.outputs[0])
     value = scale_in * (x - zero_in).astype(np.float32)
-    below = np.exp(np.minimum(value, 0).astype(np.float64)).astype(np.float32) - np.float32(1)
+    below = float_functions.exp(np.minimum(value, np.float32(0))) - np.float32(1)
     steps = np.where(value < 0, below, value) * (np.float32(1) / scale_out)
     rounded = np.sign(steps) * np.floor(np.abs(steps).astype(np.float64) + 0.5)
     return (np.clip(rounded, -512, 512) + zero_out).astype(np.int64)

@@ -27,12 +27,12 @@ def _quantize(graph: Graph, operator: Operator, inputs: Sequence[np.ndarray]) ->
     limits = np.iinfo(graph.tensors[operator.outputs[0]].dtype)
     if x.dtype == np.float32:
         scale, zero_point = affine(graph, operator.outputs[0])
-        steps = _rounded(x / scale).astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            steps = x / scale
         # What does not fit int32 becomes its minimum, as on the machine that runs the kernels.
-        beyond = ~(np.abs(steps) < 2.0**31)
-        result = np.where(
-            beyond, fixed_point.INT32_MIN, np.where(beyond, 0, steps).astype(np.int64)
-        )
+        fits = np.abs(steps) < np.float32(2.0**31)
+        rounded = _rounded(np.where(fits, steps, np.float32(0))).astype(np.int64)
+        result = np.where(fits, rounded, fixed_point.INT32_MIN)
         result = fixed_point.wrap_int32(result + zero_point)
     else:
         result = rescale(graph, operator, x.astype(np.int64))

@@ -1,6 +1,6 @@
-"""Operators that put tensors beside one another: CONCATENATION and PACK.
+"""Operators that put tensors beside one another, bytes as they are: CONCATENATION and PACK.
 
-Source: TFLM ``micro/kernels/concatenation.cc`` and ``pack.cc``, which move bytes as they are.
+Source: TFLM ``micro/kernels/concatenation.cc``, which asks for one quantisation, and ``pack.cc``.
 """
 
 from __future__ import annotations
@@ -81,9 +81,21 @@ def _check(layer: Examined) -> None:
         total += shape[axis]
     layer.require(total == output.shape[axis], f"puts {total} into {output.shape[axis]}")
     if isinstance(options, ConcatenationOptions):
+        if output.dtype == "int8":
+            _check_one_quantization(layer)
         layer.require(options.activation is Activation.NONE, "a fused activation")
         count = len(layer.operator.inputs)
         layer.require(count <= _MAX_INPUTS, f"{count} inputs; {_MAX_INPUTS} are possible")
+
+
+def _check_one_quantization(layer: Examined) -> None:
+    target = layer.scaled(layer.output, "output")
+    for position in range(len(layer.operator.inputs)):
+        source = layer.scaled(layer.tensor(position), f"input number {position}")
+        layer.require(
+            source.scale[0] == target.scale[0] and source.zero_point[0] == target.zero_point[0],
+            f"input number {position} has another quantisation than its output",
+        )
 
 
 DEFINITIONS = (
@@ -112,7 +124,7 @@ class JoiningLayers(LayerBuilder):
     """What a `GraphBuilder` can append of this file's kinds. Axes count the batch as 0."""
 
     def concatenation(self, others: Sequence[int], axis: int = -1) -> int:
-        """CONCATENATION of `last` and the tensors of these numbers, bytes as they are."""
+        """CONCATENATION of `last` and the tensors of these numbers, all of one quantisation."""
         shapes = [self._tensors[index].shape for index in (self.last, *others)]
         shape = list(shapes[0])
         shape[axis] = sum(each[axis] for each in shapes)

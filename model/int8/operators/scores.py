@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import tflite
 
-from model.int8 import fixed_point
+from model.int8 import fixed_point, float_functions
 from model.int8.graph import Graph, Operator, OperatorKind, Options
 from model.int8.operators.building import LayerBuilder
 from model.int8.operators.definition import Definition, Field, OptionTable
@@ -39,9 +39,8 @@ class SoftmaxOptions(Options):
 
 
 def _exponentials(x: np.ndarray, beta: np.float32) -> np.ndarray:
-    """exp(beta * (x - max)) in float32, rounded from float64 as good libraries of C give it."""
-    below = (x - x.max(axis=-1, keepdims=True)) * beta
-    return np.exp(below.astype(np.float64)).astype(np.float32)
+    """exp(beta * (x - max)) in float32."""
+    return float_functions.exp((x - x.max(axis=-1, keepdims=True)) * beta)
 
 
 def _total(terms: np.ndarray) -> np.ndarray:
@@ -61,8 +60,8 @@ def _softmax(graph: Graph, operator: Operator, inputs: Sequence[np.ndarray]) -> 
 def _log_softmax(graph: Graph, operator: Operator, inputs: Sequence[np.ndarray]) -> np.ndarray:
     if inputs[0].dtype == np.float32:
         x = inputs[0]
-        total = _total(_exponentials(x, np.float32(1))).astype(np.float64)
-        return x - x.max(axis=-1, keepdims=True) - np.log(total).astype(np.float32)
+        total = _total(_exponentials(x, np.float32(1)))
+        return x - x.max(axis=-1, keepdims=True) - float_functions.log(total)
     scale, _ = affine(graph, operator.inputs[0])
     return fixed_point.log_softmax(inputs[0], float(scale))
 
@@ -164,13 +163,18 @@ class ScoreLayers(LayerBuilder):
     """What a `GraphBuilder` can append of this file's kinds."""
 
     def softmax(self, beta: float = 1.0) -> int:
-        """SOFTMAX."""
-        options = SoftmaxOptions(beta)
-        return self._layer(OperatorKind.SOFTMAX, self.shape, (1 / 256, -128), options=options)
+        """SOFTMAX, of float32 behind a DEQUANTIZE."""
+        return self._layer(
+            OperatorKind.SOFTMAX,
+            self.shape,
+            (1 / 256, -128),
+            options=SoftmaxOptions(beta),
+            dtype=self._dtype,
+        )
 
     def log_softmax(self) -> int:
-        """LOG_SOFTMAX."""
-        return self._layer(OperatorKind.LOG_SOFTMAX, self.shape, (1 / 16, 127))
+        """LOG_SOFTMAX, of float32 behind a DEQUANTIZE."""
+        return self._layer(OperatorKind.LOG_SOFTMAX, self.shape, (1 / 16, 127), dtype=self._dtype)
 
     def arg_max(self, axis: int = -1) -> int:
         """ARG_MAX along `axis`, where the batch is 0: int32."""

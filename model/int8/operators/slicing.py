@@ -91,6 +91,8 @@ def slices(graph: Graph, operator: Operator) -> tuple[slice, ...]:
         first, last, step = slice(start, None if options.end_mask & bit else end, stride).indices(
             size
         )
+        if first < 0:  # backwards, from before the beginning: there is nothing
+            first, last, step = 0, 0, 1
         taken.append(slice(first, None if last < 0 else last, step))
     return tuple(taken)
 

@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
 from model.errors import ModelError
-from model.int8 import fixed_point, reference
+from model.int8 import fixed_point, reference, tflite
 from model.int8.builder import GraphBuilder
 from model.int8.graph import Activation
 from model.int8.validation import validate
-from tests.model.int8 import oracle, random_graphs
+from tests.model.int8 import oracle, random_graphs, random_whole
+
+LONG = bool(os.environ.get("EYESPOT_LONG"))
 
 
 @pytest.mark.parametrize("layer", random_graphs.LAYERS)
 def test_random_layers_agree_with_tflm(layer):
-    for seed in range(60):
+    """Seeds are kept: the fast run takes the first of them."""
+    for seed in range(60 if LONG else 12):
         rng = np.random.default_rng([seed, 20])
         graph = random_graphs.LAYERS[layer](rng)
-        x = random_graphs.pictures(rng, graph, 6)
-        expected = oracle.predict(graph, x)
-        actual = reference.predict(graph, x)
-        assert np.array_equal(actual, expected), (
-            f"{layer}, seed {seed}: {np.sum(actual != expected)} of {actual.size} differ"
-        )
+        x = random_graphs.examples(rng, graph, 6)
+        expected = oracle.outputs(graph, x)
+        for name, actual in reference.outputs(graph, x).items():
+            assert actual.dtype == expected[name].dtype
+            assert np.array_equal(actual, expected[name]), (
+                f"{layer}, seed {seed}, {name}: {np.sum(actual != expected[name])} of "
+                f"{actual.size} differ"
+            )
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_random_networks_agree_with_tflm(part):
+    """Written, read again, folded, and run."""
+    for seed in range(part, 400 if LONG else 60, 4):
+        rng = np.random.default_rng([seed, 22])
+        graph = random_whole.network(rng)
+        x = random_graphs.examples(rng, graph, 4)
+        expected = oracle.outputs(graph, x)
+        read = tflite.decode(tflite.encode(graph), "read")
+        for name, actual in reference.outputs(read, x).items():
+            assert np.array_equal(actual, expected[name]), (
+                f"seed {seed}, {name}: {np.sum(actual != expected[name])} of {actual.size} differ: "
+                f"{' '.join(operator.name for operator in graph.operators)}"
+            )
 
 
 def test_rsqrt_of_what_may_be_negative_is_refused():
@@ -66,6 +89,20 @@ def _near_ties(count: int) -> list[tuple[float, float]]:
         pytest.param(lambda builder, scale: builder.quantize(scale, 0), id="QUANTIZE"),
         pytest.param(lambda builder, scale: builder.leaky_relu(1.0, scale, 0), id="LEAKY_RELU"),
         pytest.param(lambda builder, scale: builder.mean(scale, 0), id="MEAN"),
+        pytest.param(lambda builder, scale: builder.sum(scale, 0), id="SUM"),
+        pytest.param(lambda builder, scale: builder.abs(scale, 0), id="ABS"),
+        pytest.param(
+            lambda builder, scale: builder.prelu(
+                np.full((1, 1, 256), 64), 1 / 64, scale=scale, zero_point=0
+            ),
+            id="PRELU",
+        ),
+        pytest.param(
+            lambda builder, scale: builder.mul(
+                builder.constant(np.array([1], np.int8), 1.0), scale=scale, zero_point=0
+            ),
+            id="MUL",
+        ),
         pytest.param(
             lambda builder, scale: builder.depthwise_conv_2d(
                 np.ones((1, 1, 1, 256)), 1.0, None, scale=scale, zero_point=0
@@ -81,6 +118,34 @@ def test_factors_are_as_precise_as_tflms(append):
         graph = builder.build()
         x = random_graphs.pictures(np.random.default_rng(0), graph, 1)
         assert np.array_equal(reference.predict(graph, x), oracle.predict(graph, x))
+
+
+_PAIRS = {
+    "ADD": lambda builder, other, **quantization: builder.add(other, **quantization),
+    "SUB": lambda builder, other, **quantization: builder.sub(other, **quantization),
+    "MUL": lambda builder, other, **quantization: builder.mul(other, **quantization),
+    "MAXIMUM": lambda builder, other, **quantization: builder.maximum(other),
+    "MINIMUM": lambda builder, other, **quantization: builder.minimum(other),
+}
+
+
+@pytest.mark.parametrize("kind", _PAIRS)
+def test_every_pair_of_bytes(kind):
+    """65,536 pairs, at scales where a factor in the wrong precision would show."""
+    for seed in range(60 if LONG else 6):
+        rng = np.random.default_rng([seed, 21])
+        builder = GraphBuilder("pairs", (256, 1), float(np.float32(rng.uniform(0.01, 0.5))), -3)
+        other = float(np.float32(rng.uniform(0.01, 0.5)))
+        second = builder.input((1, 256), other, int(rng.integers(-128, 128)))
+        builder.last = 0
+        output = float(np.float32(rng.uniform(0.01, 0.5)))
+        _PAIRS[kind](builder, second, scale=output, zero_point=int(rng.integers(-128, 128)))
+        graph = builder.build()
+        every = np.arange(-128, 128).astype(np.int8)
+        x = {"input": every.reshape(1, 256, 1), "input2": every.reshape(1, 1, 256)}
+        assert np.array_equal(
+            *(each.outputs(graph, x)[f"{kind.lower()}1"] for each in (reference, oracle))
+        )
 
 
 def _products_near_ties(count: int) -> list[tuple[float, float, float]]:
@@ -133,6 +198,15 @@ def test_relu6_bound_is_a_float32_quotient():
         answer = reference.predict(graph, x)
         assert answer.max() == -128 + steps + 1
         assert np.array_equal(answer, oracle.predict(graph, x))
+
+
+def test_relu_n1_to_1_bounds_are_float32_quotients():
+    for steps in (8, 19, 65, 103):
+        builder = GraphBuilder("tie", (1, 1, 256), float(np.float32(1 / (steps + 0.5))), 3)
+        builder.max_pool_2d((1, 1), activation=Activation.RELU_N1_TO_1)
+        graph = builder.build()
+        x = random_graphs.pictures(np.random.default_rng(0), graph, 1)
+        assert np.array_equal(reference.predict(graph, x), oracle.predict(graph, x))
 
 
 def test_hard_swish_factor_is_a_float64_quotient():
