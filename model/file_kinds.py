@@ -6,7 +6,9 @@ import os
 import re
 from typing import Final
 
-__all__ = ["HEAD_BYTES", "file_kind", "kind_of"]
+from model.errors import reason
+
+__all__ = ["HEAD_BYTES", "file_kind", "kind_of", "refusal"]
 
 HEAD_BYTES: Final = 4096
 """Bytes from the beginning of a file that tell its kind."""
@@ -108,3 +110,28 @@ def file_kind(path: str | os.PathLike[str]) -> str | None:
             return kind_of(file.read(HEAD_BYTES))
     except (OSError, ValueError):
         return None
+
+
+def refusal(path: str | os.PathLike[str], error: Exception, says: str, own: str) -> str:
+    """The line for a file that cannot be read, without its name.
+
+    Parameters
+    ----------
+    path : str or path
+    error : Exception
+        Whatever the decoder raised.
+    says : str
+        What is said if it is the file's fault, as ``is no readable .npz file``.
+    own : str
+        A part of the words of `kind_of` for a file of the right kind, as ``.npz``.
+
+    Returns
+    -------
+    str
+        The system's word where it does not give the file; else `says` and what the file is, or what
+        the decoder has against it.
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    kind = file_kind(path)
+    return f"{says}: {reason(error) if kind is None or own in kind else f'it is {kind}'}"

@@ -41,13 +41,13 @@ def run(arguments: argparse.Namespace) -> Outcome:
     from model import zoo
 
     from .. import compiler
-    from ..evaluation.trace import first_difference, read_input, save_layer, trace
+    from ..evaluation.trace import first_difference, read_array, read_input, save_layer, trace
     from ..pictures import read_picture
 
     graph = zoo.load(arguments.model)
     folder: Path = arguments.output
-    if Path(arguments.image).suffix != ".npy":
-        read_picture(arguments.image)  # before anything is done
+    # What cannot be read is refused before anything is done.
+    (read_array if Path(arguments.image).suffix == ".npy" else read_picture)(arguments.image)
     make_folder(folder)
     with open_board(arguments) as board:
         compiled = compiler.compile(graph, board.configuration)

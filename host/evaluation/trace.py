@@ -18,8 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.datasets.datasets import to_int8
-from model.errors import reason
-from model.file_kinds import file_kind
+from model.file_kinds import file_kind, refusal
 from model.int8 import reference
 from model.int8.graph import Graph
 from model.plots.feature_maps import draw_maps
@@ -31,7 +30,15 @@ from ..host_steps import of_type
 from ..model_card import ModelCard
 from ..pictures import to_input
 
-__all__ = ["Difference", "LayerTrace", "first_difference", "read_input", "save_layer", "trace"]
+__all__ = [
+    "Difference",
+    "LayerTrace",
+    "first_difference",
+    "read_array",
+    "read_input",
+    "save_layer",
+    "trace",
+]
 
 Int8Array = npt.NDArray[np.int8]
 
@@ -160,22 +167,37 @@ def read_input(
     PictureError
         If the file cannot be read, or does not fit the model.
     """
+    if Path(source).suffix == ".npy":
+        return _as_input(source, read_array(source), card)
     end = card.input
-    wanted = end.before
-    if Path(source).suffix != ".npy":
-        values = to_input(source, card, invert)
-        return of_type(wanted.type, values, end.scale, end.zero_point)
+    return of_type(end.before.type, to_input(source, card, invert), end.scale, end.zero_point)
+
+
+def read_array(source: str | os.PathLike[str]) -> npt.NDArray[Any]:
+    """The array of an ``.npy`` file.
+
+    Raises
+    ------
+    PictureError
+        If the file cannot be read.
+    """
     try:
         values = np.load(source, allow_pickle=False)
     except Exception as error:  # what NumPy raises is in no list
-        if isinstance(error, OSError) and error.strerror:
-            raise PictureError(f"{source}: {error.strerror}") from error
-        kind = file_kind(source)
-        why = reason(error) if kind is None or kind.startswith("one array") else f"it is {kind}"
-        raise PictureError(f"{source}: is no readable .npy file: {why}") from error
-    if not isinstance(values, np.ndarray):  # an .npz file by another name
+        why = refusal(source, error, "is no readable .npy file", ".npy")
+        raise PictureError(f"{source}: {why}") from error
+    if not isinstance(values, np.ndarray):
         values.close()
         raise PictureError(f"{source}: is no readable .npy file: it is {file_kind(source)}")
+    return values
+
+
+def _as_input(
+    source: str | os.PathLike[str], values: npt.NDArray[Any], card: ModelCard
+) -> npt.NDArray[Any]:
+    """Values of a file in the type and shape of a model's input."""
+    end = card.input
+    wanted = end.before
     types = dict.fromkeys(("uint8", "int8", wanted.type))
     if values.dtype.name not in types or values.size != math.prod(wanted.shape):
         given, size = ("x".join(map(str, shape)) for shape in (values.shape, wanted.shape))
@@ -185,7 +207,10 @@ def read_input(
         )
     if values.dtype == np.uint8 and wanted.type != "uint8":
         values = to_int8(values)
-    return of_type(wanted.type, values, end.scale, end.zero_point).reshape(wanted.shape)
+    try:
+        return of_type(wanted.type, values, end.scale, end.zero_point).reshape(wanted.shape)
+    except ValueError as error:
+        raise PictureError(f"{source}: {error}") from error
 
 
 def save_layer(folder: Path, number: int, layer: LayerTrace) -> tuple[Path, Path]:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from model.errors import DataError, reason
-from model.file_kinds import file_kind
+from model.errors import DataError
+from model.file_kinds import refusal
 
 __all__ = [
     "channels_come_first",
     "check_classes",
     "check_labels",
     "check_pixels",
+    "is_sound",
     "pictures",
     "read_npz",
     "usable_labels",
@@ -54,16 +56,13 @@ def read_npz(path: Path, name: str | None = None) -> dict[str, np.ndarray]:
     except DataError:
         raise
     except Exception as error:  # what NumPy and the decompressors raise is in no list
-        if isinstance(error, OSError) and error.strerror:
-            raise DataError(f"{name}: {error.strerror}") from error
         if "allow_pickle" in str(error):
             raise DataError(
                 f"{name}: is no readable .npz file: it holds an array of objects, as pictures of "
                 "mixed sizes make it; one array of uint8 is needed"
             ) from error
-        kind = file_kind(path)
-        why = reason(error) if kind is None or kind.startswith("NumPy's") else f"it is {kind}"
-        raise DataError(f"{name}: is no readable .npz file: {why}") from error
+        why = refusal(path, error, "is no readable .npz file", ".npz")
+        raise DataError(f"{name}: {why}") from error
 
 
 def _arrays(name: str, found: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -71,7 +70,20 @@ def _arrays(name: str, found: dict[str, Any]) -> dict[str, np.ndarray]:
     for key, value in found.items():
         if not isinstance(value, np.ndarray):
             raise DataError(f"{name}: is no readable .npz file: {key} in it is no array")
+        if not is_sound(value):
+            raise DataError(f"{name}: is no readable .npz file: {key} in it is no text")
     return found
+
+
+def is_sound(array: np.ndarray) -> bool:
+    """Whether an array of strings has characters only.
+
+    NumPy reads any numbers as characters, and Python crashes in many ways on strings of them.
+    """
+    if array.dtype.kind != "U" or not array.nbytes:
+        return True
+    numbers = np.dtype(np.uint32).newbyteorder(array.dtype.byteorder)
+    return int(np.ascontiguousarray(array).reshape(-1).view(numbers).max()) <= sys.maxunicode
 
 
 def check_pixels(name: str, x: np.ndarray) -> None:
@@ -118,13 +130,10 @@ def check_labels(name: str, labels: np.ndarray) -> tuple[str, ...]:
     if labels.dtype.kind not in "US":
         raise DataError(f"{name}: labels are {labels.dtype}; strings are needed")
     try:
-        decoded = np.char.decode(labels, "utf-8") if labels.dtype.kind == "S" else labels
-        texts = tuple(map(str, decoded))
+        texts = tuple(np.char.decode(labels, "utf-8") if labels.dtype.kind == "S" else labels)
     except UnicodeDecodeError as error:
         raise DataError(f"{name}: labels are no UTF-8 text") from error
-    except Exception as error:  # numbers beyond Unicode make Python raise SystemError
-        raise DataError(f"{name}: labels are no text") from error
-    return usable_labels(name, texts)
+    return usable_labels(name, tuple(map(str, texts)))
 
 
 def usable_labels(name: str, labels: tuple[str, ...]) -> tuple[str, ...]:

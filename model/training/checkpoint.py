@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from model.errors import TrainingError, reason
-from model.file_kinds import file_kind
+from model.datasets.npz_files import is_sound
+from model.errors import TrainingError
+from model.file_kinds import refusal
 
 __all__ = ["Checkpoint", "Snapshot"]
 
@@ -101,11 +102,8 @@ class Checkpoint:
         except FileNotFoundError as error:
             raise TrainingError(f"{self.path}: there is no checkpoint to resume") from error
         except Exception as error:  # what NumPy and the decompressors raise is in no list
-            if isinstance(error, OSError) and error.strerror:
-                raise TrainingError(f"{self.path}: {error.strerror}") from error
-            kind = file_kind(self.path)
-            why = reason(error) if kind is None or "NumPy" in kind else f"it is {kind}"
-            raise TrainingError(f"{self.path}: is no checkpoint that can be read: {why}") from error
+            why = refusal(self.path, error, "is no checkpoint that can be read", ".npz")
+            raise TrainingError(f"{self.path}: {why}") from error
         if version != _VERSION:
             raise TrainingError(f"{self.path}: checkpoint of version {version}, not {_VERSION}")
         for name in sorted(self._run.keys() | run.keys()):
@@ -132,6 +130,8 @@ def _contents(path: Path) -> tuple[dict[str, _Arrays], int, dict[str, Any], dict
     """
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         found = {name: archive[name] for name in archive.files}
+    if not is_sound(found[_FACTS]):
+        raise ValueError("its facts are no text")
     facts = json.loads(str(found.pop(_FACTS)))
     version, run, phases = facts["version"], facts["run"], facts["phases"]
     if not (isinstance(run, dict) and isinstance(phases, dict)):

@@ -221,6 +221,7 @@ def test_trace_of_an_array(host, connect, fake_board, tmp_path):
     np.save(path, np.zeros((8, 9), np.int8))
     assert "int8 of 8x9, but digits takes uint8 or int8 of 8x8x1" in host(*words, fails=1)
     path.write_bytes(b"no array")
+    connect(FakePort(None))  # what cannot be read does not get as far as the board
     assert "no readable .npy" in host(*words, fails=1)
     path.unlink()
     assert "No such file" in host(*words, fails=1)

@@ -134,7 +134,7 @@ BAD_NPZ = {
     "transparency": ({"x": X[..., [0, 1, 2, 2]], "y": Y}, r"RGBA\) have them; leave it out"),
     "numbers beyond Unicode": (
         {"x": X, "y": Y, "labels": np.array([1 << 31, 1], np.uint32).view("U1")},
-        "labels are no text",
+        "labels in it is no text",
     ),
     "half characters": ({"x": X, "y": Y, "labels": np.array(["a", "b\udce9"])}, "no UTF-8 text"),
     "two sizes": (

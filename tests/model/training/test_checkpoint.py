@@ -92,6 +92,10 @@ def test_a_checkpoint_that_cannot_be_used(tmp_path):
     np.savez(file, x=np.zeros(3))
     with pytest.raises(TrainingError, match="is no checkpoint that can be read"):
         Checkpoint(file, {}, resume=True)
+    # NumPy reads numbers beyond Unicode as a string, at which Python then stumbles.
+    np.savez(file, facts=np.array([0x110000] * 3, np.uint32).view("U3")[0:1])
+    with pytest.raises(TrainingError, match="its facts are no text"):
+        Checkpoint(file, {}, resume=True)
     file.unlink()
     Checkpoint(file, {"seed": 1}, resume=False).save("a", Snapshot({"b": [np.zeros(2)]}, {}))
     with pytest.raises(TrainingError, match="of another run: seed is 1 there, 2 here"):
