@@ -39,7 +39,7 @@ class ByteMasks(wiring.Component):
     pad : :py:`Out(W)`
         The bytes that lie beside the picture.
     in_picture : :py:`Out(1)`
-        The word has bytes of the picture, so that it must be read.
+        The word has bytes of the row, or lies right behind them: it must be read.
     """
 
     def __init__(self, configuration: EngineConfiguration) -> None:
