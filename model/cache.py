@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from model.errors import EyespotError, reason
+from model.errors import EyespotError
 
 __all__ = ["cache_directory", "state_directory", "write_atomically"]
 
@@ -23,8 +23,8 @@ def _directory(variable: str, unix: str, mac: str) -> Path:
             base = Path.home() / below
         except RuntimeError as error:  # as in a container with a user that it does not know
             raise EyespotError(
-                f"there is no home directory ({reason(error)}): name a folder to keep files in, "
-                f"by the environment variable {variable}"
+                "there is no home directory to keep files in: set the environment variable HOME, "
+                f"or {variable}"
             ) from error
     return base / "eyespot"
 

@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 
-from model.errors import DataError
+from model.errors import DataError, reason
 
 __all__ = ["TIMEOUT", "download"]
 
@@ -62,10 +62,12 @@ def download(
     except urllib.error.URLError as error:
         if isinstance(error.reason, TimeoutError):
             raise DataError(f"no connection within {timeout:g} s") from error
-        reason = getattr(error.reason, "strerror", None) or error.reason
-        raise DataError(f"no connection: {reason}") from error
+        why = reason(error.reason) if isinstance(error.reason, Exception) else error.reason
+        raise DataError(f"no connection: {why}") from error
     except (http.client.HTTPException, OSError) as error:
-        raise DataError(f"the connection broke off: {error}") from error
+        raise DataError(f"the connection broke off: {reason(error)}") from error
+    except Exception as error:  # as of a proxy's address that is none
+        raise DataError(f"it cannot be asked for: {reason(error)}") from error
     if len(content) < size:
         raise DataError(f"the connection broke off after {len(content):,} of {size:,} bytes")
     if len(content) > size or hashlib.sha256(content).hexdigest() != sha256:

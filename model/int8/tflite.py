@@ -8,7 +8,6 @@ length and shape is checked before it is used, and what comes out has passed `.v
 from __future__ import annotations
 
 import os
-import struct
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -61,17 +60,6 @@ _REASONS: Final = {
 
 # A table without fields: its offset to a table of offsets (size 4, table size 4) before it.
 _EMPTY_TABLE: Final = b"\x04\x00\x04\x00" + b"\x04\x00\x00\x00"
-
-# What flatbuffers and NumPy raise on bytes that are no FlatBuffer.
-_DAMAGE: Final = (
-    AttributeError,
-    IndexError,
-    MemoryError,
-    OverflowError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
 
 
 def load(path: str | Path) -> Graph:
@@ -131,7 +119,7 @@ def decode(data: bytes, name: str) -> Graph:
         graph = _read_model(data, model, name)
     except ModelError:
         raise
-    except _DAMAGE as error:
+    except Exception as error:  # what flatbuffers and NumPy raise on other bytes is in no list
         raise ModelError("is damaged or truncated") from error
     validate(graph)
     return graph

@@ -10,13 +10,11 @@ Source: TensorFlow Lite Support, ``metadata/metadata_schema.fbs`` and ``metadata
 from __future__ import annotations
 
 import io
-import struct
 import zipfile
-import zlib
 
 import flatbuffers
 
-from model.errors import ModelError
+from model.errors import ModelError, reason
 
 __all__ = ["LABELS_FILE", "append_labels", "encode_metadata", "read_labels"]
 
@@ -26,16 +24,6 @@ _MAX_LABELS_BYTES = 1 << 20
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 """Same labels, same bytes: the archive does not say when it was made."""
 
-# What `zipfile` raises on bytes that are no archive, those of decompression among them.
-_DAMAGE = (
-    zipfile.BadZipFile,
-    OSError,
-    EOFError,
-    ValueError,
-    NotImplementedError,
-    struct.error,
-    zlib.error,
-)
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 _FILE_IDENTIFIER = b"M001"
@@ -133,8 +121,8 @@ def read_labels(data: bytes) -> tuple[str, ...]:
                 text = stream.read(_MAX_LABELS_BYTES + 1).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ModelError("its labels are no UTF-8 text") from error
-    except _DAMAGE as error:
-        raise ModelError(f"its labels cannot be read: {error}") from error
-    except (RuntimeError, KeyError) as error:
-        raise ModelError("its labels cannot be read") from error
+    except ModelError:
+        raise
+    except Exception as error:  # what `zipfile` and the decompressors raise is in no list
+        raise ModelError(f"its labels cannot be read: {reason(error)}") from error
     return tuple(line.strip() for line in text.splitlines() if line.strip())

@@ -22,7 +22,7 @@ def test_no_home(directory, variable, monkeypatch, tmp_path):
 
     monkeypatch.setattr(Path, "home", home)
     monkeypatch.delenv(variable, raising=False)
-    with pytest.raises(EyespotError, match=f"there is no home directory .* variable {variable}"):
+    with pytest.raises(EyespotError, match=f"there is no home directory .* HOME, or {variable}$"):
         directory()
     monkeypatch.setenv(variable, str(tmp_path))
     assert directory() == tmp_path / "eyespot"

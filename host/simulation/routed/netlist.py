@@ -153,7 +153,7 @@ class RoutedNetlist:
             return _prepare(netlist)
         except UnsuitableError as error:
             raise PortError(f"{file}: {error}") from error
-        except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        except Exception as error:  # JSON may hold anything
             raise PortError(
                 f"{file}: no netlist as nextpnr writes it ({type(error).__name__}: {error})"
             ) from error

@@ -176,3 +176,11 @@ def test_an_own_copy_that_is_something_else(server, tmp_path, monkeypatch):
 def test_the_real_file_is_the_one_that_keras_uses():
     assert mnist.URL == "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
     assert len(mnist.SHA256) == 64 and mnist.SIZE == 11_490_434
+
+
+def test_a_proxy_that_is_no_address_is_one_line(monkeypatch):
+    """What urllib raises for it is a ValueError."""
+    monkeypatch.setenv("http_proxy", "http:/proxy")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(DataError, match="it cannot be asked for: proxy URL with no authority"):
+        download("http://example.invalid/f", size=1, sha256="")
