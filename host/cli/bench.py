@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 
-from .common import Outcome, add_port_arguments, open_board, positive, progress
+from .common import Outcome, add_port_arguments, load_model, open_board, positive, progress
 
 HELP = "how well line and engine are used"
 
@@ -31,11 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
-    from model import zoo
-
     from ..evaluation.benchmark import benchmark
 
-    graph = None if arguments.model is None else zoo.load(arguments.model)
+    graph = None if arguments.model is None else load_model(arguments.model)
     with open_board(arguments) as board:
         if graph is not None:
             with progress(f"Sending {graph.name}", "bytes") as show:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from model.errors import OutputError, reason
 
 if TYPE_CHECKING:
+    from model.int8.graph import Graph
+
     from ..board import Board
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "add_invert_arguments",
     "add_port_arguments",
     "check_writable",
+    "load_model",
     "loading",
     "make_folder",
     "natural",
@@ -138,6 +141,22 @@ def open_board(arguments: argparse.Namespace) -> Iterator[Board]:
 def say(text: str) -> None:
     """A line on standard error, where progress goes."""
     print(printable(text), file=sys.stderr, flush=True)
+
+
+def load_model(name_or_path: str) -> Graph:
+    """Read a bundled model or a ``.tflite`` file, and say what of it was left out.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, or it cannot be used.
+    """
+    from model import zoo
+
+    graph = zoo.load(name_or_path)
+    for note in graph.notes:
+        say(f"{graph.name}: {note}")
+    return graph
 
 
 @contextmanager

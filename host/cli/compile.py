@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import Outcome, check_writable, table, write
+from .common import Outcome, check_writable, load_model, table, write
 
 if TYPE_CHECKING:
     from model.int8.graph import Graph
@@ -30,12 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Outcome:
     from boards.catalog import board as find_board
-    from model import zoo
 
     from .. import compiler
 
     description = find_board(arguments.board)
-    graph = zoo.load(arguments.model)
+    graph = load_model(arguments.model)
     if arguments.output is not None:
         check_writable(arguments.output, arguments.model)
     try:

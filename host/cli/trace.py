@@ -18,6 +18,7 @@ from .common import (
     Outcome,
     add_invert_arguments,
     add_port_arguments,
+    load_model,
     make_folder,
     open_board,
     progress,
@@ -38,13 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
-    from model import zoo
-
     from .. import compiler
     from ..evaluation.trace import first_difference, read_array, read_input, save_layer, trace
     from ..pictures import read_picture
 
-    graph = zoo.load(arguments.model)
+    graph = load_model(arguments.model)
     folder: Path = arguments.output
     # What cannot be read is refused before anything is done.
     (read_array if Path(arguments.image).suffix == ".npy" else read_picture)(arguments.image)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from .common import Outcome, add_port_arguments, open_board, progress
+from .common import Outcome, add_port_arguments, load_model, open_board, progress
 
 HELP = "compile a model for the board at a port, send and verify it"
 
@@ -24,9 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
-    from model import zoo
-
-    graph = zoo.load(arguments.model)
+    graph = load_model(arguments.model)
     start = time.monotonic()
     with open_board(arguments) as board:
         how = "Writing" if arguments.flash else "Sending"

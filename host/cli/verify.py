@@ -19,6 +19,7 @@ from .common import (
     Outcome,
     add_port_arguments,
     check_writable,
+    load_model,
     loading,
     open_board,
     positive,
@@ -57,14 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> Outcome:
     import numpy as np
 
-    from model import zoo
-
     from ..evaluation.parallel import verify_in_parallel
     from ..evaluation.verify import load_samples, verify
 
     if arguments.save is not None:
         check_writable(arguments.save, arguments.model, arguments.data)
-    graph = zoo.load(arguments.model)
+    graph = load_model(arguments.model)
     with loading() as show:
         x, y = load_samples(arguments.data, graph, arguments.count, show)
     started = time.monotonic()

@@ -29,7 +29,7 @@ from model.int8.simplify import folded, one_picture, with_known_shapes
 from model.int8.tflite_labels import read_labels
 from model.int8.tflite_schema import DTYPES, FILE_IDENTIFIER, METADATA_NAME, SCHEMA_VERSION
 from model.int8.tflite_writer import encode, save
-from model.int8.validation import listed, validate
+from model.int8.validation import Missing, validate
 
 __all__ = ["decode", "encode", "load", "save"]
 
@@ -47,14 +47,14 @@ _KINDS: Final = {kind.value: kind for kind in OperatorKind}
 
 _STATE: Final = "keeps state between runs, which is not supported yet"
 _REASONS: Final = {
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": "is recurrent, which is not supported",
-    "SVDF": "keeps state between runs, which is not supported",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": "an LSTM, which is not supported",
+    "SVDF": "SVDF, which keeps state between runs, is not supported",
     "VAR_HANDLE": _STATE,
     "READ_VARIABLE": _STATE,
     "ASSIGN_VARIABLE": _STATE,
     "CALL_ONCE": _STATE,
-    "IF": "branches, which is not supported",
-    "WHILE": "loops, which is not supported",
+    "IF": "IF is not supported",
+    "WHILE": "loops are not supported",
 }
 """What stands in the way of an operator that does not run, where that is worth saying."""
 
@@ -116,12 +116,12 @@ def decode(data: bytes, name: str) -> Graph:
         raise ModelError(f"is not a .tflite model{'' if kind is None else f': it is {kind}'}")
     try:
         model = tflite.Model.GetRootAs(data, 0)
-        graph = _read_model(data, model, name)
+        graph, missing = _read_model(data, model, name)
     except ModelError:
         raise
     except Exception as error:  # what flatbuffers and NumPy raise on other bytes is in no list
         raise ModelError("is damaged or truncated") from error
-    validate(graph)
+    validate(graph, missing)
     return graph
 
 
@@ -145,14 +145,15 @@ def _text(raw: bytes | None) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-def _read_model(data: bytes, model: Any, name: str) -> Graph:
+def _read_model(data: bytes, model: Any, name: str) -> tuple[Graph, list[Missing]]:
+    """The network, and the layers that are not in it because they cannot run."""
     if model.Version() != SCHEMA_VERSION:
         raise ModelError(f"has schema version {model.Version()}, not {SCHEMA_VERSION}")
     if model.SubgraphsLength() < 1:
         raise ModelError("holds no network")
     subgraph = model.Subgraphs(0)
-    operators = _read_operators(model, subgraph)
-    if model.SubgraphsLength() != 1:
+    operators, missing = _read_operators(model, subgraph)
+    if model.SubgraphsLength() != 1 and not missing:
         raise ModelError(f"holds {model.SubgraphsLength()} subgraphs, not one")
     tensors = [
         _read_tensor(model, subgraph.Tensors(index))
@@ -167,7 +168,7 @@ def _read_model(data: bytes, model: Any, name: str) -> Graph:
         outputs=_indexes(subgraph, "Outputs"),
     )
     graph = one_picture(folded(with_known_shapes(graph)))
-    return _with_labels(graph, data, model)
+    return _with_labels(graph, data, model), missing
 
 
 def _with_own_names(subgraph: Any, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -279,9 +280,9 @@ def _kind_name(model: Any, operator: Any) -> str:
     return f"custom operator {_text(code.CustomCode())}" if name == "CUSTOM" else name
 
 
-def _read_operators(model: Any, subgraph: Any) -> list[Operator]:
+def _read_operators(model: Any, subgraph: Any) -> tuple[list[Operator], list[Missing]]:
     operators: list[Operator] = []
-    refused: list[LayerError] = []
+    missing: list[Missing] = []
     seen: Counter[str] = Counter()
     for position in _entries(subgraph.OperatorsLength(), "operators"):
         operator = subgraph.Operators(position)
@@ -290,27 +291,17 @@ def _read_operators(model: Any, subgraph: Any) -> list[Operator]:
         stem = kind.stem if kind is not None else kind_name.lower().replace(" ", "_")
         seen[stem] += 1
         name = f"{stem}{seen[stem]}"
-        if kind is None or kind not in OPERATORS:
-            reason = _REASONS.get(kind_name, "is not supported")
-            refused.append(LayerError(name, f"{kind_name} {reason}"))
-            continue
+        inputs, outputs = _indexes(operator, "Inputs"), _indexes(operator, "Outputs")
         try:
+            if kind is None or kind not in OPERATORS:
+                reason = f"{kind_name} is not supported"
+                raise LayerError(name, _REASONS.get(kind_name, reason))
             options = _read_options(OPERATORS[kind], name, operator)
         except LayerError as error:
-            refused.append(error)
-            continue
-        operators.append(
-            Operator(
-                kind=kind,
-                name=name,
-                inputs=_indexes(operator, "Inputs"),
-                outputs=_indexes(operator, "Outputs"),
-                options=options,
-            )
-        )
-    if refused:
-        raise ModelError(listed(refused))
-    return operators
+            missing.append(Missing(error, outputs))
+        else:
+            operators.append(Operator(kind, name, inputs, outputs, options))
+    return operators, missing
 
 
 def _read_options(definition: Definition, name: str, operator: Any) -> Options | None:

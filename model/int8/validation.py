@@ -8,21 +8,29 @@ requires is in its record, in `.operators`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import prod
+from typing import NamedTuple
 
 from model.errors import ModelError
 from model.int8.graph import ABSENT, Graph, Operator, Tensor
 from model.int8.operators import OPERATORS
 from model.int8.operators.examined import Examined, LayerError, written
 
-__all__ = ["listed", "validate"]
+__all__ = ["Missing", "validate"]
 
 _MAX_ELEMENTS = 1 << 24
 """Elements of one tensor."""
 
 _MAX_NAMED = 4
 """Layers that are named for one reason."""
+
+
+class Missing(NamedTuple):
+    """A layer that is not in the graph because it cannot run, and the tensors that it writes."""
+
+    error: LayerError
+    outputs: tuple[int, ...]
 
 
 def _check_tensor(tensor: Tensor) -> None:
@@ -34,8 +42,14 @@ def _check_tensor(tensor: Tensor) -> None:
         )
 
 
-def validate(graph: Graph) -> None:
+def validate(graph: Graph, missing: Sequence[Missing] = ()) -> None:
     """Check that the reference can run `graph` and that its numbers are meant as TFLM means them.
+
+    Parameters
+    ----------
+    graph : Graph
+    missing : sequence of Missing
+        Layers that were left out of `graph`, to be named with what else stands in the way.
 
     Raises
     ------
@@ -45,7 +59,7 @@ def validate(graph: Graph) -> None:
     for role, indexes in (("input", graph.inputs), ("output", graph.outputs)):
         if not indexes:
             raise ModelError(f"no {role}")
-    if not graph.operators:
+    if not graph.operators and not missing:
         raise ModelError("no layers")
     used = {
         index
@@ -61,15 +75,16 @@ def validate(graph: Graph) -> None:
         if graph.tensors[index].data is not None:
             raise ModelError(f"tensor {graph.tensors[index].name}: an input, but constant")
     known = set(graph.inputs)
-    refused: list[LayerError] = []
+    refused = [each.error for each in missing]
+    elsewhere = {index for each in missing for index in each.outputs}
     for operator in graph.operators:
         try:
-            _check_operator(graph, operator, known)
+            _check_operator(graph, operator, known | elsewhere)
         except LayerError as error:
             refused.append(error)
         known |= set(operator.outputs)
     if refused:
-        raise ModelError(listed(refused))
+        raise ModelError(_listed(refused))
     for index in graph.outputs:
         if index not in known - set(graph.inputs):
             raise ModelError(f"nothing writes the output {graph.tensors[index].name}")
@@ -89,7 +104,9 @@ def _check_operator(graph: Graph, operator: Operator, known: set[int]) -> None:
         or (definition.outputs is None and len(operator.outputs) > 0),
         f"{len(operator.outputs)} outputs",
     )
-    layer.require(bool(operator.inputs), "no input")
+    # Only a bias, which comes last, may be absent.
+    present = ABSENT not in operator.inputs[:-1] and operator.inputs[:1] not in ((), (ABSENT,))
+    layer.require(present, "no input")
     for index in operator.inputs:
         layer.require(
             index == ABSENT or index in known or graph.tensors[index].data is not None,
@@ -103,7 +120,7 @@ def _check_operator(graph: Graph, operator: Operator, known: set[int]) -> None:
     definition.check(layer)
 
 
-def listed(refused: Iterable[LayerError]) -> str:
+def _listed(refused: Iterable[LayerError]) -> str:
     """One line for all layers that cannot run: each reason with its layers."""
     layers: dict[str, list[str]] = {}
     for error in refused:

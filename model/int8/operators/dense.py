@@ -28,6 +28,10 @@ from model.int8.operators.quantization import (
 __all__ = ["DEFINITIONS", "DenseLayers", "DenseOptions"]
 
 
+_MAX_PRODUCTS = 1 << 28
+"""Products over one example: bounds the time of the reference."""
+
+
 @dataclass(frozen=True)
 class DenseOptions(Options):
     """Options of FULLY_CONNECTED; the output tensor's shape says which dimensions are kept."""
@@ -60,6 +64,7 @@ def _check(layer: Examined) -> None:
         f"weights for {inputs} inputs on {prod(layer.input.shape)}",
     )
     rows = prod(layer.input.shape) // inputs
+    layer.require(rows * units * inputs <= _MAX_PRODUCTS, "it is too large to compute")
     layer.require(
         layer.output.shape[-1:] == (units,) and prod(layer.output.shape) == rows * units,
         f"weights for {units} outputs on {written(layer.output.shape)}",

@@ -37,9 +37,9 @@ class LayerError(ModelError):
 
 
 _ADVICE = {
-    "float32": ", only int8 runs: quantise the network",
-    "uint8": ", the quantisation of 2018, only int8 runs: convert the network anew, to int8",
-    "int16": ", only int8 runs: convert the network anew, to int8",
+    "float32": "; only int8 runs: quantise the float network, as host import does",
+    "uint8": ", the quantisation of 2018; only int8 runs: quantise the float network anew",
+    "int16": "; only int8 runs: quantise the float network anew",
 }
 """What to do about a tensor of a type that does not run."""
 

@@ -203,7 +203,7 @@ def test_all_that_stands_in_the_way_is_named_at_once(monkeypatch):
     )
     with pytest.raises(ModelError) as caught:
         validate(wrong)
-    advice = "is of type int16, only int8 runs: convert the network anew, to int8"
+    advice = "is of type int16; only int8 runs: quantise the float network anew"
     assert str(caught.value) == (
         f"layers conv1 and softmax1: its output {advice}; layer max_pool1: its input {advice}"
     )
@@ -240,7 +240,7 @@ BAD_GRAPHS = {
     "float input": (_tensor(GOOD, INPUT, dtype="float32"), "conv1: its input is of type float32"),
     "float weights": (
         _tensor(GOOD, CONV_WEIGHTS, dtype="float32", data=np.zeros((3, 3, 3, 1), np.float32)),
-        "conv1: weights of type float32, only int8",
+        "conv1: weights of type float32; only int8",
     ),
     "uint8 output": (_tensor(GOOD, CONV_OUT, dtype="uint8"), "conv1: its output is of type uint8"),
     "float bias": (
