@@ -180,6 +180,8 @@ def test_the_real_file_is_the_one_that_keras_uses():
 
 def test_a_proxy_that_is_no_address_is_one_line(monkeypatch):
     """What urllib raises for it is a ValueError."""
+    # The first use of urllib decides on the proxies of the process.
+    monkeypatch.setattr("urllib.request._opener", None)
     monkeypatch.setenv("http_proxy", "http:/proxy")
     monkeypatch.delenv("no_proxy", raising=False)
     with pytest.raises(DataError, match="it cannot be asked for: proxy URL with no authority"):
