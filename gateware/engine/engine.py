@@ -79,6 +79,7 @@ class Engine(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        # Wiring alone, block after block in the order in which a pixel meets them.
         m = Module()
         configuration, technology = self.configuration, self.technology
         memory = Scratchpad(configuration, pixel_tag(configuration), technology)

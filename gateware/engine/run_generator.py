@@ -50,6 +50,7 @@ class RunGenerator(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        # One loop nest: its counters, the level that advances, and what is then added.
         m = Module()
         row_field, x_field, y_field = (tape.DELTA[name] for name in ("row", "x", "y"))
         place_layout = data.StructLayout({"x": signed(x_field.width), "y": signed(y_field.width)})

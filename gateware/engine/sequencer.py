@@ -101,6 +101,7 @@ class Sequencer(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        # One state machine, whose states share the step's counters.
         m = Module()
         # Words on their way from the ring: an entry arrives a cycle after the step that left it.
         descriptor, table, parameter = Signal(), Signal(), Signal()

@@ -136,7 +136,8 @@ class Writer(wiring.Component):
 
     def _loops(self, m: Module) -> tuple[Signal, Signal, Signal, Signal]:
         """Count the loops down; say which advances, which results belong to the output, whether a
-        pooled layer is in the second line of a pair, and whether there was notice of all."""
+        pooled layer is in the second line of a pair, and whether there was notice of all. Longer
+        than a screen, for it is one loop nest."""
         layer = self.layer
         level = Signal(Level)
         requantizers, group_lanes = (

@@ -76,7 +76,10 @@ _PAYLOAD_BYTES = {Opcode.READ: 1, Opcode.RUN: 2, Opcode.RESULT: 1}
 
 
 def command_program(info: Info, memory_bytes: int) -> tuple[list[int], list[int]]:
-    """Return the program's words, and the initial contents of the page of variables."""
+    """Return the program's words, and the initial contents of the page of variables.
+
+    The function is as long as the program, which is read from top to bottom as it runs.
+    """
     p = Assembler()
 
     def refuse_if(condition: Condition, status: Status) -> None:
