@@ -1,7 +1,7 @@
-"""Operators that put every byte elsewhere: TRANSPOSE, DEPTH_TO_SPACE and SPACE_TO_DEPTH.
+"""Operators that put every byte elsewhere: TRANSPOSE, REVERSE_V2, DEPTH_TO_SPACE, SPACE_TO_DEPTH.
 
-Source: TensorFlow Lite ``kernels/internal/reference/transpose.h``, ``depth_to_space.h`` and
-``space_to_depth.h``.
+Source: TensorFlow Lite ``kernels/internal/reference/transpose.h``, ``reverse.h``,
+``depth_to_space.h`` and ``space_to_depth.h``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from model.int8.graph import Graph, Operator, OperatorKind, Options
 from model.int8.operators.building import LayerBuilder
 from model.int8.operators.definition import Definition, Field, OptionTable
-from model.int8.operators.examined import Examined, check_same_type, written
+from model.int8.operators.examined import Examined, check_same_shape, check_same_type, written
 from model.int8.operators.quantization import constant
 
 __all__ = ["DEFINITIONS", "BlockOptions", "LayoutLayers", "permutation"]
@@ -37,6 +37,16 @@ def permutation(graph: Graph, operator: Operator) -> tuple[int, ...]:
 def _transpose(graph: Graph, operator: Operator, inputs: Sequence[np.ndarray]) -> np.ndarray:
     axes = permutation(graph, operator)
     return inputs[0].transpose(0, *(axis + 1 for axis in axes))
+
+
+def _reversed_axes(graph: Graph, operator: Operator) -> list[int]:
+    """The dimensions along which a REVERSE_V2 turns its input round, in order."""
+    rank = len(graph.tensors[operator.inputs[0]].shape)
+    return sorted(int(axis) % rank for axis in constant(graph, operator, 1).ravel())
+
+
+def _reverse(graph: Graph, operator: Operator, inputs: Sequence[np.ndarray]) -> np.ndarray:
+    return np.flip(inputs[0], tuple(axis + 1 for axis in _reversed_axes(graph, operator)))
 
 
 def _side(operator: Operator) -> int:
@@ -74,6 +84,22 @@ def _check_transpose(layer: Examined) -> None:
     )
 
 
+def _check_reverse(layer: Examined) -> None:
+    check_same_type(layer)
+    check_same_shape(layer)
+    given, rank = layer.integers(1, "axes").ravel().tolist(), len(layer.input.shape)
+    layer.require(
+        all(-rank <= axis < rank for axis in given),
+        f"reverses dimensions {given} of {written(layer.input.shape)}",
+    )
+    # The reference kernel reverses neighbouring dimensions only.
+    axes = _reversed_axes(layer.graph, layer.operator)
+    layer.require(
+        bool(axes) and axes == list(range(axes[0], axes[-1] + 1)),
+        f"reverses dimensions {given}, which are not neighbours",
+    )
+
+
 def _check_blocks(layer: Examined, small: tuple[int, ...], large: tuple[int, ...]) -> None:
     """`small` has few pixels of many channels, `large` many pixels of few."""
     check_same_type(layer)
@@ -90,6 +116,7 @@ def _check_blocks(layer: Examined, small: tuple[int, ...], large: tuple[int, ...
 
 DEFINITIONS = (
     Definition(OperatorKind.TRANSPOSE, _transpose, _check_transpose),
+    Definition(OperatorKind.REVERSE_V2, _reverse, _check_reverse, version=3),
     Definition(
         OperatorKind.DEPTH_TO_SPACE,
         _depth_to_space,
@@ -118,6 +145,17 @@ class LayoutLayers(LayerBuilder):
             tuple(shape[axis] for axis in axes),
             self._same(self.last),
             (("permutation", np.array(axes, np.int32), None),),
+            dtype=self._dtype,
+            whole=True,
+        )
+
+    def reverse(self, axes: Sequence[int]) -> int:
+        """REVERSE_V2 along these dimensions, which are neighbours; the batch is 0."""
+        return self._layer(
+            OperatorKind.REVERSE_V2,
+            self._tensors[self.last].shape,
+            self._same(self.last),
+            (("axes", np.array(axes, np.int32), None),),
             dtype=self._dtype,
             whole=True,
         )

@@ -148,6 +148,15 @@ def pad_any(rng: np.random.Generator) -> Graph:
     return builder.build()
 
 
+def reverse(rng: np.random.Generator) -> Graph:
+    builder = _start(rng)
+    rank = len(builder.shape) + 1
+    first = int(rng.integers(1, rank))
+    axes = np.arange(first, int(rng.integers(first, rank)) + 1)
+    builder.reverse(rng.permutation(axes - rank * rng.integers(0, 2, len(axes))).tolist())
+    return builder.build()
+
+
 LAYERS: dict[str, Callable[[np.random.Generator], Graph]] = {
     "CONCATENATION": concatenation,
     "PACK": pack,
@@ -157,6 +166,7 @@ LAYERS: dict[str, Callable[[np.random.Generator], Graph]] = {
     "SLICE": slices,
     "STRIDED_SLICE": strided_slice,
     "TRANSPOSE": transpose,
+    "REVERSE_V2": reverse,
     "SQUEEZE": squeeze,
     "DEPTH_TO_SPACE": blocks,
     "PADV2": pad_any,

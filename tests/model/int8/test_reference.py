@@ -62,6 +62,22 @@ def test_rsqrt_of_what_may_be_negative_is_refused():
             validate(builder.build())
 
 
+@pytest.mark.parametrize(
+    ("axes", "reason"),
+    [
+        ((1, 3), r"reverses dimensions \[1, 3\], which are not neighbours"),
+        ((2, 2), r"reverses dimensions \[2, 2\], which are not neighbours"),
+        ((4,), r"reverses dimensions \[4\] of 1x2x3x4"),
+    ],
+)
+def test_reverse_of_other_dimensions_is_refused(axes, reason):
+    """TFLM refuses them, too."""
+    builder = GraphBuilder("reverse", (2, 3, 4))
+    builder.reverse(axes)
+    with pytest.raises(ModelError, match=f"layer reverse_v21: {reason}"):
+        validate(builder.build())
+
+
 def _near_ties(count: int) -> list[tuple[float, float]]:
     """Scales whose quotient, rounded to float32, would round some byte to the other side."""
     rng = np.random.default_rng(0)
