@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from model.errors import EyespotError
 
-from .common import Outcome, check_writable, loading, say
+from .common import Outcome, check_writable, loading, natural, positive, say
 
 if TYPE_CHECKING:
     from model.importing.conversion import Comparison
@@ -59,6 +59,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--labels", metavar="A,B,C", help="class names, in the model's order")
     parser.add_argument(
+        "--epochs",
+        type=positive,
+        metavar="N",
+        help="learn on in int8: times that every picture is seen",
+    )
+    parser.add_argument(
+        "--rate", type=_number, metavar="R", default=2e-4, help="largest learning rate (2e-4)"
+    )
+    parser.add_argument("--seed", type=natural, metavar="N", default=0, help="of learning (0)")
+    parser.add_argument(
         "--tensor", metavar="NAME", help="which of the model's outputs, if it has several"
     )
 
@@ -87,8 +97,12 @@ def run(arguments: argparse.Namespace) -> Outcome:
 
     outputs = [arguments.tensor] if arguments.tensor else []
     source, layout = read_model(arguments.model, outputs=outputs)
+    if not arguments.rate > 0:
+        raise EyespotError(f"--rate {arguments.rate:g}: must be above 0")
     with loading() as show:
         inputs = load_inputs(arguments.data, source.shapes[0], show)
+    if arguments.epochs is not None:
+        inputs = inputs.divided(arguments.data)
     labels = tuple(arguments.labels.split(",")) if arguments.labels else inputs.labels
     classes = source.shapes[source.outputs[0]][-1]
     if arguments.labels:
@@ -105,6 +119,9 @@ def run(arguments: argparse.Namespace) -> Outcome:
     preprocessing = _preprocessing(arguments, source, inputs.are_pixels)
     with threadpool_limits(limits=1):
         conversion = Conversion(source, preprocessing, inputs.calibration)
+        held_out = None
+        if arguments.epochs is not None:
+            held_out = _tune(arguments, conversion, inputs)
         graph = conversion.export(arguments.output.stem, labels)
         tflite.save(graph, arguments.output)
         graph = tflite.load(arguments.output)
@@ -133,7 +150,8 @@ def run(arguments: argparse.Namespace) -> Outcome:
         "int8_accuracy": comparison.int8_accuracy,
         "agreement": comparison.agreement,
         "snr_db": comparison.snr_db,
-        "choices": vars(conversion.choices),
+        "choices": {**vars(conversion.choices), "equalize": conversion.is_equalized},
+        "held_out_accuracy": held_out,
         "notes": notes,
     }
     accuracy = ""
@@ -147,6 +165,38 @@ def run(arguments: argparse.Namespace) -> Outcome:
         f"{arguments.output} is written"
     )
     return Outcome(data, text)
+
+
+def _tune(arguments: argparse.Namespace, conversion: Any, inputs: Any) -> dict[str, float]:
+    """Learn on in int8; accuracy on the pictures that were held out, before and after."""
+    import numpy as np
+
+    from model.datasets.datasets import Dataset
+    from model.importing.tuning import tune
+    from model.training.fit import Settings
+    from model.training.progress import progress_bar
+
+    labels = inputs.labels or tuple(map(str, range(int(inputs.calibration_classes.max()) + 1)))
+    dataset = Dataset(
+        arguments.data,
+        inputs.calibration,
+        inputs.calibration_classes,
+        inputs.test,
+        inputs.test_classes,
+        labels,
+    )
+    # Of all epochs the best is kept.
+    settings = Settings(arguments.epochs, rate=arguments.rate, patience=arguments.epochs)
+    with progress_bar("Learning in int8") as show:
+        before, after = tune(
+            conversion, dataset, settings, np.random.default_rng(arguments.seed), show
+        )
+    if after < before:
+        conversion.source.notes.append(
+            f"what was learned is left out: {after:.1%} of the pictures held out are right, and "
+            f"{before:.1%} without it"
+        )
+    return {"before": before, "after": after}
 
 
 def _preprocessing(arguments: argparse.Namespace, source: Any, are_pixels: bool) -> Any:

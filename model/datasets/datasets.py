@@ -22,7 +22,7 @@ from model.datasets.folders import SIDE, Folder, Parts, parts, read_folder, read
 from model.datasets.npz_files import check_classes, check_labels, check_pixels, pictures, read_npz
 from model.errors import DataError
 
-__all__ = ["NAMES", "Dataset", "Loading", "Samples", "load", "samples", "to_int8"]
+__all__ = ["NAMES", "Dataset", "Loading", "Samples", "divide", "load", "samples", "to_int8"]
 
 NAMES: Final = ("patterns", "digits", "mnist-5k", "mnist")
 
@@ -234,12 +234,12 @@ def _split(
     labels: tuple[str, ...],
     source: str | None = None,
 ) -> Dataset:
-    """Make a data set of pictures without a split: see `_divide`."""
-    train, test = _divide(y, labels, source or name)
+    """Make a data set of pictures without a split: see `divide`."""
+    train, test = divide(y, labels, source or name)
     return Dataset(name, x[train], y[train], x[test], y[test], labels)
 
 
-def _divide(y: np.ndarray, labels: tuple[str, ...], source: str) -> tuple[np.ndarray, np.ndarray]:
+def divide(y: np.ndarray, labels: tuple[str, ...], source: str) -> tuple[np.ndarray, np.ndarray]:
     """Put a fifth of each class into the test part, and shuffle both parts; the result is always
     the same.
 
@@ -295,7 +295,7 @@ def _load_npz(path: Path) -> Dataset:
         raise DataError(f"{name}: one class only; there is nothing to tell apart")
     if len(checked) == 1:
         ((x, y),) = checked
-        train, test = _divide(y, labels, name)
+        train, test = divide(y, labels, name)
         files = tuple(f"picture {index}" for index in range(len(x)))
         notes = _duplicates(x, y, labels, train, test, files, name)
         return Dataset(_name(path.stem), x[train], y[train], x[test], y[test], labels, notes)
@@ -337,7 +337,7 @@ def _load_folder(
         return _load_parts(path, divided, *read_parts(divided, progress, size, channels))
     found = read_folder(path, progress, size, channels)
     x, y, labels = found.x, found.y, found.labels
-    train, test = _divide(y, labels, str(path))
+    train, test = divide(y, labels, str(path))
     notes = _duplicates(x, y, labels, train, test, found.files, str(path)) + _left_out(found)
     name = _name(path.resolve().name)
     return Dataset(name, x[train], y[train], x[test], y[test], labels, notes)

@@ -38,12 +38,15 @@ class Seen:
     range : Range
     mean : ndarray of float64
         Of each channel of pictures, or of each entry of a vector.
+    largest : ndarray of float64
+        Greatest absolute value of each of those.
     counts : ndarray of int
         Histogram over the range, stretched to hold 0.
     """
 
     range: Range
     mean: np.ndarray
+    largest: np.ndarray
     counts: np.ndarray
 
     def clipped(self) -> Range:
@@ -90,6 +93,7 @@ def calibrate(graph: FloatGraph, x: np.ndarray) -> Statistics:
     low: dict[int, float] = {}
     high: dict[int, float] = {}
     sums: dict[int, np.ndarray] = {}
+    largest: dict[int, np.ndarray] = {}
 
     def measure(tensor: int, values: np.ndarray) -> None:
         least, greatest = float(values.min()), float(values.max())
@@ -100,6 +104,8 @@ def calibrate(graph: FloatGraph, x: np.ndarray) -> Statistics:
         total = values.reshape(-1, values.shape[-1]).sum(axis=0, dtype=np.float64)
         sums[tensor] = sums.get(tensor, 0) + total / (values.size // values.shape[-1])
         weights[tensor] = weights.get(tensor, 0) + 1
+        reach = np.abs(values).reshape(-1, values.shape[-1]).max(axis=0)
+        largest[tensor] = np.maximum(largest.get(tensor, 0), reach)
 
     weights: dict[int, int] = {}
     graph.run(x, measure)
@@ -117,7 +123,10 @@ def calibrate(graph: FloatGraph, x: np.ndarray) -> Statistics:
     graph.run(x, count)
     return {
         tensor: Seen(
-            Range(low[tensor], high[tensor]), sums[tensor] / weights[tensor], counts[tensor]
+            Range(low[tensor], high[tensor]),
+            sums[tensor] / weights[tensor],
+            largest[tensor],
+            counts[tensor],
         )
         for tensor in low
     }

@@ -12,6 +12,7 @@ import numpy as np
 
 from model.errors import ModelError
 from model.importing.calibration import Statistics, calibrate
+from model.importing.equalization import equalize
 from model.importing.float_graph import FloatGraph, Node
 from model.importing.float_operators import Affine, Function, Softmax
 from model.importing.preprocessing import Preprocessing
@@ -24,8 +25,13 @@ from model.training.quantization import Range
 
 __all__ = ["Comparison", "Conversion", "signal_to_noise"]
 
-_CALIBRATION = 500
-_HELD_OUT = 64
+_CALIBRATION = (100, 500)
+_HELD_OUT = (16, 64)
+"""Pictures: the least and the most, for as many as can be computed in some seconds."""
+
+_CALIBRATION_MACS = 4e9
+_HELD_OUT_MACS = 2e8
+
 _GAIN_DB = 0.1
 """What a choice must bring to be kept."""
 
@@ -81,6 +87,8 @@ class Conversion:
         Scale and zero point of the int8 input.
     choices : Choices
         Those that proved best.
+    is_equalized : bool
+        Whether channels were brought to one range: see `model.importing.equalization`.
     notes : list of str
         What the last `export` had to give up, a line each.
 
@@ -94,6 +102,7 @@ class Conversion:
         self, source: FloatGraph, preprocessing: Preprocessing | None, x: np.ndarray
     ) -> None:
         self.source = source
+        self.is_equalized = False
         self.notes: list[str] = []
         self._before = preprocessing
         self.graph = source.copy()
@@ -106,12 +115,16 @@ class Conversion:
             tolerance = 0.5 * self.affine[0]
             self._put_rest(self.preprocessing)
         simplify(self.graph, tolerance * (1 + 1e-6))
-        chosen = x[_spread(len(x), _CALIBRATION + _HELD_OUT)]
-        count = max(1, len(chosen) - _HELD_OUT) if len(chosen) > 2 * _HELD_OUT else len(chosen)
-        self._seen, self._unseen = chosen[:count], chosen[-min(_HELD_OUT, len(chosen)) :]
+        macs = max(self.graph.macs, 1)
+        seen = int(np.clip(_CALIBRATION_MACS // macs, *_CALIBRATION))
+        unseen = int(np.clip(_HELD_OUT_MACS // macs, *_HELD_OUT))
+        chosen = x[_spread(len(x), seen + unseen)]
+        # Where there are few, all of them calibrate.
+        count = len(chosen) - unseen if len(chosen) > 2 * unseen else len(chosen)
+        self._seen, self._unseen = chosen[:count], chosen[-unseen:]
         self.statistics: Statistics = calibrate(self.graph, self.seen_by_graph(self._seen))
-        self.choices = Choices()
-        self.choices = self._choose()
+        self.choices, reached = self._choose()
+        self._equalize(reached)
 
     def _take_in(self, preprocessing: Preprocessing | None) -> Preprocessing | None:
         if preprocessing is None:
@@ -193,8 +206,21 @@ class Conversion:
         is_share = last is not None and last.operator == Function("sigmoid")
         return (scores[:, 0] > (0.5 if is_share else 0)).astype(np.int64)
 
-    def _choose(self) -> Choices:
-        """Try what may help, one thing after the other."""
+    def _equalize(self, reached: float) -> None:
+        """Bring channels to one range, if that comes closer."""
+        kept = self.graph, self.statistics, self.choices
+        self.graph = self.graph.copy()
+        if not equalize(self.graph, self.statistics):
+            self.graph = kept[0]
+            return
+        self.statistics = calibrate(self.graph, self.seen_by_graph(self._seen))
+        self.choices, found = self._choose()
+        self.is_equalized = found > reached + _GAIN_DB
+        if not self.is_equalized:
+            self.graph, self.statistics, self.choices = kept
+
+    def _choose(self) -> tuple[Choices, float]:
+        """Try what may help, one thing after the other; the choices, and how close they come."""
         graph = self.graph
         tensor = graph.outputs[0]
         last = graph.producer(tensor)
@@ -229,9 +255,11 @@ class Conversion:
             if found > reached + _GAIN_DB:
                 best, reached = other, found
         reached = closeness(best)
-        if coarser and closeness(replace(best, wide_sums=True)) > reached + _WIDE_GAIN_DB:
-            best = replace(best, wide_sums=True)
-        return best
+        if coarser:
+            found = closeness(replace(best, wide_sums=True))
+            if found > reached + _WIDE_GAIN_DB:
+                return replace(best, wide_sums=True), found
+        return best, reached
 
 
 def _dequantized(graph: Graph, tensor: int, stored: np.ndarray) -> np.ndarray:

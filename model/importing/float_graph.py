@@ -17,7 +17,7 @@ from math import inf, prod
 import numpy as np
 
 from model.errors import ModelError
-from model.importing.float_operators import FloatOperator, Shape
+from model.importing.float_operators import Convolution, Dense, FloatOperator, Shape
 
 __all__ = ["Clamp", "FloatGraph", "Node"]
 
@@ -144,6 +144,15 @@ class FloatGraph:
     def parameters(self) -> int:
         """Weights and biases, counted one by one."""
         return sum(node.operator.parameters for node in self.nodes)
+
+    @property
+    def macs(self) -> int:
+        """Products that one picture needs in convolutions and dense layers."""
+        return sum(
+            node.operator.weights.size * prod(self.shapes[node.output][:-1])
+            for node in self.nodes
+            if isinstance(node.operator, Convolution | Dense)
+        )
 
     def run(
         self, x: np.ndarray, observe: Callable[[int, np.ndarray], None] | None = None

@@ -232,11 +232,11 @@ class Convolution(FloatOperator):
                     seen = np.repeat(seen, outputs // self.groups, axis=3)
                 y += seen * weights[i, j, 0]
             else:
-                for inside, outside in self._slices():
+                for inside, outside in self.slices():
                     y[..., outside] += seen[..., inside] @ weights[i, j, :, outside]
         return y + self.bias.astype(np.float32)
 
-    def _slices(self) -> Iterator[tuple[slice, slice]]:
+    def slices(self) -> Iterator[tuple[slice, slice]]:
         """Yield each group's input and output channels."""
         inputs, outputs = self.weights.shape[2], self.weights.shape[3] // self.groups
         for group in range(self.groups):
@@ -251,7 +251,7 @@ class Convolution(FloatOperator):
             return self.weights
         rows, columns, inputs, outputs = self.weights.shape
         weights = np.zeros((rows, columns, inputs * self.groups, outputs))
-        for inside, outside in self._slices():
+        for inside, outside in self.slices():
             weights[:, :, inside, outside] = self.weights[..., outside]
         return weights
 
@@ -634,19 +634,24 @@ class Resize(FloatOperator):
                 chosen = np.floor(at + 0.5 + 1e-9)
         return np.clip(chosen, 0, size - 1).astype(np.intp)
 
+    def matrix(self, axis: int, size: int) -> np.ndarray:
+        """The share of each pixel along an axis in each output pixel: (outputs, size), float32."""
+        shares = np.zeros((self.size[axis], size), np.float32)
+        each = np.arange(self.size[axis])
+        if not self.linear:
+            shares[each, self.nearest(axis, size)] = 1
+            return shares
+        at = np.clip(self.source(axis, size), 0, size - 1)
+        low = np.floor(at).astype(np.intp)
+        shares[each, low] = 1 - (at - low)
+        shares[each, np.minimum(low + 1, size - 1)] += at - low
+        return shares
+
     def forward(self, *inputs: np.ndarray) -> np.ndarray:
         (x,) = inputs
         for axis in (0, 1):
-            size = x.shape[axis + 1]
-            if not self.linear:
-                x = x.take(self.nearest(axis, size), axis=axis + 1)
-                continue
-            at = np.clip(self.source(axis, size), 0, size - 1)
-            low = np.floor(at).astype(np.intp)
-            high = np.minimum(low + 1, size - 1)
-            share = (at - low).astype(np.float32)
-            share = share.reshape((-1, 1, 1) if axis == 0 else (-1, 1))
-            x = x.take(low, axis + 1) * (1 - share) + x.take(high, axis + 1) * share
+            matrix = self.matrix(axis, x.shape[axis + 1])
+            x = np.moveaxis(np.moveaxis(x, axis + 1, -1) @ matrix.T, -1, axis + 1)
         return x
 
 

@@ -113,3 +113,16 @@ def test_keras(host, file: Path) -> None:
     told = host(*words, "--json")
     assert told["layout"] == "NHWC" and told["operators"][-1]["op"] == "SOFTMAX"
     assert told["float_accuracy"] > 0.95 and told["int8_accuracy"] > 0.95
+
+
+def test_learning_on(host, file: Path, tmp_path: Path) -> None:
+    words = ("import", DIGITS, "--data", "digits", "-o", str(file), "--epochs", "1", "--json")
+    told = host(*words)
+    held_out = told["held_out_accuracy"]
+    assert held_out["after"] > 0.9 and told["int8_accuracy"] > 0.93
+    assert host(*words)["int8_accuracy"] == told["int8_accuracy"]  # the same seed, the same network
+    digits = datasets.load("digits")
+    np.savez(tmp_path / "x.npz", x=digits.x_test)
+    words = ("import", DIGITS, "--data", str(tmp_path / "x.npz"), "-o", str(file), "--epochs", "1")
+    assert "learning needs classes (y)" in host(*words, fails=1)
+    assert "must be above 0" in host(*words, "--rate", "-1", fails=1)

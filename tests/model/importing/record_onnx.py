@@ -196,7 +196,7 @@ class Digits(nn.Module):
         return self.dense(torch.flatten(x, 1))
 
 
-def trained_on_digits(mean: float, std: float) -> nn.Module:
+def trained_on_digits(make: type[nn.Module], epochs: int, mean: float, std: float) -> nn.Module:
     """A classifier that gets ``(pixel / 255 - mean) / std``."""
     from model.datasets import datasets
 
@@ -204,14 +204,43 @@ def trained_on_digits(mean: float, std: float) -> nn.Module:
     x = (torch.tensor(digits.x_train).permute(0, 3, 1, 2) / 255 - mean) / std
     y = torch.tensor(digits.y_train)
     torch.manual_seed(0)
-    network = Digits()
+    network = make()
     optimizer = torch.optim.Adam(network.parameters(), 5e-3)
-    for _ in range(20):
+    for _ in range(epochs):
         for part in torch.randperm(len(x)).split(64):
             optimizer.zero_grad()
             F.cross_entropy(network(x[part]), y[part]).backward()
             optimizer.step()
     return network.eval()
+
+
+class Spread(nn.Module):
+    """Depthwise and pointwise layers, whose channels will differ in range by a factor of 100."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 16, 3, padding=1)
+        self.depthwise = nn.Conv2d(16, 16, 3, padding=1, groups=16)
+        self.pointwise = nn.Conv2d(16, 24, 1)
+        self.second = nn.Conv2d(24, 24, 3, padding=1, groups=24)
+        self.dense = nn.Linear(24, 10)
+
+    def forward(self, x):
+        x = F.relu(self.pointwise(F.relu(self.depthwise(F.relu(self.first(x))))))
+        return self.dense(F.relu(self.second(F.max_pool2d(x, 2))).mean((2, 3)))
+
+    def spread(self) -> None:
+        """Each channel larger or smaller, and the next layer's weights the other way round."""
+        chain = [self.first, self.depthwise, self.pointwise, self.second, self.dense]
+        rng = np.random.default_rng(0)
+        for layer, following in zip(chain, chain[1:]):
+            factor = torch.tensor(10 ** rng.uniform(-2, 0, len(layer.weight)), dtype=torch.float32)
+            layer.weight.data *= factor.reshape(-1, *[1] * (layer.weight.ndim - 1))
+            layer.bias.data *= factor
+            back = factor if following.weight.shape[1] == 1 else factor[None]
+            following.weight.data /= back.reshape(
+                *back.shape, *[1] * (following.weight.ndim - back.ndim)
+            )
 
 
 NETWORKS = {
@@ -254,7 +283,11 @@ def main() -> None:
         export(network, shape, f"{name}_legacy", dynamo=False, opset_version=13)
         export(network, shape, f"{name}_default", dynamo=True, external_data=False)
     for name, mean, std in (("digits", 0.0, 1.0), ("digits_normalised", 0.3, 0.4)):
-        export(trained_on_digits(mean, std), (1, 8, 8), name, dynamo=True, external_data=False)
+        network = trained_on_digits(Digits, 20, mean, std)
+        export(network, (1, 8, 8), name, dynamo=True, external_data=False)
+    network = trained_on_digits(Spread, 60, 0.0, 1.0)
+    network.spread()
+    export(network, (1, 8, 8), "spread", dynamo=False, opset_version=13)
     np.savez_compressed(DATA / "pytorch.npz", **recorded)
 
 
