@@ -1,5 +1,6 @@
-"""The whole board, but for its clock and pins: link, engine, memory. In the bitstream and in the
-simulation it is this very component."""
+"""The whole board except its clock and pins: link, engine, memory.
+
+Bitstream and simulation contain this same component."""
 
 from __future__ import annotations
 
@@ -32,21 +33,21 @@ class Soc(wiring.Component):
     ----------
     configuration : EngineConfiguration
     board : str
-        Its name, as INFO tells it: at most 16 characters.
+        The name in INFO's reply, at most 16 characters.
     clock_hz : int
         Frequency of the domain ``sync``.
     reset_baud : int
         Baud rate after reset.
     technology : Technology
     flash : FlashPart or None
-        If the configuration has one.
+        The flash, if the configuration has one.
 
     Members
     -------
     rx, tx : :py:`In(1)`, :py:`Out(1)`
         The serial line. ``rx`` is asynchronous.
     busy, error, valid : :py:`Out(1)`
-        The engine runs; its last run ended with an error; there is a model.
+        The engine is running; its last run ended with an error; there is a model.
     best : :py:`Out(10)`
         Class of the last answer; zero without diagnostics.
     flash : :py:`Out(FlashPinsSignature())`

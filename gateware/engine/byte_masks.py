@@ -14,10 +14,10 @@ __all__ = ["ByteMasks"]
 
 
 class ByteMasks(wiring.Component):
-    """Of the word that holds byte ``x`` of a row: what of it a slot of a run reads.
+    """The bytes that a slot of a run reads from the word with byte ``x`` of a row.
 
-    The run's last byte lies ``run_rest`` behind the first one's place in the last full word; beyond
-    that word it lies in the tail beat. Combinational.
+    The run's last byte lies ``run_rest`` bytes behind the first one's place in the last full word,
+    or, if that is beyond the word, in the tail beat. Combinational.
 
     Parameters
     ----------
@@ -31,15 +31,15 @@ class ByteMasks(wiring.Component):
     outside : :py:`In(1)`
         The row lies above or below the picture.
     first, tail : :py:`In(1)`
-        In the first beat of the run; in the tail beat.
+        The beat is the run's first one, or its tail.
     no_words : :py:`In(1)`
-        No full word comes behind this one.
+        No full word follows this one.
     valid : :py:`Out(W)`
         The bytes that belong to the run.
     pad : :py:`Out(W)`
         The bytes that lie beside the picture.
     in_picture : :py:`Out(1)`
-        The word has bytes of the row, or lies right behind them: it must be read.
+        The word has bytes of the row, or follows directly behind them, so it must be read.
     """
 
     def __init__(self, configuration: EngineConfiguration) -> None:

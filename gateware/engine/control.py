@@ -1,4 +1,4 @@
-"""How the link's commands start the engine and see what it does."""
+"""The interface by which the link's commands start and observe the engine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..interface.protocol import EngineError, StallCause
 
 
 class EngineControlSignature(wiring.Signature):
-    """Seen from the commands' side.
+    """The engine's control, with directions as seen by the commands.
 
     Members
     -------
@@ -17,18 +17,18 @@ class EngineControlSignature(wiring.Signature):
         High for one cycle while ``busy`` is low: start at the tape's beginning. ``busy`` is high
         from the next cycle on, until the last result is in memory.
     layers : :py:`Out(8)`
-        Stop after so many layers; 0: after the last. Sampled with ``run``.
+        Number of layers after which to stop, or 0 to run all. Sampled with ``run``.
     stall_cause : :py:`Out(StallCause)`
-        What ``stalls`` counts. Sampled with ``run``.
+        The cause that ``stalls`` counts. Sampled with ``run``.
     busy : :py:`In(1)`
     error : :py:`In(EngineError)`
         Why the last run stopped.
     cycles, stalls : :py:`In(32)`
-        Of the current or last run.
+        Counters of the current or last run.
     shift : :py:`Out(1)`
-        High for one cycle while ``busy`` is low: ``cycles`` and above it ``stalls`` turn by a byte
-        to the right, as one number of 64 bits. So they can be read at ``cycles[:8]``; after eight
-        turns all is as before.
+        High for one cycle while ``busy`` is low: rotate ``cycles`` and, above it, ``stalls``, as
+        one number of 64 bits, by a byte to the right. Both can thus be read at ``cycles[:8]``;
+        eight rotations restore them.
     best : :py:`In(16)`
         Index of the greatest byte (the first of equals) among the last layer's results, counted
         in the order in which they are written.

@@ -9,8 +9,8 @@ from amaranth.lib.wiring import In, Out
 from ..interface.configuration import EngineConfiguration
 from .layer import LAYER, combines
 
-#: Parameters of so many tiles are kept: those of the tiles of which sums may be under way, and of
-#: the one that is being loaded.
+#: Number of tiles whose parameters are kept: those with sums under way, and the one that is being
+#: loaded.
 PARAMETER_BANKS = 4
 
 
@@ -32,10 +32,11 @@ def sum_layout(configuration: EngineConfiguration) -> data.StructLayout:
 class Drain(wiring.Component):
     """``P`` shift chains of ``L`` sums, loaded at once, emptied one after the other.
 
-    ``R`` lanes leave at a time, as many of as many slots as the layer drains: the first slots, or
-    the last ones in a channel-wise layer. In a pooled layer two chains are emptied together, and
-    the greater sum leaves. Back-pressure: ``blocked`` is high while a window's last
-    step would bring its sums here too early. Latency: a cycle from the load to the first sum.
+    ``R`` lanes leave at a time, from as many lanes and slots as the layer drains: the first slots
+    or, in a channel-wise layer, the last ones. In a pooled layer two chains are emptied together,
+    and the greater sum leaves. Latency: a cycle from the load to the first sum. Throughput: ``R``
+    sums every :attr:`.EngineConfiguration.result_cycles` at best. Back-pressure: ``blocked`` is
+    high while the sums of a window's last step would arrive too early.
 
     Parameters
     ----------
@@ -51,11 +52,11 @@ class Drain(wiring.Component):
     load_maxima : :py:`In(1)`
         Take twice the maxima instead, as the first lanes of the last slot.
     bank : :py:`In(2)`
-        The parameter bank of what is loaded.
+        The parameter bank of the loaded sums.
     issued : :py:`In(1)`
-        A window's last step: it loads some cycles from now.
+        A window's last step was issued; its sums arrive some cycles later.
     blocked : :py:`Out(1)`
-        No window's last step may be issued now. Comes from a register.
+        No window's last step may be issued in this cycle. From a register.
     results : :py:`Out(stream.Signature(sum_layout))`
         With one requantiser, and in a pooled layer, ready is high only where valid was high in the
         cycle before, and never twice running: a pooled sum is right from its second cycle on.
@@ -142,7 +143,7 @@ class Drain(wiring.Component):
         return m
 
     def _chosen(self, m: Module, heads: list[Value], slot: Signal) -> Value:
-        """The sums of a slot; or of it and the next one the greater, lane by lane."""
+        """The sums of a slot or, lane by lane, the greater of it and the next one."""
         if len(heads) == 1:
             return heads[0]
         bits = self.configuration.accumulator_bits
@@ -163,7 +164,7 @@ class Drain(wiring.Component):
     def _released(
         self, m: Module, loads: Signal, taken: Signal, lanes_left: Signal, slots_left: Signal
     ) -> Value:
-        """Few enough are left, by registers: they tell, a cycle late, how many times R are."""
+        """Whether few enough sums are left; registers count them in units of R, a cycle late."""
         layer = self.layer
         most = self.configuration.lanes // self.configuration.requantizers - 1
         fast = Const(0, 1) if self.configuration.result_cycles == 2 else ~combines(layer)

@@ -37,22 +37,22 @@ class Engine(wiring.Component):
     configuration : EngineConfiguration
     technology : Technology
     max_run_cycles : int
-        A run that lasts so long ends with :attr:`.EngineError.TIMEOUT`: a power of two.
+        Number of cycles after which a run ends with :attr:`.EngineError.TIMEOUT`, a power of two.
 
     Members
     -------
     control : :py:`In(EngineControlSignature())`
     host : :py:`In(ByteBusSignature())`
-        The host's way to the scratchpad, also during a run.
+        The host's access to the scratchpad, also during a run.
     flash : :py:`In(stream.Signature(8 * W))`
-        The tape's words that come from flash, from a run's first to its last; if there is one.
+        The tape's words from flash, from a run's first to its last; only with a flash.
     wants_flash : :py:`Out(1)`
-        A run waits for, or takes, words of the flash.
+        A run waits for words of the flash, or takes them.
 
     Raises
     ------
     ValueError
-        If ``max_run_cycles`` is no power of two.
+        If ``max_run_cycles`` is not a power of two.
     """
 
     def __init__(
@@ -96,7 +96,8 @@ class Engine(wiring.Component):
         writer = Writer(configuration)
         sequencer = Sequencer(configuration)
 
-        # The blocks that hold a run's state are in reset between runs: a run begins where it ends.
+        # The blocks with a run's state are in reset between runs, so each run begins in the same
+        # state.
         idle = Signal()
         m.submodules.memory = memory
         for name, block in (
@@ -197,7 +198,7 @@ class Engine(wiring.Component):
         return m
 
     def _run(self, m: Module, idle: Signal, sequencer: Sequencer) -> None:
-        """Start, count, stop."""
+        """Start, count and stop runs."""
         control = self.control
         layers = Signal(8)
         cause = Signal(StallCause)
@@ -212,7 +213,7 @@ class Engine(wiring.Component):
             control.busy.eq(busy),
         ]
         cycles, stalls = control.cycles, control.stalls
-        # Both are read, byte by byte, by turning them through each other.
+        # The two are read byte by byte, by rotating them as one number.
         counters = [
             ("cycles", cycles, stalls, running),
             ("stalls", stalls, cycles, running & stall),

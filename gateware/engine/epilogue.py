@@ -1,4 +1,4 @@
-"""The epilogue: what becomes of a requantised result on its way to memory."""
+"""The epilogue: tables, additions and maxima, between requantiser and writer."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
@@ -21,7 +21,7 @@ WAITING = (EPILOGUE_LATENCY + RESULT_READ_LATENCY) // 2
 
 
 class TableWrite(data.Struct):
-    """A table word on its way into the tables, half by half: ``first``, then ``second``."""
+    """A table word to be written to the tables, in two halves: ``first``, then ``second``."""
 
     index: 8
     half: 1
@@ -32,10 +32,11 @@ class Epilogue(wiring.Component):
     """Passes a result through, looks it up in a table, adds the byte at its destination, each by
     its own table, or takes the greater of the two.
 
-    A result comes out of ``results`` EPILOGUE_LATENCY cycles after it came in. Where the layer
-    combines, the other byte may stand at ``others`` RESULT_READ_LATENCY cycles later; then what
-    they become comes out of ``combined`` COMBINATION_LATENCY cycles after ``results``.
-    Throughput: R results a cycle; every 2 cycles where the layer combines. No back-pressure.
+    Latency: a result appears at ``results`` EPILOGUE_LATENCY cycles after it arrived. In a layer
+    that combines, the other byte must be at ``others`` RESULT_READ_LATENCY cycles later; their
+    combination then appears at ``combined`` COMBINATION_LATENCY cycles after ``results``.
+    Throughput: R results a cycle, or every 2 cycles if the layer combines. There is no
+    back-pressure.
 
     Parameters
     ----------
@@ -45,9 +46,9 @@ class Epilogue(wiring.Component):
     -------
     layer : :py:`In(LAYER)`
     table : :py:`In(stream.Signature(TableWrite, always_ready=True))`
-        The tables' entries; for a layer that does not add, ``first`` alone.
+        The tables' entries; only ``first`` for a layer that does not add.
     requantized : :py:`In(stream.Signature(8 * R, always_ready=True))`
-        Where the layer combines, an even number of cycles apart.
+        Results; if the layer combines, an even number of cycles apart.
     results : :py:`Out(stream.Signature(8 * R, always_ready=True))`
     others : :py:`In(8 * R)`
     combined : :py:`Out(8 * R)`
@@ -112,10 +113,10 @@ class Epilogue(wiring.Component):
                 Cat(write.en, write.addr, write.data).eq(entry),
                 address.eq(Mux(self.layer.add, Mux(even, Cat(addend, 1), waited), now)),
                 read.en.eq(1),
-                # Bytes are two's complement, indices begin at the least.
+                # Bytes are two's complement, and indices begin at the least one.
                 read.addr.eq(address ^ 0x80),
             ]
-            # The greater byte stands for two cycles: until it may be written.
+            # The greater byte is stable for two cycles, until it can be written.
             greater = Signal(signed(8), reset_less=True, name=f"greater{index}")
             with m.If(even):
                 m.d.sync += greater.eq(Mux(waited.as_signed() > addend.as_signed(), waited, addend))

@@ -1,4 +1,4 @@
-"""The current layer's descriptor, as the blocks of the engine see it."""
+"""The layout of the current layer's descriptor, which all blocks of the engine read."""
 
 from collections.abc import Collection
 
@@ -21,20 +21,20 @@ def struct_layout(*words: tape.Word, without: Collection[str] = ()) -> data.Stru
     )
 
 
-#: Control fields that the blocks use: everything in the control words but what only fills them.
+#: Control fields that the blocks use: all fields of the control words except padding.
 LAYER = struct_layout(*tape.CONTROLS, without=("spare", "magic"))
 
 DELTA = struct_layout(tape.DELTA)
 
 
 def combines(layer: data.View) -> Value:
-    """Whether results meet bytes that lie where they go, so that each is a read and a write: they
-    come every other cycle then."""
+    """Whether results are combined with the bytes at their destinations. Each result then takes a
+    read and a write, so results come every other cycle."""
     return layer.add | layer.pooled
 
 
 class DeltaWrite(data.Struct):
-    """A delta word on its way into the address generators' memories: twice, as ``half`` tells."""
+    """A delta word to be written to the address generators' memories, in two halves."""
 
     index: range(tape.LEVELS)
     half: 1

@@ -11,7 +11,7 @@ from ..primitives.multiplier import DualMultiplier
 
 
 class StepFlags(data.Struct):
-    """What a step is to its window."""
+    """The role of a step in its window."""
 
     first: 1
     last: 1
@@ -22,18 +22,18 @@ class MacArray(wiring.Component):
     ``2**accumulator_bits``.
 
     In a channel-wise layer the streams bring a word of ``G`` channels, and lane ``l`` multiplies
-    channel ``l % G``: the last pixel of the word that just came, those before it of words that came
-    before, which are kept here. So each word is read once for all outputs along a line that need
+    channel ``l % G``. The last pixel uses the newest word, and the pixels before it use earlier
+    words, which are kept here. Each word is thus read once for all outputs along a line that need
     it.
 
     In a layer with ``product``, the steps that the tape marks multiply two words of the streams:
     the last pixel's first ``G`` lanes have the word before as their weights, and the word that
     just came is not kept.
 
-    What a step takes arrives a cycle after it. Throughput: ``L * P`` products a cycle.
+    A step's bytes and weights arrive a cycle after it. Throughput: ``L * P`` products a cycle.
     Latency: ``done`` is high :attr:`.EngineConfiguration.mac_latency` cycles after a window's last
-    step; the accumulators hold
-    its sums in that cycle. Reference: :func:`numpy.dot` on int8.
+    step, and the accumulators hold the window's sums in that cycle. Reference: :func:`numpy.dot` on
+    int8.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class MacArray(wiring.Component):
     Members
     -------
     take : :py:`In(1)`
-        A byte comes of each stream, be it for a step or only to be kept.
+        A byte of each stream arrives, for a step or only to be kept.
     step : :py:`In(1)`
         With ``take``: multiply.
     flags : :py:`In(StepFlags)`
@@ -113,7 +113,7 @@ class MacArray(wiring.Component):
         return m
 
     def _words(self, m: Module, keeps: Value) -> list[Value]:
-        """The word that just came, and those that were kept, the latest first."""
+        """The newest word, and the words that were kept, the latest first."""
         pixels, group = self.configuration.pixels, self.configuration.channel_group
         oldest = max(1, self.configuration.kept_stride * (pixels - 1))
         word = Cat(self.pixels[channel] for channel in range(group))
@@ -128,7 +128,7 @@ class MacArray(wiring.Component):
         return words
 
     def _factors(self, m: Module, words: list[Value]) -> list[list[Value]]:
-        """What each pixel's lanes multiply their weights with."""
+        """The factors that each pixel's lanes multiply with their weights."""
         pixels, group = self.configuration.pixels, self.configuration.channel_group
         stride = self.configuration.kept_stride
         factors = []

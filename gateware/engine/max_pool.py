@@ -1,4 +1,4 @@
-"""The greatest byte of a window, for each stream."""
+"""Max pooling: the greatest byte of a window, for each stream."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .mac_array import StepFlags
 
 
 class MaxPool(wiring.Component):
-    """``maximum[p]`` of the bytes that stream ``p`` had in the window's steps, plus 128.
+    """``maxima[p]`` is the greatest byte of stream ``p`` in the window's steps, plus 128.
 
-    The bytes of a step arrive a cycle after it. Throughput: a byte a stream and cycle. ``done`` is
-    high :attr:`.EngineConfiguration.pool_latency` cycles after the last step; the maxima stand in
-    that cycle.
+    A step's bytes arrive a cycle after it. Throughput: a byte of each stream a cycle. Latency:
+    ``done`` is high :attr:`.EngineConfiguration.pool_latency` cycles after the last step, and the
+    maxima are valid in that cycle. There is no back-pressure.
 
     Members
     -------
@@ -41,7 +41,7 @@ class MaxPool(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # What a step was, as its bytes come to be compared.
+        # The flags of the step whose bytes are being compared.
         step, flags, pixels = self.step, self.flags, self.pixels
         valid, first, last, done = Signal(), Signal(), Signal(), Signal()
         m.d.sync += [valid.eq(step), first.eq(flags.first), last.eq(step & flags.last)]

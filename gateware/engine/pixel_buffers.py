@@ -1,4 +1,4 @@
-"""The pixel streams: words from memory become a byte a cycle for each pixel."""
+"""The pixel buffers: they turn words from memory into a byte a cycle for each pixel."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ class PixelBuffers(wiring.Component):
     """A byte FIFO for each of ``P`` streams, all read together.
 
     A word that arrives passes ``W`` stages, one a cycle, and at stage ``j`` its byte ``j`` goes to
-    its stream. So one word a cycle can arrive, and no stream ever gets two bytes at once, as long
-    as of ``W`` words in a row each is for another stream; in a channel-wise layer, where a word
-    holds a byte for each stream, any may follow any.
+    its stream. A word can therefore arrive in each cycle, and no stream ever receives two bytes at
+    once, provided that any ``W`` consecutive words are for different streams. In a channel-wise
+    layer, where a word has a byte for each stream, words may follow in any order.
 
-    Padding is inserted here and never stored. Latency: W + 2 cycles from a word's arrival to its
-    last byte's being available. ``room`` accounts for the words under way.
+    The buffers insert padding, which is never stored. Latency: W + 2 cycles from a word's arrival
+    until its last byte is available. Throughput: a word a cycle in, and a byte of each stream a
+    cycle out. Back-pressure: ``room`` accounts for the words under way.
 
     Parameters
     ----------
@@ -33,9 +34,9 @@ class PixelBuffers(wiring.Component):
     pad_value : :py:`In(8)`
     channel_wise : :py:`In(1)`
     room : :py:`Out(1)`
-        There is room for at least :func:`.timing.pixel_margin` bytes more in each stream.
+        Each stream has room for at least :func:`.timing.pixel_margin` more bytes.
     available : :py:`Out(1)`
-        Every stream has a byte. Comes from a register.
+        Every stream has a byte. From a register.
     step : :py:`In(1)`
         Take a byte of each stream; only while ``available``.
     pixels : :py:`Out(8)` for each stream, ``pixel0`` …
@@ -72,7 +73,7 @@ class PixelBuffers(wiring.Component):
             for stage, (valid, tag, _) in enumerate(stages):
                 own = tag.valid[stage] & (tag.slot == pixel)
                 m.d.comb += here[stage].eq(valid & Mux(self.channel_wise, stage == pixel, own))
-            # One stage at most has a byte for a stream; where no other has, the last one may.
+            # At most one stage has a byte for a stream; if no other stage has, the last one may.
             m.d.comb += byte.eq(self._byte(*stages[-1][1:]))
             for stage, (_, tag, bytes_) in enumerate(stages[:-1]):
                 with m.If(here[stage]):
@@ -104,21 +105,21 @@ class PixelBuffers(wiring.Component):
             available.append(has_byte)
             room.append(level < PIXEL_BUFFER_BYTES - pixel_margin(self.configuration))
         m.d.comb += self.available.eq(Cat(available).all())
-        # The streams fill alike, but for a word.
+        # The streams fill equally, except for one word.
         m.d.sync += self.room.eq(room[0])
         return m
 
     def _byte(self, tag: data.View, bytes_: Signal) -> Value:
-        """A stage's byte; in a channel-wise layer counted from where the group's channels begin.
+        """A stage's byte; in a channel-wise layer it is counted from the group's first channel.
 
-        Streams that have no channel get some byte all the same, because all are read together.
+        Streams without a channel receive an arbitrary byte, because all streams are read together.
         """
         if self.configuration.channel_group == self.configuration.word_bytes:
             return bytes_[:8]
         return bytes_.word_select(Mux(self.channel_wise, tag.slot, 0), 8)
 
     def _stages(self, m: Module) -> list[tuple[Signal, data.View, Signal]]:
-        """For stage j: valid, tag, and the word's bytes from j upward."""
+        """Valid, tag, and the word's bytes from j upward, for each stage j."""
         tag_layout = self.words.p.tag.shape()
         source = Cat(
             Mux(self.words.p.tag.pad[byte], self.pad_value, self.words.p.data.word_select(byte, 8))

@@ -1,4 +1,4 @@
-"""The requantisers: 24-bit sums become bytes, with TensorFlow Lite's two roundings."""
+"""The requantisers: they scale 24-bit sums to bytes, with TensorFlow Lite's two roundings."""
 
 from collections.abc import Sequence
 
@@ -27,8 +27,8 @@ SATURATED_BITS = 11
 
 
 def parameter_write(configuration: EngineConfiguration) -> data.StructLayout:
-    """An entry of the tape with the parameters of one lane, or of a few, on its way into the
-    requantiser's memories. With one requantiser it comes twice, as ``half`` tells."""
+    """An entry of the tape, with the parameters of one lane or of several, to be written to the
+    requantiser's memories. With one requantiser it is written in two halves."""
     return data.StructLayout(
         {
             "entry": 5,
@@ -53,13 +53,13 @@ class Requantizer(wiring.Component):
     requantiser has the rows once: their stages form a loop of an odd length, so that a sum that
     enters in an even cycle returns in an odd one. Several have them twice, one behind the other.
 
-    Range: ``value + bias`` must fit ``accumulator_bits - 1`` bits, which the compiler sees to: the
-    roundings work on up to twice of it.
+    Range: ``value + bias`` must fit ``accumulator_bits - 1`` bits, which the compiler ensures,
+    because the roundings work on up to twice the value.
 
-    Where the layer adds, the clamp is that of int8: its own comes behind the sum.
+    In a layer that adds, the clamp is that of int8; the layer's own clamp follows the sum.
 
-    Throughput: R results every 2 cycles with R = 1 or where the layer combines, else in each cycle.
-    Latency: 22 cycles. Back-pressure: none from the results' side.
+    Latency: 22 cycles. Throughput: R results every 2 cycles if R = 1 or the layer combines, else in
+    each cycle. Back-pressure: ``results`` never waits.
 
     Parameters
     ----------
@@ -75,12 +75,12 @@ class Requantizer(wiring.Component):
     parameters : :py:`In(stream.Signature(parameter_write, always_ready=True))`
     sums : :py:`In(stream.Signature(sum_layout))`
     results : :py:`Out(stream.Signature(8 * R, always_ready=True))`
-        From registers; where the layer combines, an even number of cycles apart.
+        From registers; if the layer combines, an even number of cycles apart.
 
     Raises
     ------
     ValueError
-        If the stages are not an odd number of 15 rows.
+        If the stages are not an odd number, with 15 rows in total.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Requantizer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         loop = len(self.stages)
-        # A sum's parameters are read, and in the next cycle it enters the first pass.
+        # A sum's parameters are read, and in the next cycle the sum enters the first pass.
         enters, values = Signal(), Signal.like(self.sums.p.values)
         place = Cat(self.sums.p.lanes, self.sums.p.bank)
         # Beginning of the second pass: the cycle in which the rest of its parameters is read.
@@ -127,7 +127,7 @@ class Requantizer(wiring.Component):
                 enters.eq(self.sums.valid & primed),
                 values.eq(self.sums.p.values),
             ]
-            # It stands for two cycles, there and in each register.
+            # It is stable for two cycles, there and in each register.
             moves, delay = phase, (loop - 1) // 2
         else:
             m.d.comb += self.sums.ready.eq(

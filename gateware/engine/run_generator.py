@@ -1,4 +1,5 @@
-"""The pixel fetcher's loop nest: which run of bytes comes next."""
+"""The run generator: the pixel fetcher's loop nest, which gives one run of bytes after the
+other."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from ..interface import tape
 from ..interface.tape import Level
 from .layer import LAYER, DeltaWrite
 
-#: A row of a window: where it begins for slot 0, and whether it lies above or below the picture.
+#: A row of a window: its beginning for slot 0, and whether it lies above or below the picture.
 RUN = data.StructLayout(
     {
         "row": tape.DELTA["row"].width,  # word address of the picture row
@@ -22,17 +23,17 @@ RUN = data.StructLayout(
 
 
 class RunGenerator(wiring.Component):
-    """For each tile, line, group and kernel row of a layer, one run.
+    """Generate one run for each tile, line, group and kernel row of a layer.
 
-    One address, one delta memory: the outermost loop that advances selects what is added
-    (:mod:`.interface.tape`). A delta is read in two halves, which saves a block RAM. Latency: 4
-    cycles from ``start``. Throughput: a run every
-    :data:`.timing.RUN_CYCLES` cycles.
+    There is one address and one delta memory: the outermost loop that advances selects the delta to
+    add (:mod:`.interface.tape`). A delta is read in two halves, which saves a block RAM. Latency: 4
+    cycles from ``start``. Throughput: a run every :data:`.timing.RUN_CYCLES` cycles. Back-pressure:
+    the loops stop while ``runs`` waits.
 
     Members
     -------
     deltas : :py:`In(stream.Signature(DeltaWrite, always_ready=True))`
-        Fill the delta memory; not while runs are made.
+        Writes to the delta memory; not allowed while runs are generated.
     layer : :py:`In(LAYER)`
     start : :py:`In(1)`
         Begin the layer. The memory and ``layer`` must be complete.
@@ -108,7 +109,7 @@ class RunGenerator(wiring.Component):
         ]
         m.d.comb += [
             read.en.eq(1),
-            # The level of the run that advanced stands for a cycle more.
+            # The level that advanced is stable for one more cycle.
             read.addr.eq(Cat(add_row, Mux(starting.any(), Level.START, level))),
         ]
         with m.If(self.start):
@@ -129,7 +130,7 @@ class RunGenerator(wiring.Component):
             self.runs.valid.eq(valid),
             self.runs.p.row.eq(row),
             self.runs.p.x.eq(x),
-            # Above the picture y is negative: as an unsigned number, far below it.
+            # Above the picture, y is negative; as an unsigned number, it is far below the picture.
             self.runs.p.outside.eq(y >= self.layer.height),
         ]
         return m

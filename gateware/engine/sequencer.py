@@ -18,7 +18,7 @@ CONTROL = tape.LEVELS
 
 
 class RingControl(data.Struct):
-    """What the sequencer does with the ring, and ``freed``: an entry is needed no more."""
+    """The sequencer's control of the ring; ``freed`` means that an entry is no longer needed."""
 
     step: 1
     rewind: 1
@@ -28,13 +28,13 @@ class RingControl(data.Struct):
 
 
 class Sequencer(wiring.Component):
-    """Runs the tape's layers one after the other, from the end of its reset.
+    """Run the tape's layers one after the other, from the end of reset.
 
     For each layer: descriptor, table, then for each tile its parameters and its windows. A window
     is ``taps + 1`` steps; a step takes a byte from each pixel stream and an entry from the ring.
-    In a channel-wise layer the first bytes of each run are taken without a step: they only fill
-    the words that the multipliers keep. In the first window of a tile the entries are fresh, in the
-    last they are freed.
+    In a channel-wise layer, the first bytes of each run are taken without a step: they only fill
+    the words that the multipliers keep. Entries are fresh in a tile's first window, and freed in
+    its last one.
 
     Throughput: a step a cycle while pixels and weights last and the drain is free.
 
@@ -52,13 +52,13 @@ class Sequencer(wiring.Component):
     finished : :py:`In(1)`
         The writer has written the layer.
     layers : :py:`In(8)`
-        Layers to run; 0: up to the last.
+        Number of layers to run; 0 for all.
     deltas, parameters, table : streams out, always ready
         For the address generators, the requantiser and the epilogue.
     layer : :py:`Out(LAYER)`
     start : :py:`Out(1)`
-        ``layer`` and the deltas are complete: begin to fetch, expect results. Comes from a
-        register, a cycle after the descriptor was checked: it enables counters in every block.
+        ``layer`` and the deltas are complete: fetcher and writer begin. From a register, a cycle
+        after the descriptor was checked, because it enables counters in every block.
     take : :py:`Out(1)`
         A byte of each pixel stream is taken.
     step : :py:`Out(1)`, flags : :py:`Out(StepFlags)`
@@ -66,9 +66,9 @@ class Sequencer(wiring.Component):
     bank : :py:`Out(2)`
         Parameter bank of the window under way.
     done, bad_descriptor : :py:`Out(1)`
-        The last layer is complete; or the tape is no tape. Until the next reset.
+        The last layer is complete, or a descriptor is invalid. High until the next reset.
     stalled : :py:`Out(StallCause)`, stall : :py:`Out(1)`
-        Whether the multipliers waited a cycle ago, and for what.
+        Whether the multipliers waited a cycle ago, and the cause.
     """
 
     def __init__(self, configuration: EngineConfiguration) -> None:
@@ -107,7 +107,7 @@ class Sequencer(wiring.Component):
         descriptor, table, parameter = Signal(), Signal(), Signal()
         index = Signal(8)
         half = Signal()
-        taken = Signal()  # a part of a word leaves the ring
+        taken = Signal()  # A part of a word leaves the ring.
         last_part = self._parts(m, taken)
         # Kept beside the state and the index, so that neither lies in the way of the ring.
         loading, last_word = Signal(init=1), Signal()
@@ -214,7 +214,7 @@ class Sequencer(wiring.Component):
         return last_part
 
     def _word(self, m: Module, last_part: Signal) -> Value:
-        """The word of which the last part arrives; at its end may be more of them."""
+        """The word whose last part arrives."""
         parts = tape.word_entries(self.configuration)
         if parts == 1:
             return self.entry
@@ -237,7 +237,7 @@ class Sequencer(wiring.Component):
         half: Signal,
         last_part: Signal,
     ) -> None:
-        """Send each word, as it arrives, to where it belongs."""
+        """Send each word to its destination as it arrives."""
         entry = self._word(m, last_part)
         word = entry[: 8 * tape.WORD_BYTES]
         arrived_index = Signal.like(index, reset_less=True)
@@ -279,7 +279,7 @@ class Sequencer(wiring.Component):
             with m.If(for_control & (arrived_index == CONTROL + number)):
                 for field in control.fields:
                     if field.name in absent:
-                        # It stays zero, and synthesis removes what would serve it.
+                        # It stays zero, and synthesis removes the logic for it.
                         continue
                     if field.name in LAYER.members:
                         m.d.sync += self.layer[field.name].eq(fields[field.name])
@@ -346,7 +346,7 @@ class _Windows:
         ]
 
     def run(self, m: Module) -> None:
-        """Step where everything is there; what is not there, is the cause of a stall."""
+        """Step if everything is available; what is missing is the cause of a stall."""
         sequencer = self.sequencer
         layer, ring = sequencer.layer, sequencer.ring
         has_weights, is_free, ready = Signal(), Signal(), Signal()

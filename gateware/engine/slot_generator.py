@@ -14,7 +14,7 @@ from .run_generator import RUN
 
 
 def pixel_tag(configuration: EngineConfiguration) -> data.StructLayout:
-    """What a pixel read is for.
+    """The tag of a pixel read.
 
     ``slot``: the pixel stream; in a channel-wise layer the first byte's place in the word.
     ``valid``: the bytes that belong to the run. ``pad``: the bytes that lie beside the picture.
@@ -26,7 +26,7 @@ def pixel_tag(configuration: EngineConfiguration) -> data.StructLayout:
 
 
 class SlotGenerator(wiring.Component):
-    """Reads the words of each run, for each pixel (slot) in turn.
+    """Read the words of each run, for each pixel (slot) in turn.
 
     A **beat** gives every slot a word; slot ``s`` of a beat reads the word that holds byte
     ``x + s * slot_step + beat * W`` of the row. Ordinary layers have ``W`` slots a beat, of which
@@ -44,7 +44,7 @@ class SlotGenerator(wiring.Component):
     layer : :py:`In(LAYER)`
     runs : :py:`In(stream.Signature(RUN))`
     room : :py:`In(1)`
-        The pixel buffers can take what is under way and a beat more.
+        The pixel buffers have room for all reads under way and one more beat.
     request : :py:`Out(stream.Signature({address, enable, tag}))`
         To the scratchpad's pixel port: the request of a :class:`.ReadPortSignature`.
     """
@@ -182,8 +182,8 @@ class SlotGenerator(wiring.Component):
         read = Signal(self.request.p.shape(), reset_less=True)
         with m.If(self.request.ready):
             m.d.sync += [
-                # A slot that is no pixel asks for nothing, but keeps its place among the answers:
-                # words of one stream must never be less than W apart, or their bytes meet in the
+                # A slot without a pixel reads nothing, but keeps its place among the answers: words
+                # of one stream must be at least W apart, or their bytes would collide in the
                 # buffers.
                 asked.eq(run_active & self.room),
                 # x is an offset from the row's start, and may be negative.

@@ -14,21 +14,21 @@ from ..memory.scratchpad import ReadPortSignature
 from ..primitives.counter import load_or_count_down
 from .layer import struct_layout
 
-#: Reads that the memory has under way at once are fewer.
+#: More reads than the memory can have under way at once.
 _MOST_OUTSTANDING = 7
 
 
 class TapeReader(wiring.Component):
-    """A pump from the tape to the ring, that knows nothing of what it carries.
+    """Copy the tape to the ring, without knowing what it carries.
 
-    It reads memory words one after the other from the tape's beginning, for as long as the ring
-    has space, and never jumps. It begins when its reset ends. Throughput: a word
-    a cycle where the memory grants it. A request that was not granted is withdrawn when the ring
-    turns out to be full; its address stays.
+    The reader reads memory words one after the other from the tape's beginning, while the ring has
+    space, and never jumps. It begins when its reset ends. Throughput: a word a cycle, if the memory
+    grants it. It withdraws a request that was not granted if the ring turns out to be full; the
+    address stays.
 
-    With a flash it follows the segments' headers. A header takes as long as a read of the memory,
-    after the last one before it was answered; in a segment of the flash a word is taken in the
-    cycle in which it is offered.
+    With a flash it follows the segments' headers. A header takes the time of a memory read, after
+    the read before it was answered. In a segment of the flash, a word is taken in the cycle in
+    which it is offered.
 
     Parameters
     ----------
@@ -37,12 +37,12 @@ class TapeReader(wiring.Component):
     Members
     -------
     freed : :py:`In(1)`
-        The ring has lost an entry.
+        The ring has freed an entry.
     port : :py:`Out(ReadPortSignature(W, 0))`
     flash : :py:`In(stream.Signature(8 * W))`
-        Words of the flash, in order. Without one, never valid.
+        Words of the flash, in order; never valid without a flash.
     wants_flash : :py:`Out(1)`
-        A segment of the flash is under way.
+        A segment of the flash is being read.
     words : :py:`Out(stream.Signature(8 * W, always_ready=True))`
     """
 
@@ -115,7 +115,7 @@ class TapeReader(wiring.Component):
         reserve: Signal,
         counted: Signal,
     ) -> None:
-        """Take words from where the headers say."""
+        """Take words from the sources that the headers name."""
         request, response = self.port.request, self.port.response
         # Reads that were granted and not answered yet: what is answered last is the header.
         outstanding = Signal(range(_MOST_OUTSTANDING + 1))
@@ -132,7 +132,7 @@ class TapeReader(wiring.Component):
         m.d.comb += last_entry.eq(reserve & (entries == 0))
         with m.FSM():
             with m.State("ASK"):
-                # Without space nothing would follow; and in reset, there is none.
+                # Nothing follows without space, and in reset there is none.
                 m.d.comb += [
                     request.valid.eq(has_space & (outstanding == 0)),
                     self.words.valid.eq(response.valid),
@@ -170,10 +170,11 @@ class TapeReader(wiring.Component):
 class WeightRing(wiring.Component):
     """``ring_entries`` entries of ``L`` bytes, written by the tape, read and re-read by the steps.
 
-    Reading goes on from entry to entry; ``rewind`` returns to the entry that ``mark`` marked.
+    Reading proceeds from entry to entry; ``rewind`` returns to the entry that ``mark`` marked.
     Entries that were never read lie ahead of the *frontier*; ``fresh`` moves it.
 
-    Latency: ``data`` is the entry that the read pointer showed a cycle ago.
+    Latency: ``data`` is the entry at the read pointer of a cycle ago. Throughput: an entry a cycle.
+    Back-pressure: ``available``.
 
     Parameters
     ----------
@@ -183,7 +184,7 @@ class WeightRing(wiring.Component):
     -------
     words : :py:`In(stream.Signature(8 * W, always_ready=True))`
     available : :py:`Out(1)`
-        There is an entry ahead of the frontier. Comes from a register.
+        There is an entry ahead of the frontier. From a register.
     step : :py:`In(1)`
         Go to the next entry.
     rewind : :py:`In(1)`

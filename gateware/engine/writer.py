@@ -1,4 +1,4 @@
-"""The writer: where each result goes, and which of the last ones is the greatest."""
+"""The writer: it writes each result to its address, and finds the last layer's greatest one."""
 
 from __future__ import annotations
 
@@ -14,25 +14,24 @@ from ..memory.scratchpad import ResultPortSignature
 from .epilogue import COMBINATION_LATENCY, EPILOGUE_LATENCY
 from .layer import LAYER, DeltaWrite, combines
 
-#: Cycles from a result's notice to the result: the epilogue has it meanwhile.
+#: Cycles from a result's notice to the result, which is in the epilogue in between.
 NOTICE_CYCLES = EPILOGUE_LATENCY
-#: Results that the search for the greatest tells apart.
+#: Number of results that the search for the greatest can distinguish.
 CLASS_BITS = 10
 #: Bits of a delta in one memory.
 DELTA_BITS = 16
-#: Whether it counts, its index, the value.
+#: Whether the result counts, its index, and its value.
 Candidate = tuple[Value, Value, Value]
 
 
 class Writer(wiring.Component):
-    """The loop nest of results: for each tile, line, group, slot and ``R`` lanes an address.
+    """The loop nest of results, with an address for each tile, line, group, slot and ``R`` lanes.
 
-    Results that belong to no channel, pixel or line of the output are passed over. Where the layer
-    adds, or in the second of two lines that are pooled, a result meets the byte that lies where it
-    goes: its address is read first, and written when the two are combined. Throughput: ``R``
-    results every :attr:`.EngineConfiguration.result_cycles`; every 2 cycles where the layer
-    combines. Latency: none, or that of the
-    combination.
+    The writer skips results that belong to no channel, pixel or line of the output. In a layer that
+    adds, and in the second of two pooled lines, a result is combined with the byte at its
+    destination: that byte is read first, and the combination written later. Latency: none, or that
+    of the combination. Throughput: ``R`` results every :attr:`.EngineConfiguration.result_cycles`,
+    or every 2 cycles if the layer combines. There is no back-pressure.
 
     Parameters
     ----------
@@ -43,17 +42,17 @@ class Writer(wiring.Component):
     deltas : :py:`In(stream.Signature(DeltaWrite, always_ready=True))`
     layer : :py:`In(LAYER)`
     start : :py:`In(1)`
-        Begin the layer: 4 cycles before its first result at the latest.
+        Begin the layer, at least 4 cycles before its first result.
     notice : :py:`In(1)`
-        A result comes in NOTICE_CYCLES, so that its address can be worked out.
+        A result arrives in NOTICE_CYCLES; its address is computed until then.
     results : :py:`In(stream.Signature(8 * R, always_ready=True))`
-        In the order of the drain; where the layer combines, an even number of cycles apart.
+        In the drain's order; if the layer combines, an even number of cycles apart.
     combined : :py:`In(8 * R)`
-        What is written where a result meets another byte, COMBINATION_LATENCY cycles after it.
+        The combination of a result with another byte, COMBINATION_LATENCY cycles after the result.
     memory : :py:`Out(ResultPortSignature(R))`
         Only its request.
     finished : :py:`Out(1)`
-        All results of the layer were written.
+        All results of the layer have been written.
     best : :py:`Out(CLASS_BITS)`
         Index of the greatest result written in the last layer, the first of equals; not of a
         pooled one.
@@ -117,7 +116,7 @@ class Writer(wiring.Component):
                 m.d.sync += [held_address.eq(held[0]), held_mask.eq(held[1])]
             held = held_address, held_mask
             pending.append(held_mask.any())
-        # The first one may come in any cycle.
+        # The first result may arrive in any cycle.
         later = Signal()
         m.d.comb += [
             later.eq(layer_combines & odd & ~self.results.valid),
@@ -250,7 +249,7 @@ class Writer(wiring.Component):
         return address
 
     def _search(self, m: Module) -> None:
-        """The greatest of the last layer's results; those of one write are compared first."""
+        """Find the greatest of the last layer's results; those of one write are compared first."""
         requantizers = self.configuration.requantizers
         memory = self.memory
         candidates = [
@@ -260,7 +259,7 @@ class Writer(wiring.Component):
         found, counted = Signal(), Signal(range(requantizers + 1))
         m.d.comb += [
             found.eq(memory.valid & memory.p.write & self.layer.last),
-            # Those that count come first.
+            # Results that count come first.
             counted.eq(sum(memory.p.mask[i] for i in range(requantizers))),
         ]
         # A cycle for each round of comparisons. None of this is reset: the last rounds may come
@@ -283,7 +282,7 @@ class Writer(wiring.Component):
         _, offset, value = candidates[0]
         index = Signal(CLASS_BITS, reset_less=True)
         greatest = Signal(signed(8), reset_less=True)
-        # It outlasts the run.
+        # It keeps its value after the run.
         best = Signal.like(self.best, reset_less=True)
         m.d.comb += self.best.eq(best)
         with m.If(self.start):
@@ -295,7 +294,7 @@ class Writer(wiring.Component):
 
     @staticmethod
     def _greater(m: Module, one: Candidate, other: Candidate) -> Candidate:
-        """The greater of two (valid, index, value); of equals the first."""
+        """The greater of two (valid, index, value); of equal ones, the first."""
         second = other[0] & (~one[0] | (other[2] > one[2]))
         index, value = Signal(range(max(2, 1 << len(other[1])))), Signal(signed(8))
         m.d.comb += [
