@@ -213,8 +213,7 @@ def _host_tensor(graph: Graph, tensor: int) -> HostTensor:
         zero_point = int(value.quantization.zero_point[0])
     elif value.dtype == "int8":
         raise CompileError(f"tensor {value.name}: no quantisation")
-    shape = value.shape[1:] if len(value.shape) > 1 else value.shape
-    return HostTensor(value.dtype, shape, scale, zero_point)
+    return HostTensor(value.dtype, value.example_shape, scale, zero_point)
 
 
 def _host_step(graph: Graph, operator: Operator, tensor: int) -> HostStep:

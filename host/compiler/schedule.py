@@ -24,7 +24,7 @@ from .nest import ceil_divide
 #: Cycles of a layer's beginning and end, in which nothing else happens.
 _LAYER_CYCLES = 60
 #: Windows that do not fit the ring become layers of their own, up to so many.
-_MAX_WINDOWS = 16
+_MAX_WINDOWS = 256
 
 Parts = tuple[Layer, ...]
 

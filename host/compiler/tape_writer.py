@@ -116,9 +116,10 @@ class _LayerWriter:
             raise ValueError(
                 f"its tensors lie {distance} bytes apart, the engine's words have {word}"
             )
+        row, rest = divmod(source, word)
         fields[Level.START] |= {
-            "row": source // word + loops.start_row * pitch & _ROW_MASK,
-            "x": loops.start_x,
+            "row": row + loops.start_row * pitch & _ROW_MASK,
+            "x": loops.start_x + rest,
             "y": loops.start_row,
         }
         counts = [loop.count for loop in loops.nest]
@@ -131,10 +132,10 @@ class _LayerWriter:
             deltas([loop.x for loop in loops.nest], counts),
             deltas([loop.rows for loop in loops.nest], counts),
         )
-        for level, count, row, x, y in steps:
+        for level, count, row_step, x, y in steps:
             # A level that never advances keeps zeros, which always fit.
             if count > 1:
-                fields[level] |= {"row": row & _ROW_MASK, "x": x, "y": y}
+                fields[level] |= {"row": row_step & _ROW_MASK, "x": x, "y": y}
 
     def _writer_deltas(self, fields: list[dict[str, int]]) -> None:
         loops, group = self.loops, self.configuration.channel_group
@@ -169,7 +170,8 @@ class _LayerWriter:
     def controls(self, last: bool) -> list[int]:
         """The control words."""
         layer, loops, word = self.layer, self.loops, self.configuration.word_bytes
-        row_words, row_rest = divmod(loops.row_bytes, word)
+        # A view may begin within a word, if there is no padding before its rows.
+        row_words, row_rest = divmod(loops.row_bytes + self.addresses.sources[0] % word, word)
         channel_wise = layer.mode.channel_wise
         if channel_wise:
             run_words = run_rest = 0

@@ -6,8 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from model.int8.graph import Operator
-
 from ..layers import Epilogue, Kernel, Layer, Mode
 from ..loops import MAX_GROUPS
 from .plan import Step, Table
@@ -15,7 +13,7 @@ from .reshape import in_long_rows
 from .storage import Stored
 
 
-def build_bytes(stored: Stored, step: Step, operator: Operator | None = None) -> list[Layer]:
+def build_bytes(stored: Stored, step: Step) -> list[Layer]:
     """Each byte, through the table if there is one: the greatest of a window of one."""
     source, target = stored.source(step), stored.target(step)
     if source.pixel_pitch == source.channels and target.pixel_pitch == target.channels:
@@ -51,7 +49,7 @@ def _table_width(stored: Stored, step: Step, row_bytes: int) -> int:
 
 
 def build_copy(stored: Stored, step: Step) -> list[Layer]:
-    """Byte for byte, if groups of channels can be read.
+    """Byte for byte, through the table if there is one, if groups of channels can be read.
 
     Else a 1x1 convolution multiplies by two, which the epilogue halves again.
     """
@@ -70,7 +68,7 @@ def build_copy(stored: Stored, step: Step) -> list[Layer]:
         kernel=Kernel(),
         weights=weights,
         pad_value=0,
-        epilogue=Epilogue.half(source.channels),
+        epilogue=Epilogue.half(source.channels, table=step.table),
     )
     return [in_long_rows(layer, stored.plan.configuration)]
 

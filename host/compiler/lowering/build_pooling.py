@@ -13,9 +13,9 @@ from model.int8.graph import Operator
 from ..addition import Addition
 from ..channels import average, fit_sums, signed_bits
 from ..errors import CompileError
-from ..layers import Epilogue, Kernel, Layer, Mode
+from ..layers import Epilogue, Layer, Mode
 from .build_bytes import build_bytes, greatest
-from .plan import Step, Table, clamp, padding
+from .plan import Step, Table, clamp
 from .reshape import narrowed
 from .storage import Stored
 
@@ -125,25 +125,6 @@ def build_mean(stored: Stored, step: Step, operator: Operator) -> list[Layer]:
             f"must be; an AVERAGE_POOL_2D in its place can be run"
         )
     return _add_sides((sides[0], sides[1]), zero_point, step.table)
-
-
-def build_pad(stored: Stored, step: Step, operator: Operator) -> list[Layer]:
-    """The greatest of a window of one, over a larger picture."""
-    (top, _), (left, _), _ = padding(stored.plan.graph, operator)
-    target = stored.target(step)
-    return [
-        Layer(
-            name=step.name,
-            kinds=step.kinds,
-            mode=Mode.POOL,
-            source=stored.source(step),
-            target=target,
-            kernel=Kernel(top=int(top), left=int(left)),
-            weights=None,
-            pad_value=stored.plan.zero_point(operator.outputs[0]),
-            epilogue=greatest(target.channels, table=step.table),
-        )
-    ]
 
 
 def build_max_pool(stored: Stored, step: Step, operator: Operator) -> list[Layer]:

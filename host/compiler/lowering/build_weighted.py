@@ -74,7 +74,11 @@ def build_convolution(stored: Stored, step: Step, operator: Operator) -> list[La
 
 def build_fully_connected(stored: Stored, step: Step, operator: Operator) -> list[Layer]:
     weights, bias = _constants(stored.plan, operator)
-    source = stored.storage[stored.plan.root(step.source)]
+    if step.gather is not None:
+        ordered = np.empty_like(weights)
+        ordered[:, step.gather] = weights
+        weights = ordered
+    source = stored.value_view(step.source)
     if source.height * source.width * source.channels == weights.shape[1]:
         # One output pixel: a window as large as the picture.
         shape = (len(weights), source.height, source.width, source.channels)

@@ -1,4 +1,4 @@
-"""From operators to steps: what folds into what, and what the host does."""
+"""From items to steps: what folds into what."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ from dataclasses import replace
 
 from gateware.interface.configuration import EngineConfiguration
 from model.int8 import reference
-from model.int8.graph import WEIGHTED, Graph, Operator, OperatorKind
+from model.int8.graph import WEIGHTED, OperatorKind
 
 from ..ends import SCORES
 from ..errors import CompileError
 from .build_weighted import is_wide
-from .plan import ENGINE, Border, Plan, Step, Table, clamp, hangs_over, padding, picture_shape
+from .crops import Crop, crop, hangs_over, reads_through
+from .joins import place_parts
+from .network import Item, Move, Network
+from .plan import ENGINE, SPATIAL, Plan, Step, Table, clamp
 
 
-def fuse(graph: Graph, configuration: EngineConfiguration, pools: bool = False) -> Plan:
-    """A step for each operator that nothing else takes in.
+def fuse(network: Network, configuration: EngineConfiguration, pools: bool = False) -> Plan:
+    """A step for each item that nothing else takes in.
 
     Parameters
     ----------
-    graph : Graph
+    network : Network
     configuration : EngineConfiguration
     pools : bool
         Let convolutions pool their own results.
@@ -29,75 +32,134 @@ def fuse(graph: Graph, configuration: EngineConfiguration, pools: bool = False) 
     CompileError
         If the engine has no way to run an operator.
     """
-    plan = Plan(graph, configuration)
-    #: What folded PADs make: the tensor around which they put it, and the border.
-    borders: dict[int, tuple[int, Border]] = {}
-    for operator in graph.operators:
-        plan = _add(plan, operator, borders, pools)
+    plan = Plan(network, configuration)
+    #: Crops that those who read them do themselves.
+    crops: dict[int, Crop] = {}
+    #: Moves that the weights of the dense layers that read them undo.
+    ordered: dict[int, Move] = {}
+    for position, item in enumerate(network.items):
+        if item.move is not None:
+            plan = _move(plan, item, crops, ordered)
+        elif item.function is not None:
+            plan = _table(plan, item, item.function.source, item.function.table)
+        else:
+            plan = _operator(plan, item, crops, ordered, pools, network.items[position + 1 :])
     if not plan.steps:
-        raise CompileError(f"{graph.name}: has no layer for the engine to run")
+        raise CompileError(f"{network.graph.name}: has no layer for the engine to run")
     return plan
 
 
-def _add(
-    plan: Plan, operator: Operator, borders: dict[int, tuple[int, Border]], pools: bool
-) -> Plan:
-    source, target = operator.inputs[0], operator.outputs[0]
-    if operator.kind is OperatorKind.RESHAPE:
-        return replace(plan, reshaped={**plan.reshaped, target: plan.value(source)})
-    if operator.kind is OperatorKind.PAD and folds(plan.graph, operator):
-        inner, border = borders.get(source, (source, Border(0, 0, 0)))
-        (above, _), (before, _), _ = padding(plan.graph, operator)
-        borders[target] = (
-            inner,
-            Border(border.top + int(above), border.left + int(before), plan.zero_point(target)),
-        )
+def _move(plan: Plan, item: Item, crops: dict[int, Crop], ordered: dict[int, Move]) -> Plan:
+    graph, move, target = plan.graph, item.move, item.target
+    assert move is not None
+    if move.keeps_order:
+        return replace(plan, reshaped={**plan.reshaped, target: plan.value(move.sources[0])})
+    cut = crop(graph, move, target)
+    if cut is not None and reads_through(plan.network, target, cut):
+        crops[target] = cut
         return plan
+    border = None if cut is None else cut.border
+    if cut is None and len(move.sources) == 1 and _feeds_dense(plan, item):
+        ordered[target] = move
+        return plan
+    return place_parts(
+        plan, Step(item.name, None, item.kinds, move.sources[0], target, border=border, move=move)
+    )
+
+
+def _feeds_dense(plan: Plan, item: Item) -> bool:
+    """Whether only dense layers read a move's result, each all of it, and it has no constants."""
+    assert item.move is not None
+    readers = plan.network.readers.get(item.target, ())
+    size = item.move.index.size
+
+    def flat(reader: Item) -> bool:
+        weights = plan.graph.tensors[reader.operator.inputs[1]]
+        return (
+            reader.function is None
+            and reader.move is None
+            and reader.operator.kind is OperatorKind.FULLY_CONNECTED
+            and weights.data is not None
+            and weights.shape[1] == size
+        )
+
+    unique = len(set(item.move.index.ravel().tolist())) == size
+    constant = bool((item.move.which < 0).any())
+    return (
+        unique
+        and not constant
+        and item.target not in plan.graph.outputs
+        and all(map(flat, readers))
+    )
+
+
+def _operator(
+    plan: Plan,
+    item: Item,
+    crops: dict[int, Crop],
+    ordered: dict[int, Move],
+    pools: bool,
+    behind: tuple[Item, ...],
+) -> Plan:
+    operator = item.operator
+    if operator.kind.value in SCORES:
+        raise CompileError(
+            f"layer {operator.name}: a {operator.kind.value} is computed on the host, so it must "
+            f"come last"
+        )
     if operator.kind not in ENGINE:
-        return _table(plan, operator)
-    for tensor in (source, target):
-        picture_shape(plan.graph, tensor)
-    kinds: tuple[str, ...] = (operator.kind.value,)
-    around = None
-    if source in borders:
-        source, around = borders[source]
-        kinds = (OperatorKind.PAD.value, *kinds)
-    elif operator.kind is OperatorKind.MAX_POOL_2D and pools:
-        pooled = _pool_behind(plan, operator)
+        raise CompileError(f"layer {operator.name}: the engine has no {operator.kind.value}")
+    if operator.kind is OperatorKind.ADD:
+        _check_addends(plan, item)
+    source, target = operator.inputs[0], item.target
+    kinds, border, gather = item.kinds, None, None
+    if operator.kind in SPATIAL and plan.graph.tensors[source].shape[0] != 1:
+        text = "x".join(map(str, plan.graph.tensors[source].shape))
+        raise CompileError(
+            f"tensor {plan.name(source)}: has shape {text}, the engine takes one picture of "
+            f"height, width and channels at a time"
+        )
+    mover = plan.network.movers.get(source)
+    if source in crops:
+        assert mover is not None
+        cut = crops[source]
+        kinds = (*mover.kinds, *kinds)
+        source, border = cut.source, cut.border
+        if not cut.bordered:
+            border = replace(border, value=plan.zero_point(operator.inputs[0]))
+    elif mover is not None and source in ordered:
+        gather, kinds = ordered[source].index.ravel(), (*mover.kinds, *kinds)
+        (source,) = ordered[source].sources
+    if operator.kind is OperatorKind.MAX_POOL_2D and pools and border is None:
+        pooled = _pool_behind(plan, item, behind)
         if pooled is not None:
             return pooled
     wide = operator.kind in WEIGHTED and is_wide(plan, operator)
     return plan.with_step(
-        Step(operator.name, operator, kinds, source, target, border=around, wide=wide)
+        Step(
+            operator.name,
+            operator,
+            kinds,
+            source,
+            target,
+            border=border,
+            wide=wide,
+            gather=gather,
+        )
     )
 
 
-def folds(graph: Graph, operator: Operator) -> bool:
-    """Whether all that read a PAD's output can pad as much themselves, with the same bytes."""
-    padding(graph, operator)
-    target = operator.outputs[0]
-    readers = [graph.operators[index] for index in graph.consumers(target)]
-
-    def zero_point(tensor: int) -> int:
-        quantization = graph.tensors[tensor].quantization
-        return 0 if quantization is None else int(quantization.zero_point[0])
-
-    def pads(reader: Operator) -> bool:
-        if reader.kind is OperatorKind.PAD:
-            # A border within a border: both are of the same bytes, or it takes a layer.
-            alike = zero_point(reader.outputs[0]) == zero_point(target)
-            return alike and folds(graph, reader)
-        if reader.kind in (OperatorKind.MAX_POOL_2D, OperatorKind.AVERAGE_POOL_2D):
-            # Their own padding is of another value.
-            return not hangs_over(reference.window(graph, reader))
-        return reader.kind in (OperatorKind.CONV_2D, OperatorKind.DEPTHWISE_CONV_2D)
-
-    return bool(readers) and target not in graph.outputs and all(map(pads, readers))
+def _check_addends(plan: Plan, item: Item) -> None:
+    first, second = (plan.graph.tensors[tensor] for tensor in item.operator.inputs[:2])
+    if first.data is not None or second.data is not None or first.shape != second.shape:
+        what = "broadcasts" if len(item.reads) == 2 else "adds a constant of several elements"
+        raise CompileError(f"layer {item.name}: ADD {what}, which the engine does not run yet")
 
 
-def _pool_behind(plan: Plan, operator: Operator) -> Plan | None:
+def _pool_behind(plan: Plan, item: Item, behind: tuple[Item, ...]) -> Plan | None:
     """Let the convolution that makes a 2x2 pool's input pool it, if it can."""
-    graph, source = plan.graph, operator.inputs[0]
+    graph, operator = plan.graph, item.operator
+    source = operator.inputs[0]
     made = plan.maker(source)
     if made is None or plan.configuration.pixels == 1:
         return None
@@ -105,7 +167,6 @@ def _pool_behind(plan: Plan, operator: Operator) -> Plan | None:
     sizes = (window.kernel_h, window.kernel_w, window.stride_h, window.stride_w)
     # The engine counts a pooled layer's results anew in every second line, so the last layer,
     # of which it finds the greatest result, is none.
-    behind = graph.operators[graph.operators.index(operator) + 1 :]
     if (
         step.kind is not OperatorKind.CONV_2D
         or step.table is not None
@@ -115,42 +176,31 @@ def _pool_behind(plan: Plan, operator: Operator) -> Plan | None:
         or hangs_over(window)
         or clamp(graph, operator) != (-128, 127)
         or not plan.only_use(source)
-        or not any(each.kind in ENGINE for each in behind)
+        or not any(each.operator.kind in ENGINE for each in behind)
     ):
         return None
     kinds = (*step.kinds, operator.kind.value)
-    return plan.instead(made, replace(step, kinds=kinds, target=operator.outputs[0], pooled=True))
+    return plan.instead(made, replace(step, kinds=kinds, target=item.target, pooled=True))
 
 
-def _table(plan: Plan, operator: Operator) -> Plan:
-    """A function of one byte: behind the layer that makes its input, or a layer of its own."""
-    if operator.kind.value in SCORES:
-        raise CompileError(
-            f"layer {operator.name}: a {operator.kind.value} is computed on the host, so it must "
-            f"come last"
-        )
-    try:
-        table = reference.table(plan.graph, operator)
-    except TypeError:
-        raise CompileError(
-            f"layer {operator.name}: the engine has no {operator.kind.value}"
-        ) from None
-    source, target = operator.inputs[0], operator.outputs[0]
-    kinds = (operator.kind.value,)
+def _table(plan: Plan, item: Item, source: int, table: Table) -> Plan:
+    """A function of one byte: behind the step that makes its input, or a step of its own."""
     made = plan.maker(source)
-    adds = made is not None and plan.steps[made].kind is OperatorKind.ADD
     if (
         made is None
-        or adds
+        or plan.steps[made].kind is OperatorKind.ADD
+        or plan.steps[made].move is not None
         or plan.steps[made].pooled
         or not plan.only_use(source)
         or (plan.steps[made].wide and not _keeps_ends(plan, plan.steps[made], table))
     ):
-        return plan.with_step(Step(operator.name, operator, kinds, source, target, table))
+        return plan.with_step(Step(item.name, None, item.kinds, source, item.target, table))
     step = plan.steps[made]
     if step.table is not None:
         table = table[step.table.astype("intp") + 128]
-    return plan.instead(made, replace(step, kinds=step.kinds + kinds, target=target, table=table))
+    return plan.instead(
+        made, replace(step, kinds=step.kinds + item.kinds, target=item.target, table=table)
+    )
 
 
 def _keeps_ends(plan: Plan, step: Step, table: Table) -> bool:

@@ -12,11 +12,12 @@ from model.int8.graph import Graph, Operator, OperatorKind
 from ..addition import find_addition
 from ..layers import Layer
 from ..schedule import cycles, schedule
-from .build_bytes import build_bytes, build_copy
-from .build_pooling import build_average_pool, build_max_pool, build_mean, build_pad
+from .build_bytes import build_copy
+from .build_move import build_move
+from .build_pooling import build_average_pool, build_max_pool, build_mean
 from .build_weighted import build_convolution, build_depthwise, build_fully_connected
 from .fuse import fuse
-from .limits import check_forms
+from .network import analyse
 from .plan import Lowered, Step
 from .storage import Stored, store
 from .sums import place_sums
@@ -28,7 +29,6 @@ _BUILDERS: dict[OperatorKind, Callable[[Stored, Step, Operator], list[Layer]]] =
     OperatorKind.MAX_POOL_2D: build_max_pool,
     OperatorKind.AVERAGE_POOL_2D: build_average_pool,
     OperatorKind.MEAN: build_mean,
-    OperatorKind.PAD: build_pad,
 }
 
 
@@ -40,10 +40,10 @@ def lower(graph: Graph, configuration: EngineConfiguration) -> Lowered:
     CompileError
         If the engine has no way to run a layer; the text names it and the reason.
     """
-    check_forms(graph)
+    network = analyse(graph)
     found = []
     for pools in (False, True) if configuration.pooling else (False,):
-        plan = place_sums(fuse(graph, configuration, pools))
+        plan = place_sums(fuse(network, configuration, pools))
         if pools and not any(step.pooled for step in plan.steps):
             break
         plain = store(plan)
@@ -85,6 +85,8 @@ def _layers(stored: Stored, step: Step) -> list[Layer]:
 
 
 def _plain_layers(stored: Stored, step: Step) -> list[Layer]:
+    if step.move is not None:
+        return build_move(stored, step)
     if step.operator is None:
         return build_copy(stored, step)
-    return _BUILDERS.get(step.operator.kind, build_bytes)(stored, step, step.operator)
+    return _BUILDERS[step.operator.kind](stored, step, step.operator)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from math import prod
 
 import numpy as np
-import numpy.typing as npt
 
 from gateware.interface.configuration import EngineConfiguration
 from model.int8 import reference
 from model.int8.graph import Graph, Operator, OperatorKind
 
 from ..errors import CompileError
-from ..layers import Layer, View
+from ..layers import IntArray, Layer, View
+from .network import Move, Network, Table
 
-Table = npt.NDArray[np.int8]
 Shape = tuple[int, int, int]
 
 CHANNEL_WISE = (
@@ -23,7 +23,13 @@ CHANNEL_WISE = (
     OperatorKind.AVERAGE_POOL_2D,
     OperatorKind.DEPTHWISE_CONV_2D,
     OperatorKind.MEAN,
-    OperatorKind.PAD,
+)
+#: Kinds that know rows from columns.
+SPATIAL = (
+    OperatorKind.CONV_2D,
+    OperatorKind.MAX_POOL_2D,
+    OperatorKind.AVERAGE_POOL_2D,
+    OperatorKind.DEPTHWISE_CONV_2D,
 )
 #: Kinds that are no function of one byte.
 ENGINE = (
@@ -62,12 +68,12 @@ class Lowered:
 
 @dataclass(frozen=True)
 class Border:
-    """What PADs that were folded into a step put around its input.
+    """What moves that were folded into a step put around its input, or cut off.
 
     Attributes
     ----------
     top, left : int
-        Rows above and columns to the left.
+        Rows above and columns to the left; negative if they are cut off.
     value : int
         The bytes: the zero point of the tensor that the PAD makes.
     """
@@ -75,6 +81,16 @@ class Border:
     top: int
     left: int
     value: int
+
+
+@dataclass(frozen=True)
+class Region:
+    """Where in ``tensor`` another one lies: from that row, column and channel on."""
+
+    tensor: int
+    row: int
+    column: int
+    channel: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +112,7 @@ class Step:
     ----------
     name : str
     operator : Operator or None
-        None for a step that only copies.
+        None for a step that only copies, moves or looks up bytes.
     kinds : tuple of str
         All that it computes, for people.
     source, target : int
@@ -107,6 +123,10 @@ class Step:
     sum : Sum or None
     pooled : bool
         Whether it has a 2x2 MAX_POOL_2D behind it.
+    move : Move or None
+        What it makes of which tensors' bytes.
+    gather : ndarray of int64 or None
+        For each value that a dense layer takes, the element of its input.
     wide : bool
         Whether its sums take two passes (:mod:`..wide`), of which the second needs the epilogue's
         addition.
@@ -122,10 +142,14 @@ class Step:
     sum: Sum | None = None
     pooled: bool = False
     wide: bool = False
+    move: Move | None = None
+    gather: IntArray | None = None
 
     @property
     def reads(self) -> tuple[int, ...]:
         """The tensors that it reads."""
+        if self.move is not None:
+            return self.move.sources
         if self.operator is None or self.operator.kind is not OperatorKind.ADD:
             return (self.source,)
         return self.operator.inputs[:2]
@@ -141,11 +165,13 @@ class Plan:
 
     Attributes
     ----------
-    graph : Graph
+    network : Network
     configuration : EngineConfiguration
     steps : tuple of Step
     reshaped : mapping of int to int
         Tensors that have the bytes of another one, which is not in here itself.
+    regions : mapping of int to Region
+        Tensors that lie within another one.
     places : mapping of int to int
         Sums, and the tensor in whose memory they lie.
     copies : tuple of int
@@ -153,12 +179,17 @@ class Plan:
         graph's.
     """
 
-    graph: Graph
+    network: Network
     configuration: EngineConfiguration
     steps: tuple[Step, ...] = ()
     reshaped: Mapping[int, int] = field(default_factory=dict)
+    regions: Mapping[int, Region] = field(default_factory=dict)
     places: Mapping[int, int] = field(default_factory=dict)
     copies: tuple[int, ...] = ()
+
+    @property
+    def graph(self) -> Graph:
+        return self.network.graph
 
     def value(self, tensor: int) -> int:
         """The tensor of which ``tensor`` has the bytes: before it was reshaped."""
@@ -167,6 +198,8 @@ class Plan:
     def root(self, tensor: int) -> int:
         """The tensor in whose memory ``tensor`` lies."""
         value = self.value(tensor)
+        if value in self.regions:
+            return self.regions[value].tensor
         return self.places.get(value, value)
 
     def shape(self, tensor: int) -> Shape:
@@ -178,12 +211,14 @@ class Plan:
         return self.graph.tensors[tensor].name
 
     def only_use(self, tensor: int) -> bool:
-        """Whether one operator alone reads ``tensor``."""
-        return len(self.graph.consumers(tensor)) == 1 and tensor not in self.graph.outputs
+        """Whether one item alone reads ``tensor``."""
+        readers = self.network.readers.get(tensor, ())
+        return len(readers) == 1 and tensor not in self.graph.outputs
 
     def is_read(self, value: int, steps: Iterable[Step]) -> bool:
         """Whether any of ``steps`` reads the bytes of ``value``."""
-        return any(self.value(tensor) == value for step in steps for tensor in step.reads)
+        read = {self.value(tensor) for step in steps for tensor in step.reads}
+        return value in read or (value in self.regions and self.regions[value].tensor in read)
 
     def maker(self, tensor: int) -> int | None:
         """Index of the step that makes ``tensor``."""
@@ -222,45 +257,12 @@ class Plan:
 
 
 def picture_shape(graph: Graph, tensor: int) -> Shape:
-    """(height, width, channels) of a tensor; the dimensions it has not are 1.
+    """(height, width, channels) of a tensor.
 
-    Raises
-    ------
-    CompileError
-        If it has a batch or more dimensions than a picture.
+    Channels are its last dimension and columns the one before; all others are rows.
     """
-    shape = graph.tensors[tensor].shape
-    batch, rest = (shape[0], shape[1:]) if len(shape) > 1 else (1, shape)
-    if batch != 1 or len(rest) > 3 or 0 in rest:
-        text = "x".join(map(str, shape))
-        raise CompileError(
-            f"tensor {graph.tensors[tensor].name}: has shape {text}, the engine takes one picture "
-            f"of height, width and channels at a time"
-        )
-    height, width, channels = (1,) * (3 - len(rest)) + tuple(rest)
-    return height, width, channels
-
-
-def padding(graph: Graph, operator: Operator) -> npt.NDArray[np.int64]:
-    """A PAD's rows, columns and channels before and behind: shape (3, 2).
-
-    Raises
-    ------
-    CompileError
-        If they are not constant, or channels are padded.
-    """
-    data = graph.tensors[operator.inputs[1]].data
-    if data is None:
-        raise CompileError(f"layer {operator.name}: its padding must be a constant")
-    result = np.zeros((3, 2), np.int64)
-    picture_shape(graph, operator.inputs[0])
-    axes = data.astype(np.int64)[1:]
-    result[3 - len(axes) :] = axes
-    if result[2].any():
-        raise CompileError(
-            f"layer {operator.name}: pads channels; only rows and columns can be padded"
-        )
-    return result
+    shape = (1, 1, *graph.tensors[tensor].shape)
+    return prod(shape[:-2]), shape[-2], shape[-1]
 
 
 def clamp(graph: Graph, operator: Operator) -> tuple[int, int]:
@@ -274,8 +276,3 @@ def clamp(graph: Graph, operator: Operator) -> tuple[int, int]:
     extremes = np.stack([np.full(alone.input.shape[1:], v, np.int8) for v in (-128, 127)])
     darkest, brightest = reference.predict(alone, extremes)
     return int(darkest.flat[0]), int(brightest.flat[0])
-
-
-def hangs_over(window: reference.Window) -> bool:
-    """Whether the window reads beyond the picture's edges."""
-    return any((window.top, window.left, window.bottom, window.right))

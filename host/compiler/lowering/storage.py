@@ -33,7 +33,25 @@ class Stored:
 
     def target(self, step: Step) -> View:
         """Where the step's result goes."""
-        return self.storage[self.plan.root(step.target)]
+        return self.value_view(step.target)
+
+    def value_view(self, tensor: int) -> View:
+        """Where the bytes of ``tensor`` lie, in the shape in which they were made."""
+        value = self.plan.value(tensor)
+        region = self.plan.regions.get(value)
+        if region is None:
+            return self.storage[self.plan.root(value)]
+        whole = self.storage[region.tensor]
+        height, width, channels = self.plan.shape(value)
+        return replace(
+            whole,
+            height=height,
+            width=width,
+            channels=channels,
+            offset=region.row * whole.row_pitch
+            + region.column * whole.pixel_pitch
+            + region.channel,
+        )
 
     def source(self, step: Step) -> View:
         """The step's input in the shape in which the operator sees it.
@@ -126,9 +144,13 @@ def _with_margin(stored: Stored) -> Stored:
     shape = (view.height, view.width, view.channels)
     if operator is None or picture_shape(plan.graph, step.source) != shape:
         return stored
-    if plan.zero_point(operator.inputs[0]) != plan.zero_point(host):
+    if (step.border or operator.inputs[0] != host) and (
+        plan.zero_point(operator.inputs[0]) != plan.zero_point(host)
+    ):
         return stored
     kernel, width = _kernel(plan, step, operator), stored.target(step).width
+    if kernel.left < 0:
+        return stored
     width *= 2 if step.pooled else 1
     reach = (width - 1) * kernel.stride_w + (kernel.width - 1) * kernel.dilation_w + 1
     margin = kernel.left, max(0, reach - kernel.left - view.width)
@@ -140,10 +162,10 @@ def _with_margin(stored: Stored) -> Stored:
 def _input_shape(plan: Plan, tensor: int) -> Shape:
     """Of an input: as what it is used, where all that happens to it is a reshape."""
     while plan.only_use(tensor):
-        operator = plan.graph.operators[plan.graph.consumers(tensor)[0]]
-        if operator.kind is not OperatorKind.RESHAPE:
+        (reader,) = plan.network.readers[tensor]
+        if reader.move is None or not reader.move.keeps_order:
             break
-        tensor = operator.outputs[0]
+        tensor = reader.target
     return picture_shape(plan.graph, tensor)
 
 
@@ -157,6 +179,8 @@ def _padded_tensors(plan: Plan, shapes: Mapping[int, Shape]) -> set[int]:
     while before < len(padded):
         before = len(padded)
         for step in reversed(plan.steps):
+            if step.move is not None:
+                continue
             root = plan.root(step.source)
             uneven = shapes[root][2] % plan.configuration.channel_group != 0
             if uneven and _reads_groups(plan, step, padded):
@@ -181,7 +205,9 @@ def _with_padded_copy(plan: Plan, tensor: int, padded: set[int]) -> tuple[Plan, 
     reading = [
         index
         for index, step in enumerate(plan.steps)
-        if plan.root(step.source) == tensor and _reads_groups(plan, step, padded)
+        if plan.root(step.source) == tensor
+        and step.move is None
+        and _reads_groups(plan, step, padded)
     ]
     copied, copy = plan.with_copy(tensor, before=reading[0])
     for index in reading:
