@@ -117,12 +117,11 @@ def trace(
         Of the network's input type and shape, without the batch dimension.
     """
     tensors = [layer.tensor for layer in compiled.layers]
-    every: Any = tuple(each[np.newaxis] for each in (x if isinstance(x, tuple) else (x,)))
-    expected = reference.run(
-        graph,
-        every if len(every) > 1 else every[0],
-        keep=[each for each in tensors if each is not None],
-    )
+    names = [graph.tensors[tensor].name for tensor in graph.inputs]
+    inputs = {
+        name: each[np.newaxis] for name, each in zip(names, x if isinstance(x, tuple) else (x,))
+    }
+    expected = reference.run(graph, inputs, keep=[each for each in tensors if each is not None])
     traces = []
     before = 0
     runs = board.run_layers(x, [layer.output for layer in compiled.layers])

@@ -252,8 +252,8 @@ def verify(
 
 def run_reference(graph: Graph, inputs: Arrays, keep: Sequence[int]) -> dict[int, npt.NDArray[Any]]:
     """:func:`model.int8.reference.run` for any number of inputs."""
-    x: Any = inputs if len(inputs) > 1 else inputs[0]
-    return reference.run(graph, x, keep=keep)
+    names = [graph.tensors[tensor].name for tensor in graph.inputs]
+    return reference.run(graph, dict(zip(names, inputs)), keep=keep)
 
 
 def merge(parts: Sequence[Verification]) -> Verification:

@@ -92,8 +92,9 @@ def build_move(stored: Stored, step: Step) -> list[Layer]:
     for channels in _channel_runs(which, addresses):
         first = channels.start
         offsets = _offsets(which, addresses, channels)
-        for piece in _cover(which[:, :, first], addresses[:, :, first], step.name):
-            layers += _layers(stored, step, views, target, channels, offsets, piece)
+        for whole in _cover(which[:, :, first], addresses[:, :, first], step.name):
+            for piece in _in_words(whole, int(offsets.min()), stored):
+                layers += _layers(stored, step, views, target, channels, offsets, piece)
             if len(layers) > _MOST_LAYERS:
                 raise CompileError(f"layer {step.name}: moves bytes too far and wide")
     return layers
@@ -223,6 +224,30 @@ def _as_one(here: Ints, there: Ints, rows: range, columns: range, kinds: set[int
         return None
     place = (int(top), int(left))
     return _Piece(rows, columns, sources[0], int(box[0, 0]), *steps, *place, *size, int(values[0]))
+
+
+def _in_words(piece: _Piece, offset: int, stored: Stored) -> Iterator[_Piece]:
+    """A piece without its border, and the border's four sides, if its pixels begin within a word.
+
+    What lies before a row's first byte is padding only where a word begins.
+    """
+    word = stored.plan.configuration.word_bytes
+    bordered = (piece.height, piece.width) != (len(piece.rows), len(piece.columns))
+    begins = [piece.address + offset, *([piece.row_step] if piece.height > 1 else [])]
+    if piece.source < 0 or not bordered or not any(begin % word for begin in begins):
+        yield piece
+        return
+    bottom, right = piece.top + piece.height, piece.left + piece.width
+    rows, columns = piece.rows[piece.top : bottom], piece.columns[piece.left : right]
+    yield replace(piece, rows=rows, columns=columns, top=0, left=0)
+    for side in (
+        (piece.rows[: piece.top], piece.columns),
+        (piece.rows[bottom:], piece.columns),
+        (rows, piece.columns[: piece.left]),
+        (rows, piece.columns[right:]),
+    ):
+        if all(map(len, side)):
+            yield _Piece(*side, -1, piece.border)
 
 
 def _affine(box: Ints) -> bool:
@@ -357,7 +382,6 @@ def _pick(
     height, width = piece.height, piece.width
     # Beside a single column there may be a border, which is a step away.
     down, along = piece.row_step, piece.column_step if width > 1 else run
-    rows: list[tuple[View, int, int]] = []
     if height > 1 and down % word and whole:
         if down == width * along and target.row_pitch == width * target.pixel_pitch:
             target = replace(target, height=1, width=height * width)
@@ -368,26 +392,12 @@ def _pick(
             )
             height, width, along = 1, height, down
     if height > 1 and down % word:
-        for row in range(target.height):
-            inside = 0 <= row - piece.top < height
-            if not inside:
-                raise CompileError(f"layer {step.name}: moves bytes too far and wide")
+        for row in range(height):
+            source = _bytes(view, 1, (width - 1) * along + run, 0, address + row * down, word)
             line = replace(target, height=1, offset=target.offset + row * target.row_pitch)
-            rows.append((line, address + (row - piece.top) * down, piece.left))
-        for line, begin, left in rows:
-            source = _bytes(view, 1, (width - 1) * along + run, 0, begin, word)
-            yield _layer(
-                step,
-                source,
-                line,
-                Kernel(width=run, stride_w=along, left=left * along),
-                weights,
-                piece.border,
-                epilogue,
-            )
+            kernel = Kernel(width=run, stride_w=along)
+            yield _layer(step, source, line, kernel, weights, 0, epilogue)
         return
-    if piece.left and address % word:
-        raise CompileError(f"layer {step.name}: its border is not where a word begins")
     source = _bytes(view, height, (width - 1) * along + run, down, address, word)
     yield _layer(
         step,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 
@@ -75,7 +76,8 @@ def build_convolution(stored: Stored, step: Step, operator: Operator) -> list[La
 def build_fully_connected(stored: Stored, step: Step, operator: Operator) -> list[Layer]:
     weights, bias = _constants(stored.plan, operator)
     if step.gather is not None:
-        ordered = np.empty_like(weights)
+        size = prod(stored.plan.graph.tensors[step.source].shape)
+        ordered = np.zeros((len(weights), size), np.int64)
         ordered[:, step.gather] = weights
         weights = ordered
     source = stored.value_view(step.source)

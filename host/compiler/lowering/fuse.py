@@ -74,16 +74,14 @@ def _feeds_dense(plan: Plan, item: Item) -> bool:
     size = item.move.index.size
 
     def flat(reader: Item) -> bool:
+        if reader.operator.kind is not OperatorKind.FULLY_CONNECTED:
+            return False
         weights = plan.graph.tensors[reader.operator.inputs[1]]
-        return (
-            reader.function is None
-            and reader.move is None
-            and reader.operator.kind is OperatorKind.FULLY_CONNECTED
-            and weights.data is not None
-            and weights.shape[1] == size
-        )
+        return weights.data is not None and weights.shape[1] == size
 
-    unique = len(set(item.move.index.ravel().tolist())) == size
+    # Elements of the source that it does not take get weights of zero.
+    few = 2 * size >= item.move.sizes[0]
+    unique = few and len(set(item.move.index.ravel().tolist())) == size
     constant = bool((item.move.which < 0).any())
     return (
         unique

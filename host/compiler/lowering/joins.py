@@ -51,7 +51,10 @@ def place_parts(plan: Plan, step: Step) -> Plan:
     places[used] = np.arange(len(used))
     places[-1] = -1
     which = np.where(step.move.which < 0, -1, places[step.move.which])
-    rest = Move(tuple(step.move.sources[place] for place in used), which, step.move.index)
+    sources, sizes = (
+        tuple(each[place] for place in used) for each in (step.move.sources, step.move.sizes)
+    )
+    rest = Move(sources, sizes, which, step.move.index)
     return replace(plan, regions=regions).with_step(
         replace(step, move=rest, source=rest.sources[0])
     )

@@ -78,6 +78,8 @@ class Move:
     ----------
     sources : tuple of int
         Tensors.
+    sizes : tuple of int
+        Elements of each.
     which : ndarray of int64, of the tensor's shape
         For each element the place of its source in ``sources``; -1 for a constant.
     index : ndarray of int64, of the tensor's shape
@@ -85,6 +87,7 @@ class Move:
     """
 
     sources: tuple[int, ...]
+    sizes: tuple[int, ...]
     which: Indexes
     index: Indexes
 
@@ -93,7 +96,7 @@ class Move:
         """Whether it is one tensor in another shape."""
         count = self.index.size
         return (
-            len(self.sources) == 1
+            self.sizes == (count,)
             and not self.which.any()
             and bool((self.index.ravel() == np.arange(count)).all())
         )
@@ -316,7 +319,8 @@ class _Analysis:
         chosen = np.where(moved, codes - _FIRST, 0)
         which = np.where(moved, np.concatenate(whiches)[chosen], -1)
         index = np.where(moved, np.concatenate(indexes)[chosen], codes)
-        return _without_unused(Move(tuple(sources), which, index))
+        sizes = tuple(map(self._size, sources))
+        return _without_unused(Move(tuple(sources), sizes, which, index))
 
     def _inner(self, operator: Operator, tensor: int) -> Move:
         """What an input of a move consists of: of itself, where it is better made."""
@@ -333,7 +337,7 @@ class _Analysis:
                 return move
         shape = self.graph.tensors[tensor].shape
         index = np.arange(prod(shape)).reshape(shape)
-        return Move((tensor,), np.zeros(shape, np.int64), index)
+        return Move((tensor,), (index.size,), np.zeros(shape, np.int64), index)
 
 
 def _without_unused(move: Move) -> Move:
@@ -344,4 +348,5 @@ def _without_unused(move: Move) -> Move:
         return move
     places = np.full(len(move.sources) + 1, -1, np.int64)
     places[used] = np.arange(len(used))
-    return Move(tuple(move.sources[place] for place in used), places[move.which], move.index)
+    sources, sizes = (tuple(each[place] for place in used) for each in (move.sources, move.sizes))
+    return Move(sources, sizes, places[move.which], move.index)

@@ -33,18 +33,35 @@ def configuration(size: tuple[int, ...], **values: int) -> EngineConfiguration:
 def run(
     compiled: CompiledModel, picture: npt.NDArray[np.int8], layers: int = 0
 ) -> tuple[npt.NDArray[np.int8], Execution]:
-    """Memory after the image ran on ``picture``; what nobody has written holds garbage."""
-    size = compiled.configuration.memory_bytes
-    memory = np.random.default_rng(0).integers(-128, 128, size).astype(np.int8)
-    memory[: len(compiled.image)] = np.frombuffer(compiled.image, np.int8)
-    data = np.frombuffer(compiled.card.input.pack(picture), np.int8)
-    memory[compiled.input.address :][: len(data)] = data
+    """Memory after the image ran on ``picture``, its only input."""
+    memory = loaded(compiled, (picture,))
     execution = execute(compiled.configuration, memory, layers)
     if layers == 0:
         assert execution.tape_bytes == sum(layer.tape_bytes for layer in compiled.layers)
     assert memory[: len(compiled.image)].tobytes() == compiled.image
     assert ImageHeader.unpack(compiled.image).layers == len(compiled.layers)
     return memory, execution
+
+
+def run_all(
+    compiled: CompiledModel, inputs: Sequence[npt.NDArray[np.int8]]
+) -> npt.NDArray[np.int8]:
+    """Memory after the image ran on all its inputs."""
+    memory = loaded(compiled, inputs)
+    execute(compiled.configuration, memory)
+    assert memory[: len(compiled.image)].tobytes() == compiled.image
+    return memory
+
+
+def loaded(compiled: CompiledModel, inputs: Sequence[npt.NDArray[np.int8]]) -> npt.NDArray[np.int8]:
+    """Memory with image and inputs; what nobody has written holds garbage."""
+    size = compiled.configuration.memory_bytes
+    memory = np.random.default_rng(0).integers(-128, 128, size).astype(np.int8)
+    memory[: len(compiled.image)] = np.frombuffer(compiled.image, np.int8)
+    for card, values in zip(compiled.card.inputs, inputs):
+        data = np.frombuffer(card.pack(values), np.int8)
+        memory[card.layout.address :][: len(data)] = data
+    return memory
 
 
 class RandomNetwork:
