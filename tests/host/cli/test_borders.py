@@ -104,6 +104,7 @@ def test_names_that_would_move_the_terminal(host, connect, fake_board, tmp_path,
             path = folder / label / f"{index}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("L", (32, 32), 100 * number + 10 * index).save(path)
+    (folder / labels[0] / f"x{ESCAPE}.txt").write_text("")  # a note says that it is left out
     output = tmp_path / "f.tflite"
     words = ("train", folder, "-o", output, "--epochs", 1)
     assert [each["label"] for each in host(*words, "--json")["classes"]] == labels

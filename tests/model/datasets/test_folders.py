@@ -283,6 +283,9 @@ def test_classes_may_have_the_names_of_parts(folder):
     (folder / "apple").rename(folder / "train")
     (folder / "pear").rename(folder / "test")
     assert datasets.load(folder).labels == ("test", "train")
+    for name in ("train", "test"):
+        (folder / name / "more").mkdir()  # pictures beside it: no part
+    assert datasets.load(folder).labels == ("test", "train")
 
 
 def test_the_folder_above_is_told(folder):
