@@ -91,11 +91,18 @@ def check_pixels(name: str, x: np.ndarray) -> None:
     if np.issubdtype(x.dtype, np.floating):
         broken = int(x.size - np.isfinite(x).sum())
         also = f", {broken} of them NaN or infinite" if broken else ""
-        raise DataError(f"{name}: pixels are {x.dtype}{also}; uint8 (0 to 255) or int8 is needed")
+        scale = "" if broken or not _are_shares(x) else ": (x * 255).round().astype(np.uint8)"
+        raise DataError(
+            f"{name}: pixels are {x.dtype}{also}; uint8 (0 to 255) or int8 is needed{scale}"
+        )
     if x.dtype not in (np.uint8, np.int8):
         raise DataError(f"{name}: pixels are {x.dtype}; uint8 (0 to 255) or int8 is needed")
     if x.ndim < 2 or x.size == 0:
         raise DataError(f"{name}: an array of shape {x.shape} holds no pictures")
+
+
+def _are_shares(x: np.ndarray) -> bool:
+    return bool(x.size) and 0 <= x.min() and x.max() <= 1
 
 
 def check_classes(name: str, y: np.ndarray, count: int) -> np.ndarray:
@@ -109,7 +116,9 @@ def check_classes(name: str, y: np.ndarray, count: int) -> np.ndarray:
     if y.shape == (count, 1):
         y = y[:, 0]
     if y.shape != (count,):
-        raise DataError(f"{name}: {count} pictures but classes of shape {y.shape}")
+        one_hot = y.ndim == 2 and len(y) == count
+        hint = "; of one row for each, y.argmax(axis=1) makes numbers" if one_hot else ""
+        raise DataError(f"{name}: {count} pictures but classes of shape {y.shape}{hint}")
     if not np.issubdtype(y.dtype, np.integer):
         raise DataError(f"{name}: classes are {y.dtype}; integers from 0 are needed")
     if y.min() < 0:

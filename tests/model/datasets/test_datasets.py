@@ -112,7 +112,9 @@ def test_samples_of_a_name_are_its_test_part():
 X, Y = _arrays()
 BAD_NPZ = {
     "no x": ({"pictures": X}, "neither x and y nor"),
-    "float pixels": ({"x": X / 255, "y": Y}, "pixels are float64"),
+    "float pixels": ({"x": X / 255, "y": Y}, r"pixels are float64.*: \(x \* 255\)"),
+    "float pixels of another range": ({"x": X * 1.0, "y": Y}, "or int8 is needed$"),
+    "one-hot": ({"x": X, "y": np.eye(2, dtype=int)[Y]}, r"y.argmax\(axis=1\) makes numbers"),
     "lengths": ({"x": X, "y": Y[:5]}, "20 pictures but classes of shape"),
     "negative class": ({"x": X, "y": Y - 1}, "class -1 is below 0"),
     "float class": ({"x": X, "y": Y * 1.0}, "classes are float64"),
