@@ -93,7 +93,12 @@ def to_input(
     """
     height, width, channels = picture_shape(card)
     mode = "L" if channels == 1 else "RGB"
-    pixels = resized(read_picture(source, max(width, height)), mode, width, height)
+    picture = read_picture(source, max(width, height))
+    try:
+        pixels = resized(picture, mode, width, height)
+    except DataError as error:
+        named = f"{source}: " if isinstance(source, (str, os.PathLike)) else ""
+        raise PictureError(f"{named}{error}") from error
     if invert is None:
         invert = channels == 1 and card.labels == _DIGITS and _has_bright_border(pixels)
     if invert:

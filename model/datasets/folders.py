@@ -219,5 +219,5 @@ def _pixels(path: Path, mode: str, size: tuple[int, int]) -> np.ndarray:
     picture = open_picture(path, max(size))
     try:
         return resized(picture, mode, width, height)
-    except Exception as error:  # a picture may have any of Pillow's modes
-        raise DataError(f"{path}: a picture of mode {picture.mode} cannot be used") from error
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error

@@ -135,8 +135,16 @@ def resized(picture: Image.Image, mode: str, width: int, height: int) -> np.ndar
     Returns
     -------
     ndarray of uint8, shape (height, width) or (height, width, 3)
+
+    Raises
+    ------
+    DataError
+        If Pillow cannot convert it: the text has the reason only.
     """
-    picture = picture.convert(mode)
+    try:
+        picture = picture.convert(mode)
+    except Exception as error:  # of the modes that Pillow has, some convert to no other
+        raise DataError(f"a picture of mode {picture.mode} cannot be used") from error
     if picture.size != (width, height):
         picture = picture.resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(picture, np.uint8)

@@ -51,6 +51,11 @@ def test_what_has_no_white_is_refused(mode):
         to_input(Image.new(mode, (9, 9)), card((9, 9, 1)))
 
 
+def test_a_mode_that_converts_to_no_other():
+    with pytest.raises(PictureError, match="^a picture of mode La cannot be used"):
+        to_input(Image.new("La", (9, 9)), card((9, 9, 1)))
+
+
 @pytest.mark.parametrize(
     ("shape", "reason"),
     [
