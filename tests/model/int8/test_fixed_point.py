@@ -122,6 +122,13 @@ def test_softmax_is_close_and_sums_to_one():
     assert np.abs(actual - real).max() <= 0.6 / 256
 
 
+def test_the_logarithm_of_a_sum_is_right_to_three_steps():
+    draws = 2 ** np.random.default_rng(0).uniform(19, 31, 20000)
+    z = np.concatenate([np.arange(1 << 19, (1 << 19) + 1000), draws.astype(np.int64)])
+    error = fp._log_of_sum(z) - np.log(z / 2**19) * 2**26
+    assert np.abs(error).max() < 3
+
+
 def test_softmax_refuses_what_would_overflow():
     with pytest.raises(ValueError, match="at most 4095 classes"):
         fp.softmax(np.zeros((1, 4096), np.int8), 0.1)

@@ -202,6 +202,15 @@ def test_fully_connected_factor_is_a_float64_product(channels, bias):
         assert np.array_equal(reference.predict(graph, x), oracle.predict(graph, x))
 
 
+def test_quantize_rounds_half_away_from_zero():
+    builder = GraphBuilder("ties", (256,), dtype="float32")
+    builder.quantize(0.5, -3)
+    graph = builder.build()
+    x = (np.arange(-128, 128, dtype=np.float32) / 4)[np.newaxis]
+    x = np.concatenate([x, np.nextafter(x, np.float32(0)), np.nextafter(x, np.float32(99))])
+    assert np.array_equal(reference.predict(graph, x), oracle.predict(graph, x))
+
+
 def test_relu6_bound_is_a_float32_quotient():
     """6 / scale rounds up in float32 where it is just below a half."""
     for steps in (8, 19, 65, 103, 129, 194):

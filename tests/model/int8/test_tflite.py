@@ -159,6 +159,17 @@ def test_operators_without_their_table_of_options_have_the_defaults(monkeypatch)
     _read_as_tflm_reads(replace(graph, operators=bare), monkeypatch)
 
 
+def test_an_operator_may_be_named_in_either_field_of_its_code(monkeypatch):
+    """Old files have only the field of 8 bits; some tools write only the one of 32."""
+    for field in ("DeprecatedBuiltinCode", "BuiltinCode"):
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                tflite_writer.tflite, f"OperatorCodeAdd{field}", lambda builder, code: None
+            )
+            data = tflite.encode(_small())
+        _same(_small(), tflite.decode(data, "small"))
+
+
 def test_what_cannot_matter_is_not_checked(monkeypatch):
     """Converters of old name dimension 3 for the one-dimensional bias of a depthwise layer."""
     rng = np.random.default_rng(1)
