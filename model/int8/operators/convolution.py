@@ -12,7 +12,6 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from model.errors import ModelError
 from model.int8 import fixed_point
 from model.int8.graph import ABSENT, Activation, Graph, Operator, OperatorKind, Padding, Tensor
 from model.int8.operators.building import LayerBuilder
@@ -98,14 +97,14 @@ def _check_convolution(layer: Examined) -> None:
 
 def _check_depthwise(layer: Examined) -> None:
     weights = check_weights(layer, rank=4, axis=3)
+    check_window(layer)
     options = layer.operator.options
     assert isinstance(options, WindowOptions)
-    channels = layer.input.shape[-1] * options.depth_multiplier
+    channels = layer.input.shape[3] * options.depth_multiplier
     layer.require(
         weights.shape[0] == 1 and weights.shape[3] == channels,
         f"weights of shape {written(weights.shape)} for {channels} output channels",
     )
-    check_window(layer)
     layer.require(
         layer.output.shape[3] == channels,
         f"{channels} filters for {layer.output.shape[3]} output channels",
@@ -118,7 +117,7 @@ def _with_kernel(operator: Operator, tensors: Sequence[Tensor]) -> Operator:
     assert isinstance(options, WindowOptions)
     weights = operator.inputs[1] if len(operator.inputs) > 1 else ABSENT
     if not 0 <= weights < len(tensors) or len(tensors[weights].shape) != 4:
-        raise ModelError(f"layer {operator.name}: no weights of four dimensions")
+        return operator  # its check refuses it
     _, kernel_h, kernel_w, _ = tensors[weights].shape
     return replace(operator, options=replace(options, kernel_h=kernel_h, kernel_w=kernel_w))
 

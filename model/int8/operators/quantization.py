@@ -153,8 +153,9 @@ def clamp(activation: Activation, scale: np.float32, zero_point: int) -> tuple[i
 
     def quantized(value: float) -> int:
         # The bound does not matter beyond 255 steps, and has to fit.
-        steps = min(max(float(np.float32(value) / scale), -256.0), 256.0)
-        return zero_point + _round_half_away(steps)
+        with np.errstate(over="ignore"):
+            steps = float(np.float32(value) / scale)
+        return zero_point + _round_half_away(min(max(steps, -256.0), 256.0))
 
     low, high = -128, 127
     if activation in (Activation.RELU, Activation.RELU6):

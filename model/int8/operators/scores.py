@@ -90,6 +90,7 @@ def _is_float(layer: Examined) -> bool:
     if maker is None or layer.graph.operators[maker].kind is not OperatorKind.DEQUANTIZE:
         return False
     check_same_shape(layer)
+    layer.require(layer.input.shape != (), "no classes")
     return True
 
 
@@ -101,8 +102,8 @@ def _check_softmax(layer: Examined) -> None:
     options = layer.operator.options
     assert isinstance(options, SoftmaxOptions)
     layer.require(
-        layer.input.shape[-1] <= _MAX_CLASSES,
-        f"{layer.input.shape[-1]} classes; {_MAX_CLASSES} are possible",
+        layer.input.shape[-1:] != () and layer.input.shape[-1] <= _MAX_CLASSES,
+        f"{written(layer.input.shape)} classes; {_MAX_CLASSES} are possible",
     )
     # below 2**-27 the factor cannot be written as a left shift
     factor = float(options.beta) * float(quantization.scale[0])
@@ -115,8 +116,8 @@ def _check_log_softmax(layer: Examined) -> None:
     scale = float(layer.affine(layer.input, "input").scale[0])
     check_fixed_output(layer, 1 / 16, 127)
     layer.require(
-        layer.input.shape[-1] <= _MAX_CLASSES,
-        f"{layer.input.shape[-1]} classes; {_MAX_CLASSES} are possible",
+        layer.input.shape[-1:] != () and layer.input.shape[-1] <= _MAX_CLASSES,
+        f"{written(layer.input.shape)} classes; {_MAX_CLASSES} are possible",
     )
     layer.require(2.0**-26 <= scale < 2.0**10, f"its input's scale is {scale:g}")
 

@@ -163,7 +163,7 @@ def _check_strided_slice(layer: Examined) -> None:
 def _check_slice(layer: Examined) -> None:
     check_same_type(layer)
     begins, sizes = _indices(layer, 1, "begins"), _indices(layer, 2, "sizes")
-    for begin, count, size in zip(begins, sizes, layer.input.shape):
+    for begin, count, size in zip(begins.tolist(), sizes.tolist(), layer.input.shape):
         end = size if count < 0 else begin + count
         layer.require(count >= -1 and 0 <= begin < end <= size, f"takes {begin} to {end} of {size}")
     taken = slices(layer.graph, layer.operator)
