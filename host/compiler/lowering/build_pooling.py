@@ -87,8 +87,9 @@ def _sum(stored: Stored, step: Step, weight: int) -> Layer:
 def build_mean(stored: Stored, step: Step, operator: Operator) -> list[Layer]:
     """A sum over the picture with TensorFlow Lite's own rounding.
 
-    That rounds twice, away from zero, and so coarsely that one multiplier often cannot do the
-    same on both sides of the zero point. Then each side has a layer, and their sum is taken.
+    That rounds twice, away from zero, and so coarsely that one multiplier and bias often cannot do
+    the same on both sides of the zero point, or over many pixels' sums. Then each side, or a part
+    of it, has a layer, and their sum is taken.
     """
     source = stored.source(step)
     count = source.height * source.width
@@ -115,16 +116,20 @@ def build_mean(stored: Stored, step: Step, operator: Operator) -> list[Layer]:
         epilogue = _alike(source.channels, bias, multiplier, shift, zero_point, low, high, None)
         return replace(_sum(stored, step, weight), epilogue=epilogue)
 
-    whole = side(-128, 127)
-    if whole is not None:
-        return [replace(whole, epilogue=replace(whole.epilogue, table=step.table))]
-    sides = side(zero_point, 127), side(-128, zero_point)
-    if sides[0] is None or sides[1] is None:
-        raise CompileError(
-            f"layer {operator.name}: the engine cannot round the mean of {count} pixels as it "
-            f"must be; an AVERAGE_POOL_2D in its place can be run"
-        )
-    return _add_sides((sides[0], sides[1]), zero_point, step.table)
+    def sides(low: int, high: int) -> list[tuple[int, Layer]]:
+        """Layers for results from ``low`` to ``high``, each from where the one before ends on."""
+        whole = side(low, high)
+        if whole is not None:
+            return [(low, whole)]
+        if high - low < 2:
+            raise CompileError(
+                f"layer {operator.name}: the engine cannot round the mean of {count} pixels as it "
+                f"must be; an AVERAGE_POOL_2D in its place can be run"
+            )
+        middle = zero_point if low < zero_point < high else (low + high) // 2
+        return sides(low, middle) + sides(middle, high)
+
+    return _add_sides(sides(-128, 127), step.table)
 
 
 def build_max_pool(stored: Stored, step: Step, operator: Operator) -> list[Layer]:
@@ -178,12 +183,20 @@ def _alike(
     )
 
 
-def _add_sides(sides: tuple[Layer, Layer], zero_point: int, table: Table | None) -> list[Layer]:
-    """The second side added to the first in its place: one of them is the zero point always."""
-    every = np.arange(-128, 128)
-    values = every if table is None else table.astype(np.int64)
-    # For the same reason a table's entries may be added too.
-    tables = np.stack([values, values - values[zero_point + 128]]) << ADDITION_SHIFT
-    first, second = sides
-    addition = Addition(tables, -128, 127)
-    return [first, replace(second, epilogue=second.epilogue.adding(addition))]
+def _add_sides(sides: list[tuple[int, Layer]], table: Table | None) -> list[Layer]:
+    """Each side added to those before it, in their place, and the whole through ``table``.
+
+    Where a side begins, those before it end: so it, or their sum, is always that value.
+    """
+    (_, first), *others = sides
+    if not others:
+        return [replace(first, epilogue=replace(first.epilogue, table=table))]
+    layers = [first]
+    for begin, side in others:
+        # As either is that value, the table's entries may be added as well as the bytes.
+        last = side is sides[-1][1]
+        values = table.astype(np.int64) if last and table is not None else np.arange(-128, 128)
+        tables = np.stack([values, values - values[begin + 128]]) << ADDITION_SHIFT
+        addition = Addition(tables, -128, 127)
+        layers.append(replace(side, epilogue=side.epilogue.adding(addition)))
+    return layers

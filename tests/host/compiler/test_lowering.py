@@ -10,9 +10,10 @@ import pytest
 
 from host.compiler.channels import fit_sums
 from host.compiler.schedule import ways
+from model.int8 import reference
 from model.int8.builder import GraphBuilder
 from model.int8.graph import Activation, Padding
-from tests.host.compiler.networks import SIZES, configuration
+from tests.host.compiler.networks import SIZES, configuration, run
 from tests.host.compiler.test_compile import check
 
 ICE40 = configuration((8, 2))
@@ -94,6 +95,26 @@ def test_mean_that_rounds_differently_on_both_sides():
     convolve(net, 2, (1, 1))
     net.mean(0.5, 7)
     assert kinds(net)[0].count("MEAN") == 2
+
+
+@pytest.mark.parametrize("table", [False, True])
+def test_mean_of_so_many_pixels_that_it_takes_several_sums(table):
+    net = GraphBuilder("mean", (42, 42, 2), 0.020308755, -128)
+    net.mean(0.0033437577, -128)
+    if table:
+        net.logistic()
+    graph = net.build()
+    operators, compiled = kinds(net)
+    assert operators.count(operators[-1]) > 2
+    # Means of all sizes, which pictures of noise do not have.
+    for level in range(-128, 128, 15):
+        noise = RNG.integers(-9, 10, graph.input.shape[1:])
+        picture = np.clip(level + noise, -128, 127).astype(np.int8)
+        memory, _ = run(compiled, picture)
+        output = compiled.output
+        data = memory[output.address :][: output.size].tobytes()
+        (wanted,) = reference.predict(graph, picture[np.newaxis])
+        assert np.array_equal(compiled.card.output.unpack(data).ravel(), wanted.ravel()), level
 
 
 def test_channels_that_are_all_alike_share_one_set_of_weights():
