@@ -1,8 +1,8 @@
 """Measure how well line and engine are used while pictures stream through the board.
 
-With --model it is uploaded first, otherwise the model that the board holds is used. Inputs are
-random. Time is the board's own where it is simulated; the line's use is that of the direction that
-is busier, without the delimiters that only pass the time.
+With --model, the command uploads that model first; otherwise it uses the one that the board holds.
+The inputs are random. Times are simulated if the board is. The use of the line is that of its
+busier direction; delimiters that only pass the time do not count.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import argparse
 
 from .common import Outcome, add_port_arguments, load_model, open_board, positive, progress
 
-HELP = "how well line and engine are used"
+HELP = "measure the use of the serial line and of the engine"
 
 _COUNT = 50
 

@@ -1,8 +1,8 @@
 """Classify pictures with the model that the board holds; no model file is needed.
 
-Of a model whose output has several pixels, as a detector's has, each pixel is an answer: the cells
-whose class is not the background (class 0) are listed with row, column, class and score, and --plot
-draws them.
+If the model's output has several pixels, as that of a detector has, each of them is an answer: the
+command lists the cells whose class is not class 0, the background, with row, column, class and
+score, and --plot draws them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--plot",
         metavar="FILE.png",
         type=Path,
-        help="draw the picture, one only, with the cells in which something was found",
+        help="draw the picture (only one) with the cells in which something was found",
     )
 
 

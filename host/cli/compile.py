@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: Characters of a tensor's name in the table.
 _NAME = 60
-HELP = "model to image: what goes where, and what each layer will cost"
+HELP = "compile a model for a board; show its memory and what each layer costs"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,8 @@
-"""The whole story on a simulated board: train, quantise, compile, upload, classify, check.
+"""Show everything on a simulated board: train, quantise, compile, upload, classify, check.
 
-Trains a small network on handwritten digits, uploads it over the simulated board's serial port,
-lets the simulated gateware classify test pictures, and compares every answer with the reference.
+The demo trains a small network on handwritten digits, uploads it over the simulated board's serial
+port, lets the simulated gateware classify test pictures, and compares every answer with the
+reference.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from .common import Outcome, natural, positive, progress, say
 
-HELP = "the whole story on a simulated board"
+HELP = "train, upload and classify, all on a simulated board"
 
 _EPOCHS = 60
 #: Pictures: the whole test part where the simulator is compiled, else as many as take a minute.
@@ -22,13 +23,13 @@ _SHOWN = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--port", default="sim", metavar="PORT", help="default: sim")
+    parser.add_argument("--port", default="sim", metavar="PORT", help="serial port (default: sim)")
     parser.add_argument("--baud", type=positive, metavar="N", help="baud rate")
     parser.add_argument(
         "--count", type=positive, metavar="N", help="test pictures (default: as many as are quick)"
     )
     parser.add_argument(
-        "--seed", type=natural, metavar="N", default=0, help="of the training (default: 0)"
+        "--seed", type=natural, metavar="N", default=0, help="seed of the training (default: 0)"
     )
 
 

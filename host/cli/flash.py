@@ -1,4 +1,4 @@
-"""Models in a board's flash: list them, erase them, let the newest run.
+"""List the models in a board's flash, erase them, or let the newest run.
 
 There are two slots; `host upload-weights --flash` writes the one that is not in use.
 """
@@ -14,12 +14,12 @@ from .common import Outcome, add_port_arguments, open_board, table
 if TYPE_CHECKING:
     from ..board import Board
 
-HELP = "models in a board's flash: list, erase, boot"
+HELP = "list, erase or boot the models in a board's flash"
 
 _ACTIONS = {
-    "list": "what the slots hold",
-    "erase": "take all models out of the flash; what runs from memory alone goes on",
-    "boot": "let the newest model in the flash run, as after power-up",
+    "list": "show what the slots hold",
+    "erase": "erase all models; one that runs from memory alone keeps running",
+    "boot": "run the newest model, as after power-up",
 }
 
 

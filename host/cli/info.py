@@ -1,4 +1,4 @@
-"""Say what a board is and what it holds."""
+"""Show what a board is and what it holds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateware.interface.sources import source_hash
 from .common import Outcome, add_port_arguments, open_board
 from .flash import slots
 
-HELP = "what the board is, what it holds"
+HELP = "show what a board is and what it holds"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import argparse
 
 from .common import Outcome, table
 
-HELP = "serial ports that may be boards"
+HELP = "list the serial ports that may be boards"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

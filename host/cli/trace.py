@@ -25,7 +25,7 @@ from .common import (
     table,
 )
 
-HELP = "every layer's activations, of the board and of the reference, as arrays and pictures"
+HELP = "write every layer's activations, of board and reference, as arrays and pictures"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,8 @@
 """Train a network on a data set, quantise it to int8, and write it as a .tflite file.
 
 DATASET is `patterns`, `digits`, `mnist-5k`, `mnist` (downloaded once, 11 MB), a folder with one
-subfolder of pictures for each class, or an .npz file with `x` (uint8 pixels) and `y`.
+subfolder of pictures for each class (or with two such folders, `train` and `test`), or an .npz file
+with `x` (uint8 pixels) and `y`.
 
 `host train paper -o DIR` repeats the experiment of the paper behind this project, and writes what
 it records to a folder, as CSV files and plots; see docs/paper.md. There, --epochs are iterations.
@@ -34,16 +35,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", metavar="F.tflite", type=Path, required=True, help="file to write"
     )
     parser.add_argument(
-        "--seed", type=natural, metavar="N", help="same seed, same network (default: 0)"
+        "--seed",
+        type=natural,
+        metavar="N",
+        help="seed: the same one gives the same network (default: 0)",
     )
     parser.add_argument(
-        "--epochs", type=positive, metavar="N", help="times that every picture is seen"
+        "--epochs", type=positive, metavar="N", help="how many times every picture is seen"
     )
     parser.add_argument("--rate", type=_rate, metavar="R", help="largest learning rate")
     parser.add_argument(
         "--schedule",
         choices=("cosine", "steps", "constant"),
-        help="how the learning rate goes (default: cosine)",
+        help="how the learning rate falls (default: cosine)",
     )
     parser.add_argument(
         "--patience",
@@ -52,16 +56,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="hold out a tenth of the pictures; stop after N epochs without improvement on them",
     )
     parser.add_argument(
-        "--checkpoint", metavar="F.npz", type=Path, help="save where training stands, every epoch"
+        "--checkpoint",
+        metavar="F.npz",
+        type=Path,
+        help="save the state of the training after every epoch",
     )
     parser.add_argument(
         "--resume",
         action="store_true",
         default=None,
-        help="go on from the checkpoint, as if never interrupted",
+        help="continue from the checkpoint, as if never interrupted",
     )
     parser.add_argument(
-        "--plots", type=Path, metavar="DIR", help="folder for plots of the training and its outcome"
+        "--plots", type=Path, metavar="DIR", help="folder for plots of the training and its result"
     )
     paper.add_arguments(parser)
 

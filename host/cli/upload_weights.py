@@ -1,8 +1,8 @@
 """Compile a model for the board found at a port, send it, and verify it by the board's own CRC.
 
-With --flash the model is written into the board's flash and stays there when the power goes; the
-model that was there before can be run until then. Networks whose weights do not fit into the
-board's memory stream them from there.
+With --flash, the model is written into the board's flash, where it outlasts a loss of power; until
+that is done, the model that was there before can still run. Networks whose weights do not fit into
+the board's memory stream them from the flash.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import time
 
 from .common import Outcome, add_port_arguments, load_model, open_board, progress
 
-HELP = "compile a model for the board at a port, send and verify it"
+HELP = "compile a model for the board at a port, and upload it"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a .tflite file, or patterns, digits, mnist")
     parser.add_argument(
-        "--flash", action="store_true", help="into the board's flash, where it stays"
+        "--flash", action="store_true", help="write it into the board's flash, where it stays"
     )
     add_port_arguments(parser)
 

@@ -30,7 +30,7 @@ from .common import (
 if TYPE_CHECKING:
     from ..evaluation.verify import Verification
 
-HELP = "hardware against the software reference, byte for byte"
+HELP = "compare the hardware with the software reference, byte for byte"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
