@@ -93,7 +93,7 @@ def build_move(stored: Stored, step: Step) -> list[Layer]:
         first = channels.start
         offsets = _offsets(which, addresses, channels)
         for whole in _cover(which[:, :, first], addresses[:, :, first], step.name):
-            for piece in _in_words(whole, int(offsets.min()), stored):
+            for piece in _in_words(whole, offsets, stored):
                 layers += _layers(stored, step, views, target, channels, offsets, piece)
             if len(layers) > _MOST_LAYERS:
                 raise CompileError(f"layer {step.name}: moves bytes too far and wide")
@@ -226,15 +226,19 @@ def _as_one(here: Ints, there: Ints, rows: range, columns: range, kinds: set[int
     return _Piece(rows, columns, sources[0], int(box[0, 0]), *steps, *place, *size, int(values[0]))
 
 
-def _in_words(piece: _Piece, offset: int, stored: Stored) -> Iterator[_Piece]:
-    """A piece without its border, and the border's four sides, if its pixels begin within a word.
+def _in_words(piece: _Piece, offsets: Ints, stored: Stored) -> Iterator[_Piece]:
+    """A piece without its border, and the border's four sides, where it cannot be padding.
 
-    What lies before a row's first byte is padding only where a word begins.
+    What lies before a row's first byte is padding only where a word begins. And a pixel beside the
+    picture is all padding only if its bytes are no further apart than two pixels.
     """
     word = stored.plan.configuration.word_bytes
+    low = int(offsets.min())
     bordered = (piece.height, piece.width) != (len(piece.rows), len(piece.columns))
-    begins = [piece.address + offset, *([piece.row_step] if piece.height > 1 else [])]
-    if piece.source < 0 or not bordered or not any(begin % word for begin in begins):
+    begins = [piece.address + low, *([piece.row_step] if piece.height > 1 else [])]
+    beside = piece.width != len(piece.columns)
+    far = beside and piece.width > 1 and int(offsets.max()) - low >= piece.column_step
+    if piece.source < 0 or not bordered or not (far or any(begin % word for begin in begins)):
         yield piece
         return
     bottom, right = piece.top + piece.height, piece.left + piece.width

@@ -157,6 +157,28 @@ def test_random_moves(size):
     assert skipped < 10
 
 
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("side", (2, 3))
+def test_a_border_beside_channels_that_lie_far_apart(size, side):
+    """A pixel of SPACE_TO_DEPTH has bytes of several rows; none may show beside the picture."""
+    rng = np.random.default_rng(0)
+    net = GraphBuilder("border", (2 * side, 3 * side, 4), 0.5, -3)
+    net.space_to_depth(side)
+    net.pad(1, 0, 3, 3)
+    agree(net.build(), configuration(size), rng)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("axes", [(1,), (2,), (3,), (1, 2), (1, 2, 3)])
+def test_reverse(size, axes):
+    rng = np.random.default_rng(0)
+    net = GraphBuilder("reversed", (3, 4, 5), 0.5, -3)
+    convolve(net, rng, 8)
+    net.reverse(axes)
+    convolve(net, rng, 3, (2, 2), padding=Padding.SAME)
+    agree(net.build(), configuration(size), rng)
+
+
 def operations(compiled):
     return [layer.op for layer in compiled.layers]
 
