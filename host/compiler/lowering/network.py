@@ -39,6 +39,7 @@ _MOVES = frozenset(
         "SQUEEZE",
         "EXPAND_DIMS",
         "TRANSPOSE",
+        "REVERSE_V2",
         "STRIDED_SLICE",
         "SLICE",
         "SPLIT",
