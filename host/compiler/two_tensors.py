@@ -24,6 +24,9 @@ import numpy.typing as npt
 
 from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.tape import LEAST_WEIGHT, PRODUCT_MARK
+from model.int8.fixed_point import quantize_multiplier
+from model.int8.graph import Graph, Operator
+from model.int8.operators.quantization import affine, clamp, fused_activation
 
 from .channels import signed_bits
 from .errors import CompileError
@@ -66,6 +69,22 @@ class Multiplication:
     zero_point: int
     minimum: int = -128
     maximum: int = 127
+
+    @classmethod
+    def of(cls, graph: Graph, operator: Operator) -> Multiplication:
+        """What a MUL says, fused activation included."""
+        (scale, zero), (other_scale, other_zero) = (affine(graph, i) for i in operator.inputs[:2])
+        scale_out, zero_out = affine(graph, operator.outputs[0])
+        multiplier, shift = quantize_multiplier(
+            float(scale) * float(other_scale) / float(scale_out)
+        )
+        return cls(
+            (zero, other_zero),
+            int(multiplier),
+            int(shift),
+            zero_out,
+            *clamp(fused_activation(operator), scale_out, zero_out),
+        )
 
 
 def multiply(

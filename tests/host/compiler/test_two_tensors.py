@@ -10,10 +10,12 @@ import pytest
 from gateware.interface.configuration import EngineConfiguration
 from host.compiler.errors import CompileError
 from host.compiler.layers import View
-from host.compiler.two_tensors import Multiplication, in_bands, multiply, spread
+from host.compiler.two_tensors import Multiplication, in_bands, maximum, multiply, spread
+from model.int8.builder import GraphBuilder
 from model.int8.fixed_point import quantize_multiplier
+from model.int8.graph import Activation
 from tests.host.compiler.hand_made import HandMade
-from tests.host.compiler.networks import SIZES, configuration
+from tests.host.compiler.networks import SIZES, ZERO_POINTS, configuration
 from tests.host.compiler.pairs import (
     expected_product,
     random_bytes,
@@ -22,6 +24,7 @@ from tests.host.compiler.pairs import (
     random_shape,
     view_of,
 )
+from tests.model.int8 import oracle
 
 ENGINES = [configuration(size) for size in SIZES]
 
@@ -143,3 +146,41 @@ def test_a_scale_that_is_taken_for_zero() -> None:
     rule = Multiplication((-128, -128), 0, 0, 11)
     bench.load([multiply("mul", ("MUL",), (view, view), view, rule, engine)])
     assert (bench.read(view, bench.run()) == 11).all()
+
+
+@pytest.mark.parametrize("activation", [*Activation, None])
+def test_tensorflow_lite_for_microcontrollers_agrees(activation: Activation | None) -> None:
+    """MUL with every activation, or MAXIMUM, of two inputs: as TFLM computes them."""
+    engine, shape = ENGINES[1], (5, 9, 6)
+    rng = np.random.default_rng(0)
+    different: set[int] = set()
+    for _ in range(4):
+        scales = 2 ** rng.uniform((-8, -8, -1), (-2, -2, 2))
+        zero_points = [int(n) for n in rng.choice(ZERO_POINTS, 3)]
+        builder = GraphBuilder("two", shape, float(scales[0]), zero_points[0])
+        first = builder.last
+        second = builder.input(shape, float(scales[1]), zero_points[1])
+        builder.last = first
+        if activation is None:
+            builder.maximum(second)
+        else:
+            # Products of 255 steps come near to the output's range, or go beyond it.
+            scale = float(scales[0] * scales[1] * 64 * scales[2])
+            builder.mul(second, scale=scale, zero_point=zero_points[2], activation=activation)
+        graph = builder.build()
+        a, b = (rng.integers(-128, 128, shape).astype(np.int8) for _ in range(2))
+        wanted = oracle.outputs(graph, {"input": a[np.newaxis], "input2": b[np.newaxis]})
+        bench = HandMade(rng, engine)
+        one, other, target = (bench.place(view_of(shape, engine)) for _ in range(3))
+        bench.write(one, a)
+        bench.write(other, b)
+        if activation is None:
+            layer = maximum("max", ("MAXIMUM",), (one, other), target, engine)
+        else:
+            rule = Multiplication.of(graph, graph.operators[0])
+            layer = multiply("mul", ("MUL",), (one, other), target, rule, engine)
+        bench.load([layer])
+        (expected,) = wanted.values()
+        assert np.array_equal(bench.read(target, bench.run()), expected[0])
+        different |= {int(value) for value in np.unique(expected)}
+    assert len(different) > 10
