@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model.errors import ModelError
-from model.importing import keras_reader, onnx_reader
+from model.importing import keras_reader, onnx_reader, tflite_reader
 from model.importing.float_graph import FloatGraph
 from model.importing.float_operators import Shape
 
@@ -43,6 +43,8 @@ def read_model(
             raise ModelError("there is no such file")
         if path.suffix == ".keras":
             return keras_reader.load(path), "NHWC"
+        if path.suffix == ".tflite":
+            return tflite_reader.load(path), "NHWC"
         if path.suffix in (".h5", ".hdf5"):
             raise ModelError("is of Keras's old format: model.save('my.keras') writes the new one")
         return onnx_reader.load(path, shape, outputs)

@@ -31,7 +31,7 @@ from model.int8.tflite_schema import DTYPES, FILE_IDENTIFIER, METADATA_NAME, SCH
 from model.int8.tflite_writer import encode, save
 from model.int8.validation import Missing, validate
 
-__all__ = ["decode", "encode", "load", "save"]
+__all__ = ["decode", "encode", "load", "parse", "save"]
 
 _MAX_FILE_BYTES: Final = 64 << 20
 _MAX_ENTRIES: Final = 10_000
@@ -107,6 +107,32 @@ def decode(data: bytes, name: str) -> Graph:
     ModelError
         As `load` does, without the file's name.
     """
+    graph, missing = parse(data, name)
+    validate(graph, missing)
+    return graph
+
+
+def parse(data: bytes, name: str) -> tuple[Graph, list[Missing]]:
+    """Read a model of any type, which need make no sense.
+
+    Parameters
+    ----------
+    data : bytes
+    name : str
+        Name of the graph.
+
+    Returns
+    -------
+    graph : Graph
+        Not checked by `model.int8.validation.validate`: its tensors may be of floats.
+    missing : list of Missing
+        The layers that are not in it, because no record describes their kind.
+
+    Raises
+    ------
+    ModelError
+        If the bytes are no model.
+    """
     if len(data) > _MAX_FILE_BYTES:
         raise ModelError(f"{len(data)} bytes; {_MAX_FILE_BYTES} are possible")
     if len(data) < 8:
@@ -121,8 +147,7 @@ def decode(data: bytes, name: str) -> Graph:
         raise
     except Exception as error:  # what flatbuffers and NumPy raise on other bytes is in no list
         raise ModelError("is damaged or truncated") from error
-    validate(graph, missing)
-    return graph
+    return graph, missing
 
 
 def _entries(count: int, what: str) -> range:
