@@ -1,8 +1,8 @@
 """Two slots for models in the flash's model area, of which one is valid at any moment.
 
 A slot is half of the area: a sector with the header, then what streams, then the image, each from a
-sector's beginning. The header is written last, so a slot whose update was cut off has none, or one
-that its own CRC refuses, and the other slot is untouched.
+sector's beginning. The header is written last. A slot whose update was cut off therefore has none,
+or one that fails its own CRC, and the other slot is untouched.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from ..errors import EyespotError
 __all__ = ["CHUNK_BYTES", "FlashDevice", "FlashError", "Slot", "SlotHeader", "Slots"]
 
 _MAGIC = b"EYSL"
-#: So much of what streams has a CRC of its own: it fits every board's memory, which checks it.
+#: Bytes of what streams that have a CRC of their own; they fit the memory of every board, which
+#: checks them.
 CHUNK_BYTES = 1 << 16
 
 
@@ -35,20 +36,20 @@ class FlashError(EyespotError):
 
 
 class FlashDevice(Protocol):
-    """What the controller does, in pages of the model area."""
+    """The commands of the flash controller, in pages of the model area."""
 
     def erase(self, page: int) -> None:
-        """Erase the page's sector. Its first page is then the one to program."""
+        """Erase the page's sector. Its first page is then the next one to program."""
 
     def program(self, data: bytes) -> None:
         """Program the next page, ``PAGE_BYTES`` bytes; after an erasure, in its sector only."""
 
     def read(self, page: int, count: int) -> bytes:
-        """Bytes from a page on."""
+        """Read bytes from the beginning of a page on."""
 
 
 def chunks(stream: bytes) -> list[bytes]:
-    """What streams, in the pieces that have a CRC each."""
+    """Cut what streams into the pieces that have a CRC each."""
     return [stream[at : at + CHUNK_BYTES] for at in range(0, len(stream), CHUNK_BYTES)]
 
 
@@ -59,14 +60,14 @@ class SlotHeader:
     Attributes
     ----------
     sequence : int
-        One more than the other slot's, modulo 2³², when this was written.
+        One more than the other slot's number, modulo 2³², at the time of writing.
     image_length, image_sum : int
-        Of the image, in bytes, and its Adler-32: an image ends with its own CRC-32, so that the
-        CRC-32 of all of it is the same for every image.
+        Length of the image in bytes, and its Adler-32. An image ends with its own CRC-32, so the
+        CRC-32 of the whole would be the same for every image.
     stream_length : int
-        Of what streams.
+        Length of what streams, in bytes.
     stream_crcs : tuple of int
-        CRC-32 of each :data:`CHUNK_BYTES` of it; behind the other numbers.
+        CRC-32 of each :data:`CHUNK_BYTES` of it; these follow the other numbers.
     """
 
     sequence: int
@@ -89,7 +90,7 @@ class SlotHeader:
         return self == self.of(self.sequence, image, stream)
 
     def pack(self) -> bytes:
-        """With its own CRC-32 behind it."""
+        """Return the header's bytes, followed by their CRC-32."""
         data = self._FORMAT.pack(
             _MAGIC, self.sequence, self.image_length, self.image_sum, self.stream_length
         )
@@ -98,7 +99,7 @@ class SlotHeader:
 
     @classmethod
     def unpack(cls, data: bytes) -> SlotHeader | None:
-        """None where there is none, or a damaged one."""
+        """Return the header, or None if there is none, or a damaged one."""
         if len(data) < cls._FORMAT.size:
             return None
         magic, sequence, image, image_sum, stream = cls._FORMAT.unpack(data[: cls._FORMAT.size])
@@ -114,7 +115,7 @@ class SlotHeader:
 
     @property
     def image_page(self) -> int:
-        """Of the slot, where the image begins."""
+        """Page of the slot at which the image begins."""
         return STREAM_PAGE + -(-self.stream_length // SECTOR_BYTES) * SECTOR_PAGES
 
     @property
@@ -161,7 +162,7 @@ class Slots:
         self._device = device
 
     def headers(self) -> list[Slot]:
-        """Slots with a header, the one to run first: the newer."""
+        """Slots with a header, the newer one first, which is the one to run."""
         slots = []
         for number in range(2):
             start = self._device.read(number * SLOT_PAGES, SlotHeader.MOST_BYTES)
@@ -175,13 +176,13 @@ class Slots:
         return slots
 
     def content(self, slot: Slot) -> tuple[bytes, bytes] | None:
-        """Image and stream; None if they are damaged."""
+        """Return image and stream, or None if they are damaged."""
         stream = self._device.read(slot.stream_page, slot.header.stream_length)
         image = self._device.read(slot.image_page, slot.header.image_length)
         return (image, stream) if slot.header.is_of(image, stream) else None
 
     def erase(self, number: int) -> None:
-        """Take a slot's header away: it holds nothing then."""
+        """Erase a slot's header; the slot is then empty."""
         self._device.erase(number * SLOT_PAGES)
 
     def update(
@@ -192,21 +193,21 @@ class Slots:
         keep: int | None = None,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> Slot:
-        """Write a model into the slot that is not to run now; from then on it is.
+        """Write a model into the inactive slot, and make it the one that boots.
 
         Parameters
         ----------
         image, stream : bytes
         keep : int, optional
-            The slot that must not be touched, where it is not the newer one.
+            The slot that must not be touched, if that is not the newer one.
         progress : callable
-            Told how many bytes are written, and how many are to be.
+            Called with the number of bytes written, and the total.
 
         Raises
         ------
         FlashError
-            If the image is empty, or there is no place, or the flash does not give back what was
-            written; the other slot is still there.
+            If the image is empty, does not fit, or reads back differently; the other slot is still
+            valid.
         """
         headers = self.headers()
         sequence = (headers[0].header.sequence + 1) % (1 << 32) if headers else 0

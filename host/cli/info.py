@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def differences(info: Info) -> list[str]:
-    """In what the board's bitstream is not what would be built for it here, a line each."""
+    """How the board's bitstream differs from what these sources would build, a line each."""
     found = []
     here = source_hash()
     if info.source_hash != here:

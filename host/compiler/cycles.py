@@ -1,10 +1,10 @@
-"""How many cycles each layer will take.
+"""The cycle model: predicts the cycles of each layer.
 
 A model of the engine with the events that matter: when tape entries arrive in the ring and are
 freed, when pixels arrive, when windows end, when the drain is free. Within a window everything is
-steady, so it is computed for whole tiles at once, apart from the entries, each of which has its
-time. The constants are latencies of the gateware's blocks; what they give is checked against the
-hardware's own counters.
+steady, so the model computes whole tiles at once, except for tape entries, each of which has its
+own time. The constants are latencies of the gateware's blocks; the tests compare the predictions
+with the hardware's own counters.
 """
 
 from __future__ import annotations
@@ -36,14 +36,15 @@ from .layers import Axis, Layer, Mode
 from .loops import Loops
 from .nest import ceil_divide
 
-#: From window to window where so many writes are too few to hide that the next window's sums, or
-#: greatest bytes, are under way.
+#: Fewest cycles between windows, by writes a window, when there are too few writes to hide the
+#: latency of the next window's sums or greatest bytes.
 FEW_SUMS, FEW_MAXIMA = {1: 6, 2: 7, 3: 8}, {1: 4, 2: 5}
-#: From the start to the first tape entry's being available.
+#: Cycles from the start until the first tape entry is available.
 TAPE_LATENCY = 7
-#: From an entry's being freed to the request that fills its place, and its arrival.
+#: Cycles from the release of an entry to the request that fills its place, and to its arrival.
 REFILL_LATENCY = 7
-#: From a layer's descriptor to what follows it on the tape, and from there to the first pixel.
+#: Cycles from a layer's descriptor to what follows it on the tape, and from there to the first
+#: pixel.
 START_LATENCY = 2
 PIXEL_LATENCY = 17
 #: From there to the last result's being in memory, but for the results before it, which come as
@@ -61,9 +62,9 @@ def buffer_bytes(configuration: EngineConfiguration) -> int:
 
 @dataclass(frozen=True)
 class Sharing:
-    """How often two clients' accesses to memory meet in one bank, if they come together: 0 to 1.
+    """Probabilities of a bank conflict between two clients' accesses in the same cycle: 0 to 1.
 
-    A write goes before a pixel read, and both before the tape.
+    A write takes precedence over a pixel read, and both over the tape.
     """
 
     source_target: float = 0.0
@@ -78,9 +79,9 @@ class CycleEstimate:
     Attributes
     ----------
     cycles : int
-        From the layer before to this one's last result.
+        Cycles from the last result of the layer before to the last one of this layer.
     multipliers, port, requantiser, tape : int
-        For which each resource is busy.
+        Cycles for which each resource is busy.
     """
 
     cycles: int
@@ -103,7 +104,7 @@ class CycleEstimate:
 
 @dataclass(frozen=True)
 class Work:
-    """A layer with what the cycle model needs to know of it."""
+    """A layer, with everything that the cycle model needs to know of it."""
 
     layer: Layer
     loops: Loops
@@ -147,7 +148,7 @@ class Work:
 
     @property
     def combines(self) -> bool:
-        """Whether results meet bytes that lie where they go."""
+        """Whether results are combined with the bytes at their destinations."""
         return self.layer.pooled or self.layer.epilogue.addition is not None
 
     def _places(self, by_row: bool) -> npt.NDArray[np.int64]:
@@ -286,10 +287,10 @@ def estimate(works: Sequence[Work], configuration: EngineConfiguration) -> list[
 
 
 class _Ring:
-    """When tape entries arrive in the weight ring.
+    """The times at which tape entries arrive in the weight ring.
 
-    The reader fetches one entry after the other, at ``cycles`` each, but waits until the entry a
-    ring's length before has been freed.
+    The reader fetches one entry after the other, at ``cycles`` each, but waits until the entry that
+    is a ring's length before has been freed.
     """
 
     def __init__(self, configuration: EngineConfiguration) -> None:
@@ -314,7 +315,8 @@ class _Ring:
 
 
 def _in_turn(ready: Times, begin: float, step: float = 1.0) -> Times:
-    """Ends of actions of ``step`` cycles, one after the other, none before its input is ready."""
+    """Ends of consecutive actions of ``step`` cycles, none of which begins before its input is
+    ready."""
     index = np.arange(len(ready))
     slack = np.maximum.accumulate(np.maximum(ready, begin) - step * index)
     return slack + step * (index + 1)
