@@ -20,7 +20,7 @@ from .protocol import CRC_BYTES, IMAGE_PAGE_BYTES
 MAGIC = b"EYES"
 IMAGE_VERSION = 2
 HEADER_BYTES = 64
-#: Where the engine begins to read.
+#: Address from which the engine reads.
 TAPE_ADDRESS = HEADER_BYTES
 
 
@@ -53,7 +53,7 @@ class ImageHeader:
 
     @classmethod
     def unpack(cls, data: bytes) -> ImageHeader:
-        """Raise ValueError where ``data`` does not begin with a header of this version."""
+        """Read a header; raise ValueError if ``data`` does not begin with one of this version."""
         if len(data) < HEADER_BYTES:
             raise ValueError(f"An image header has {HEADER_BYTES} bytes, not {len(data)}")
         magic, version, *rest = cls._FORMAT.unpack(data[:HEADER_BYTES])

@@ -1,4 +1,4 @@
-"""How a tensor lies in the scratchpad."""
+"""The layout of a tensor in the scratchpad."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class TensorLayout:
         return self.width * self.channels
 
     def pack(self, values: npt.NDArray[np.int8], padding: int = 0) -> bytes:
-        """Bytes as they lie in memory, for ``values`` of shape (height, width, channels).
+        """Return the bytes in memory for ``values`` of shape (height, width, channels).
 
-        What lies beside the picture is filled with ``padding``.
+        Bytes beside the picture are ``padding``.
         """
         rows = np.full((self.height, self.row_pitch), padding, np.int8)
         rows[:, self._row] = values.reshape(self.height, self.row_bytes)
@@ -58,6 +58,6 @@ class TensorLayout:
 
     @property
     def _row(self) -> slice:
-        """Where the pixels lie in a row."""
+        """The bytes of a row that hold pixels."""
         begin = self.left * self.channels
         return slice(begin, begin + self.row_bytes)

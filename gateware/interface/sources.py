@@ -1,4 +1,4 @@
-"""What a bitstream was made of: how it and the host tell whether they belong together."""
+"""The sources of a bitstream: a hash shows whether bitstream and host belong together."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["source_hash"]
 
 
 def source_hash() -> int:
-    """CRC-32 over the gateware's sources: bitstream and simulation tell which they are made of."""
+    """CRC-32 over the gateware's sources, which bitstream and simulation report."""
     root = Path(__file__).parents[1]
     value = 0
     for path in sorted(root.rglob("*.py")):

@@ -23,8 +23,8 @@ usual  79.5%  100%   100%   100%   100%   100%   100%   97.5%
 far    85.8%  100%   99.8%  98.9%  97.0%  93.3%  89.0%  82.3%
 =====  =====  =====  =====  =====  =====  =====  =====  =====
 
-What stays inexact at any shift are scales in small whole ratios, as 5 : 5 : 12, where many sums lie
-half-way between two outputs and the reference's rounding errors send some up and some down.
+Scales in small whole ratios, such as 5 : 5 : 12, stay inexact at any shift: many sums lie half-way
+between two outputs, and the reference's rounding errors move some up and some down.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class Addition:
     Attributes
     ----------
     tables : ndarray of int64, shape (2, 256)
-        Of the first and the second input, indexed by value plus 128. Entries, and every sum of two,
+        Tables of the first and the second input, indexed by value plus
+        128. Entries, and every sum of two,
         are signed numbers of `TABLE_BITS`.
     low, high : int
         The clamp, in -128 .. 127.
@@ -64,7 +65,7 @@ class Addition:
     high: int
 
     def apply(self, a: npt.ArrayLike, b: npt.ArrayLike) -> npt.NDArray[np.int8]:
-        """What the engine computes, for int8 values whose shapes broadcast."""
+        """The engine's result for int8 values whose shapes broadcast."""
         first, second = (
             table[np.asarray(values, np.intp) + 128] for table, values in zip(self.tables, (a, b))
         )
@@ -125,7 +126,8 @@ def _tables(wanted: npt.NDArray[np.int8], bits: int) -> IntArray | None:
 def _within(least: IntArray, greatest: IntArray) -> tuple[IntArray, IntArray] | None:
     """``first`` and ``second`` with ``least[a, b] <= first[a] + second[b] <= greatest[a, b]``.
 
-    None where there are none. ``first`` and ``-second`` are the potentials of 512 nodes, lowered
+    Return None if there are
+    none. ``first`` and ``-second`` are the potentials of 512 nodes, lowered
     until they satisfy every bound. After k rounds they account for all paths of 2k - 1 edges, and
     no shortest path has more than 511: what still moves after 256 rounds runs round a negative
     cycle.

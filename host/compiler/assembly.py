@@ -1,4 +1,4 @@
-"""Put the compiler's steps together."""
+"""The compiler as a whole: from a graph to an image."""
 
 from __future__ import annotations
 

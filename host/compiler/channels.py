@@ -1,9 +1,9 @@
 """Fit the arithmetic of each output channel to the engine's accumulator and requantiser.
 
-What the engine computes for a lane is ``clamp(scale(sum(x * w) + bias) + zero_point)`` with ``x``
-the stored byte, so the input's zero point moves into the bias. The sum over all inputs that can
-occur is bounded from the actual weights; what could overflow is refused, except where it does not
-matter: a *dead* channel, whose output is the same over its whole range, needs no sum at all.
+For a lane, the engine computes ``clamp(scale(sum(x * w) + bias) + zero_point)``, where ``x`` is the
+stored byte, so the input's zero point moves into the bias. The actual weights bound the sum over
+all possible inputs. What could overflow is refused, except where it does not matter: a *dead*
+channel, whose output is the same over its whole range, needs no sum.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def sum_bounds(weights: IntArray) -> tuple[IntArray, IntArray]:
 
 
 def average(count: int) -> tuple[int, int, int]:
-    """Weight, multiplier and shift with which the requantiser divides a sum by ``count``.
+    """Find the weight, multiplier and shift with which the requantiser divides a sum by ``count``.
 
     The first rounding gives the quotient with at least ``log2(count) + 1`` fraction bits. So a tie,
     whose quotient has one, is met exactly, and nothing else is moved across one; the second
@@ -56,7 +56,7 @@ def average(count: int) -> tuple[int, int, int]:
     Raises
     ------
     ValueError
-        If it would be wrong for any sum of ``count`` bytes.
+        If the result would be wrong for any sum of ``count`` bytes.
     """
     weight = 4
     # weight * multiplier / 2^31 is 2^shift / count, and multiplier is 2^30 or more.
@@ -258,9 +258,9 @@ def fit_accumulators(
 def _single_step(
     rule: Requantization, channel: int, bounds: tuple[int, int], bias: int
 ) -> tuple[int, int, int] | None:
-    """A small bias, with its multiplier and shift, for a channel that has but two outputs.
+    """A small bias, with its multiplier and shift, for a channel that has only two outputs.
 
-    All that matters of such a channel is the accumulator at which one output becomes the other.
+    Only the accumulator at which one output becomes the other matters for such a channel.
     """
 
     def output(accumulators: IntArray) -> IntArray:
@@ -294,7 +294,7 @@ def _single_step(
 
 
 def _fold_left_shift(name: str, weights: IntArray, bias: IntArray, left: IntArray) -> None:
-    """Move left shifts, which the requantiser has not, into weights that have room for them."""
+    """Move left shifts, which the requantiser does not have, into weights with room for them."""
     for channel in np.flatnonzero(left):
         shift = int(left[channel])
         shifted = weights[channel] << shift

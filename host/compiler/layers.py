@@ -1,7 +1,7 @@
-"""The compiler's own picture of a network: layers that the engine can run, over views of memory.
+"""The compiler's own form of a network: layers that the engine can run, over views of memory.
 
-Lowering makes these from a graph; placement, tape writer and cycle model take them from here. A
-layer knows which tensors it touches but not where they are.
+Lowering makes them from a graph; placement, tape writer and cycle model use them. A layer knows
+which tensors it reads and writes, but not their addresses.
 """
 
 from __future__ import annotations
@@ -44,10 +44,11 @@ class View:
         The tensor whose memory it is, by its index in the graph (or an index beyond, for a tensor
         that only the compiler knows).
     height, width, channels : int
-        What counts. A view may cut the same bytes into other rows than the tensor's shape does.
+        Shape of the view, which may divide the same bytes into other rows than the tensor's shape
+        does.
     pixel_pitch, row_pitch : int
-        Bytes from pixel to pixel and from row to row. Bytes between ``channels`` and
-        ``pixel_pitch`` hold anything.
+        Bytes from pixel to pixel and from row to row. The bytes between ``channels`` and
+        ``pixel_pitch`` are undefined.
     offset : int
         Bytes from the tensor's beginning to the view's.
     """
@@ -77,7 +78,7 @@ class View:
         )
 
     def reshaped(self, height: int, width: int, channels: int) -> View:
-        """The same bytes in another shape; only of a dense view."""
+        """Return the same bytes in another shape; the view must be dense."""
         if not self.dense or height * width * channels != self.height * self.row_bytes:
             raise ValueError(f"{self} cannot be seen as {height}x{width}x{channels}")
         pitch = width * channels if height > 1 else self.size
@@ -86,7 +87,7 @@ class View:
 
 @dataclass(frozen=True)
 class Kernel:
-    """The window: its size, and where it stands in the input for output pixel (0, 0).
+    """The window: its size, and its position in the input for output pixel (0, 0).
 
     ``top`` and ``left`` count the rows and columns of padding before the picture.
     """
@@ -116,12 +117,12 @@ class Axis(Enum):
 
 @dataclass(frozen=True)
 class Direction:
-    """What a layer is along one axis.
+    """The sizes of a layer along one axis.
 
     Attributes
     ----------
     inputs, outputs : int
-        Pixels of the source, and results: before they are pooled.
+        Pixels of the source, and results before they are pooled.
     pitch, write : int
         Bytes from pixel to pixel of the source and of the target.
     kernel, stride, dilation : int
@@ -146,7 +147,7 @@ class Direction:
 
 @dataclass(frozen=True)
 class Arrangement:
-    """Which results of a layer the engine computes at once, and in which order.
+    """A mapping of a layer to the engine: which results it computes at once, and in which order.
 
     Attributes
     ----------
@@ -171,7 +172,7 @@ class Arrangement:
 
 @dataclass(frozen=True, eq=False)
 class Epilogue:
-    """What becomes of an accumulator: bias, requantisation, clamp and, maybe, a table.
+    """The operations on an accumulator: bias, requantisation, clamp and, possibly, a table.
 
     Attributes
     ----------
@@ -222,7 +223,8 @@ class Epilogue:
         maximum: int = 127,
         table: npt.NDArray[np.int8] | None = None,
     ) -> Epilogue:
-        """Half of an even accumulator, exactly, and ``zero_point``: parameter words of zero."""
+        """Halve an even accumulator, exactly, and add ``zero_point``; the parameter words are
+        zero."""
         return cls(
             bias=np.zeros(channels, np.int64),
             multiplier=np.full(channels, 1 << 30, np.int64),
@@ -241,7 +243,7 @@ class Layer:
     Attributes
     ----------
     name : str
-        Of the operator, for people.
+        Name of the operator, for people.
     kinds : tuple of str
         Operators that it computes, the fused ones last.
     mode : Mode
@@ -252,7 +254,7 @@ class Layer:
         DEPTHWISE: (channels, kernel rows, kernel columns); POOL: None; PRODUCT: (channels, 2,
         steps): of each byte of ``source``, then of ``other``, as often as it comes.
     pad_value : int
-        What the window reads outside the picture.
+        Value that the window reads outside the picture.
     epilogue : Epilogue
     macs : int
         Multiplications that the network asks for, as :meth:`model.int8.graph.Graph.macs` counts.
@@ -287,7 +289,7 @@ class Layer:
 
     @property
     def sources(self) -> tuple[View, ...]:
-        """All that it reads."""
+        """All views that it reads."""
         return (self.source,) if self.other is None else (self.source, self.other)
 
     def direction(self, axis: Axis) -> Direction:

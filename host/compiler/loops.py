@@ -1,7 +1,7 @@
-"""How often each loop of the engine runs for a layer, and where an iteration leads.
+"""The engine's loops for a layer: how often each runs, and how far an iteration moves.
 
-The one place where a layer's shape and the engine's size are brought together; tape writer and
-cycle model both work from it.
+This is the only place that combines a layer's shape with the engine's size; tape writer and cycle
+model both use it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_RESULTS = 1 << CONTROL_0["last_results"].width
 
 
 def max_row_bytes(configuration: EngineConfiguration) -> int:
-    """Bytes that a row can have: what its field and the offset within it reach."""
+    """Most bytes of a row, limited by its field and by the offset within it."""
     most = (1 << CONTROL_0["row_words"].width) * configuration.word_bytes - 1
     return min(MAX_REACH, most)
 
@@ -40,11 +40,11 @@ class Loop:
     Attributes
     ----------
     count : int
-        How often it runs.
+        Number of iterations.
     rows, x : int
-        By how many picture rows, and bytes within a row, an iteration moves the window.
+        Picture rows, and bytes within a row, by which an iteration moves the window.
     write : int
-        By how many bytes it moves the result; a pair of lines, in a pooled layer.
+        Bytes by which it moves the result, or, in a pooled layer, the pair of lines.
     """
 
     count: int
@@ -57,20 +57,20 @@ class Loop:
 class Loops:
     """The engine's loop nest for one layer: for tile, line, group, kernel row.
 
-    In a channel-wise layer lines lie across the arrangement's axis, groups along it.
+    In a channel-wise layer, lines lie across the mapping's axis, and groups along it.
 
     Attributes
     ----------
     tile, line, group, kernel_row : Loop
     start_row, start_x : int
-        Where the first window stands: picture row, and byte within it.
+        Position of the first window: picture row, and byte within it.
     height, row_bytes, row_pitch : int
-        Of the source as the fetcher sees it; what lies beyond is padding. Of a channel-wise layer
-        along the rows it sees the columns as rows.
+        Size of the source as the fetcher sees it; everything beyond is padding. In a channel-wise
+        layer along the rows, the fetcher sees columns as rows.
     run_bytes : int
-        Bytes of a kernel row that each stream gets.
+        Bytes of a kernel row that each stream receives.
     run_steps : int
-        Those with which the multipliers do something.
+        Number of these bytes that are steps of the multipliers.
     slot_step : int
         Bytes from one slot's run to the next one's; in a channel-wise layer from word to word.
     slots, lanes : int
@@ -113,7 +113,7 @@ class Loops:
 
     @property
     def pops(self) -> int:
-        """Bytes of a window that each stream gives: those that are no steps included."""
+        """Bytes of a window that each stream gives, including those that are not steps."""
         return self.kernel_row.count * self.run_bytes
 
     @property
@@ -123,12 +123,12 @@ class Loops:
 
     @property
     def nest(self) -> tuple[Loop, Loop, Loop, Loop]:
-        """The fetcher's, outermost first."""
+        """The fetcher's loops, outermost first."""
         return self.tile, self.line, self.group, self.kernel_row
 
     @classmethod
     def of(cls, layer: Layer, configuration: EngineConfiguration) -> Loops:
-        """The loops that ``layer`` takes, arranged as it says.
+        """The loops of ``layer``, in its mapping.
 
         Raises
         ------
@@ -259,10 +259,10 @@ class Loops:
 
 
 def _check_limits(layer: Layer, loops: Loops, configuration: EngineConfiguration) -> None:
-    """Raise CompileError where a loop or a size does not fit its field."""
+    """Raise CompileError if a loop or a size does not fit its field."""
 
     def most(field: Field) -> int:
-        """The greatest number of which one less fits ``field``."""
+        """The greatest number that, less one, fits ``field``."""
         return 1 << field.width
 
     channel_wise = layer.mode.channel_wise

@@ -1,8 +1,8 @@
-"""Loop nests: from the address that is wanted at each step to the deltas that lead there.
+"""Loop nests: the deltas that produce a wanted sequence of addresses.
 
 The engine's address generators keep one address and add a delta whenever a loop advances
 (:mod:`gateware.interface.tape`). A delta is relative to where the loops inside ended. Here a nest
-is given by what each level is worth, its *stride*, and how often it runs.
+is given by the *stride* of each level, and by how often the level runs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 
 def deltas(strides: Sequence[int], counts: Sequence[int]) -> list[int]:
-    """What to add when each level of a loop nest advances and those inside it start anew.
+    """The number to add when each level of a loop nest advances and the levels inside it restart.
 
     Parameters
     ----------

@@ -1,10 +1,10 @@
-"""Where each tensor lies in the scratchpad.
+"""Placement: the address of each tensor in the scratchpad.
 
 The image comes first, then the activations. Two tensors may share bytes if no layer needs both.
-Correctness asks for no more; speed asks that the clients that are busy at the same time - tape
-reader, pixel fetcher, writer - meet in one bank as seldom as can be. So there are several attempts:
-those that heed banks, and those that only save space. Of those that fit, the one with the fewest
-conflicts wins. All of it is deterministic.
+Correctness requires no more. Speed requires few bank conflicts between the clients that are busy at
+the same time: tape reader, pixel fetcher and writer. There are several attempts: some consider
+banks, and some only save space. Of the attempts that fit, the one with the fewest conflicts wins.
+Everything is deterministic.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Lifetime:
         The layer that writes it and the last that reads it, both included; -1 and the number of
         layers stand for the host.
     until : int
-        The last layer during which its memory is nobody else's, usually ``last``.
+        The last layer during which its memory is reserved for it, usually ``last``.
     """
 
     tensor: int
@@ -46,17 +46,17 @@ class Lifetime:
 
     @property
     def kept(self) -> bool:
-        """Whether its memory stays its own after it was last used."""
+        """Whether its memory stays reserved after its last use."""
         return self.until > self.last
 
     def meets(self, other: Lifetime) -> bool:
-        """Whether there is a time at which both are needed."""
+        """Whether both are needed at some time."""
         return self.first <= other.until and other.first <= self.until
 
 
 @dataclass(frozen=True)
 class Block:
-    """Memory that a tensor has for its lifetime."""
+    """The memory of a tensor during its lifetime."""
 
     lifetime: Lifetime
     address: int
@@ -67,7 +67,7 @@ class Block:
 
 
 def lifetimes(lowered: Lowered, keep_inputs: bool = False) -> list[Lifetime]:
-    """Of every tensor in memory, in the order in which they are first written.
+    """Lifetimes of all tensors in memory, in the order in which they are first written.
 
     Parameters
     ----------
@@ -97,15 +97,15 @@ def place(
     tape_ranges: Sequence[tuple[int, int]],
     configuration: EngineConfiguration,
 ) -> dict[int, Block]:
-    """Give every tensor an address; the inputs' memory is nobody else's if that fits.
+    """Give every tensor an address; the inputs' memory is reserved for them if that fits.
 
     Parameters
     ----------
     lowered : Lowered
     image_bytes : int
-        Where activations may begin.
+        Address from which on activations may lie.
     tape_ranges : sequence of (int, int)
-        Addresses of each layer's part of the tape: begin and end.
+        Begin and end of each layer's part of the tape.
     configuration : EngineConfiguration
 
     Returns
@@ -242,7 +242,7 @@ class _Placement:
         return bank_shares(begin, end, self.configuration)
 
     def _conflicts(self, lifetime: Lifetime, address: int) -> float:
-        """About how many cycles the layers would lose to clients that meet in a bank.
+        """Approximate number of cycles that the layers lose to bank conflicts.
 
         The tape waits for pixels and results, but it is fetched ahead: half of it counts.
         """
@@ -263,7 +263,8 @@ class _Placement:
 
 
 def meeting(one: Sequence[float], other: Sequence[float]) -> float:
-    """How often two clients, with these parts of their accesses in each bank, meet in one."""
+    """Probability of a bank conflict between two clients, given the shares of their accesses in
+    each bank."""
     return sum(a * b for a, b in zip(one, other))
 
 

@@ -1,4 +1,4 @@
-"""What the compiler gives back: the image, and what there is to say about it."""
+"""The compiler's result: the image, and a report about it."""
 
 from __future__ import annotations
 
@@ -22,23 +22,24 @@ class LayerReport:
     op : str
         Operators that it computes, such as ``CONV_2D+LOGISTIC``.
     macs : int
-        Multiplications that the network asks for.
+        Multiplications of the network.
     cycles : int
         Predicted.
     utilisation : float
         Part of the multipliers' cycles that the network asks for, 0 to 1.
     bound : str
-        What limits it: ``multipliers``, ``port``, ``requantiser`` or ``tape``.
+        The resource that limits it: ``multipliers``, ``port``, ``requantiser`` or ``tape``.
     tensor : int
         Index in the graph of the tensor that is in memory after the layer; None for a copy that
         only the compiler knows, and for all but the last of the layers that one operator takes.
     output : TensorLayout
-        How it lies there. It may have more channels than the tensor: see :meth:`unpack`.
+        Layout of the tensor in memory. It may have more channels than the tensor: see
+        :meth:`unpack`.
     channels : int
         Channels of the tensor.
     tape_bytes : int
     streams : bool
-        Its part of the tape comes from flash.
+        Whether its part of the tape comes from flash.
     """
 
     name: str
@@ -60,7 +61,7 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class MemoryBlock:
-    """A piece of memory and what it is used for.
+    """A piece of memory, and its use.
 
     ``first`` and ``last`` are the layers between which it is in use, both included; -1 and the
     number of layers stand for the host.
@@ -80,17 +81,17 @@ class CompiledModel:
     Attributes
     ----------
     image : bytes
-        To be written to address 0.
+        The bytes to write to address 0.
     card : ModelCard
         The image's metadata.
     layers : tuple of LayerReport
-        In running order: as many as the image's header says.
+        Layers in running order, as many as the image's header says.
     memory : tuple of MemoryBlock
-        By address. Blocks whose times do not meet may overlap.
+        Blocks by address. Blocks that are used at different times may overlap.
     configuration : EngineConfiguration
-        The engine that it is for.
+        The engine for which it was compiled.
     stream : bytes
-        What streams from flash.
+        The bytes that stream from flash.
     """
 
     image: bytes
@@ -102,12 +103,12 @@ class CompiledModel:
 
     @property
     def input(self) -> TensorLayout:
-        """Where the picture goes."""
+        """Location of the picture."""
         return self.card.input.layout
 
     @property
     def output(self) -> TensorLayout:
-        """Where the answer is."""
+        """Location of the answer."""
         return self.card.output.layout
 
     @property

@@ -1,8 +1,8 @@
-"""Which layers' parts of the tape lie in memory, and which stream from flash.
+"""Residency: which layers' parts of the tape lie in memory, and which stream from flash.
 
-Everything lies in memory if that fits. Otherwise those layers stream first for which it costs the
-fewest cycles for each byte that it frees: the flash gives a nibble a cycle, behind which a layer
-hides that computes for longer than its part of the tape takes to come.
+Everything lies in memory if it fits. Otherwise, the layers that lose the fewest cycles for each
+byte that they free stream first. The flash gives a nibble a cycle; a layer that computes for longer
+than its part of the tape takes to arrive loses nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gateware.interface.tape import SEGMENT
 
 from .cycles import Work, estimate
 
-#: Entries that a header can name.
+#: Most entries that a header can cover.
 _MOST_ENTRIES = 1 << SEGMENT["entries"].width
 
 
@@ -28,7 +28,7 @@ class Segment:
     ----------
     layers : range
     streams : bool
-        From flash; else it lies in memory.
+        Whether they come from flash; otherwise they lie in memory.
     """
 
     layers: range
@@ -36,7 +36,7 @@ class Segment:
 
 
 def segments(streamed: Sequence[bool]) -> Iterator[Segment]:
-    """As few as can be."""
+    """Yield as few segments as possible."""
     first = 0
     for streams, group in groupby(streamed):
         count = len(list(group))
@@ -45,7 +45,8 @@ def segments(streamed: Sequence[bool]) -> Iterator[Segment]:
 
 
 def header_count(size: int, configuration: EngineConfiguration) -> int:
-    """Headers that a segment of ``size`` bytes takes: one names so many entries."""
+    """Number of headers that a segment of ``size`` bytes needs, as a header covers a limited number
+    of entries."""
     return -(-size // (_MOST_ENTRIES * configuration.entry_bytes))
 
 
@@ -65,7 +66,7 @@ def resident_sizes(
 def cut(
     parts: Sequence[bytes], streamed: Sequence[bool], configuration: EngineConfiguration
 ) -> tuple[bytes, bytes]:
-    """The tape in memory, with its headers, and what streams.
+    """Cut the tape into the part in memory, with its headers, and the part that streams.
 
     Parameters
     ----------
@@ -92,7 +93,7 @@ def cut(
 def in_order_of_cost(
     works: Sequence[Work], sizes: Sequence[int], configuration: EngineConfiguration
 ) -> list[int]:
-    """Layers, those first that lose the fewest cycles for each byte if they stream."""
+    """Layers in order of the cycles that they lose for each byte if they stream, fewest first."""
     times = [each.cycles for each in estimate(works, configuration)]
 
     def cost(layer: int) -> tuple[float, int]:

@@ -1,4 +1,4 @@
-"""Write a layer's part of the tape: descriptor, table, parameters, weights.
+"""The tape writer: a layer's descriptor, table, parameters and weights.
 
 The format is :mod:`gateware.interface.tape`'s; this file decides what goes into its fields.
 """
@@ -42,7 +42,7 @@ _WRITE_MASK = (1 << DELTA["write"].width) - 1
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where a layer's source views and its target tensor begin, in bytes."""
+    """Byte addresses at which a layer's source views and its target tensor begin."""
 
     sources: tuple[int, ...]
     target: int
@@ -55,13 +55,13 @@ def write_layer(
     configuration: EngineConfiguration,
     last: bool,
 ) -> bytes:
-    """The layer's part of the tape.
+    """Write the layer's part of the tape.
 
     Parameters
     ----------
     layer : Layer
     loops : Loops
-        Those of ``layer``.
+        The loops of ``layer``.
     addresses : Addresses
     configuration : EngineConfiguration
     last : bool
