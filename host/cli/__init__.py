@@ -122,11 +122,20 @@ def _print(text: str) -> None:
         raise _OutputError("" if isinstance(error, BrokenPipeError) else reason(error)) from error
 
 
+def _as_json(data: dict[str, Any]) -> str:
+    """As JSON, which has no numbers that are infinite, or none: they become null."""
+    try:
+        return json.dumps(data, allow_nan=False)
+    except ValueError:
+        # Python reads back what it wrote, with the words for such numbers.
+        return json.dumps(json.loads(json.dumps(data), parse_constant=lambda word: None))
+
+
 def _tell(data: dict[str, Any], as_json: bool, error: str, status: int = 1) -> int:
     """Print an error, on both streams as the command line wants it; give the exit status."""
     line = " ".join(printable(error).split())
     if as_json:
-        _print(json.dumps({**data, "error": line}))
+        _print(_as_json({**data, "error": line}))
     say(f"host: {line}" if status == _INTERRUPTED else f"host: error: {line}")
     return status
 
@@ -142,7 +151,7 @@ def _work(parsed: argparse.Namespace) -> Outcome | str:
         if isinstance(error, EyespotError):
             return str(error)
         if isinstance(error, OSError):
-            where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+            where = "" if error.filename is None else f"{error.filename}: "
             return f"{where}{reason(error)}"
         if isinstance(error, MemoryError):
             return "there is not enough memory"
@@ -182,7 +191,7 @@ def _run(words: Sequence[str]) -> int:
     if outcome.failure and parsed.json:
         return _tell(outcome.data, True, outcome.failure)
     if parsed.json:
-        _print(json.dumps(outcome.data))
+        _print(_as_json(outcome.data))
     elif outcome.drawing or outcome.text:
         _print("\n".join(filter(None, [outcome.drawing, printable(outcome.text)])))
     return _tell({}, False, outcome.failure) if outcome.failure else 0

@@ -86,6 +86,13 @@ def test_whatever_a_verb_raises_is_one_line(error, line, said, monkeypatch):
         cli.main(["ports", "--debug"])
 
 
+def test_json_has_null_for_numbers_that_it_has_not(said, monkeypatch):
+    data = {"a": [1.5, float("nan")], "b": {"c": float("-inf")}}
+    monkeypatch.setattr("host.cli.ports.run", lambda arguments: common.Outcome(data, ""))
+    status, found, _ = said("ports", "--json")
+    assert status == 0 and found == {"a": [1.5, None], "b": {"c": None}}
+
+
 def test_printable():
     assert printable("zwölf\n猫 👩‍👩‍👧") == "zwölf\n猫 👩‍👩‍👧"
     assert printable(f"a{ESCAPE}b\r\t\x9b\u202e\udc80") == ("a\\x1b[31mb\\r\\t\\x9b\\u202e\\udc80")
