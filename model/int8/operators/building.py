@@ -193,7 +193,8 @@ def weight_constants(
     affine = _affine(scale, np.zeros(len(scale)), axis)
     if bias is None:
         return (("weights", data.astype(np.int8), affine),)
-    bias_affine = _affine(np.float32(input_scale) * scale, np.zeros(len(scale)))
+    with np.errstate(over="ignore"):  # nobody reads a bias's scale
+        bias_affine = _affine(np.float32(input_scale) * scale, np.zeros(len(scale)))
     return (
         ("weights", data.astype(np.int8), affine),
         ("bias", bias.astype(np.int32), bias_affine),

@@ -187,14 +187,34 @@ def _check(layer: Examined) -> None:
     layer.require(scale_in < scale_out * 2**30, "output scale far below its input's scale")
 
 
+def _check_through_q4(layer: Examined, scale: float, zero_point: int) -> None:
+    scale_in = float(layer.affine(layer.input, "input").scale[0])
+    check_fixed_output(layer, scale, zero_point)
+    # beyond, the kernel shifts by more places than there are
+    layer.require(
+        2.0**-28 <= scale_in < 2.0**34, f"its input's scale is {scale_in:g}, which is out of range"
+    )
+
+
 def _check_logistic(layer: Examined) -> None:
-    layer.affine(layer.input, "input")
-    check_fixed_output(layer, 1 / 256, -128)
+    _check_through_q4(layer, 1 / 256, -128)
 
 
 def _check_tanh(layer: Examined) -> None:
-    layer.affine(layer.input, "input")
-    check_fixed_output(layer, 1 / 128, 0)
+    _check_through_q4(layer, 1 / 128, 0)
+
+
+def _check_elu(layer: Examined) -> None:
+    _check(layer)
+    scale_in = float(layer.affine(layer.input, "input").scale[0])
+    scale_out = float(layer.affine(layer.output, "output").scale[0])
+    layer.require(scale_in < scale_out * 2**22, "output scale far below its input's scale")
+
+
+def _check_relu6(layer: Examined) -> None:
+    _check(layer)
+    scale_in = float(layer.affine(layer.input, "input").scale[0])
+    layer.require(6 < scale_in * 2**31, f"its input's scale is {scale_in:g}: 6 is out of range")
 
 
 def _check_leaky_relu(layer: Examined) -> None:
@@ -211,10 +231,18 @@ def _check_leaky_relu(layer: Examined) -> None:
 
 def _check_hard_swish(layer: Examined) -> None:
     _check(layer)
-    scale_in = layer.affine(layer.input, "input").scale[0]
-    scale_out = layer.affine(layer.output, "output").scale[0]
-    # the reference kernel can only shift right
-    layer.require(bool(scale_in / 128 < scale_out), "output scale far below its input's scale")
+    scale_in, scale_out = (
+        float(layer.affine(tensor, role).scale[0])
+        for tensor, role in ((layer.input, "input"), (layer.output, "output"))
+    )
+    # the reference kernel can only shift right, and shifts 16 bits
+    layer.require(scale_in / 128 < scale_out, "output scale far below its input's scale")
+    _, output_shift = _multiplier_16(scale_in / 128 / scale_out)
+    layer.require(output_shift >= -15, "output scale far above its input's scale")
+    _, reluish_shift = _multiplier_16(scale_in / 128 / (3 / 32768))
+    layer.require(
+        -15 <= reluish_shift <= 16, f"its input's scale is {scale_in:g}, which is out of range"
+    )
 
 
 def _check_rsqrt(layer: Examined) -> None:
@@ -252,7 +280,7 @@ DEFINITIONS = (
     byte_definition(OperatorKind.LOGISTIC, _logistic, _check_logistic),
     byte_definition(OperatorKind.TANH, _tanh, _check_tanh),
     byte_definition(OperatorKind.RELU, _relu),
-    byte_definition(OperatorKind.RELU6, _relu6),
+    byte_definition(OperatorKind.RELU6, _relu6, _check_relu6),
     byte_definition(
         OperatorKind.LEAKY_RELU,
         _leaky_relu,
@@ -261,7 +289,7 @@ DEFINITIONS = (
     ),
     byte_definition(OperatorKind.ABS, _abs),
     byte_definition(OperatorKind.RSQRT, _rsqrt, _check_rsqrt),
-    byte_definition(OperatorKind.ELU, _elu, version=1),
+    byte_definition(OperatorKind.ELU, _elu, _check_elu, version=1),
     byte_definition(OperatorKind.HARD_SWISH, _hard_swish, _check_hard_swish, version=1),
 )
 

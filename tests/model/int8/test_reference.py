@@ -12,7 +12,7 @@ from model.int8 import fixed_point, reference, tflite
 from model.int8.builder import GraphBuilder
 from model.int8.graph import Activation
 from model.int8.validation import validate
-from tests.model.int8 import oracle, random_graphs, random_whole
+from tests.model.int8 import oracle, random_extremes, random_graphs, random_whole
 
 LONG = bool(os.environ.get("EYESPOT_LONG"))
 
@@ -31,6 +31,27 @@ def test_random_layers_agree_with_tflm(layer):
                 f"{layer}, seed {seed}, {name}: {np.sum(actual != expected[name])} of "
                 f"{actual.size} differ"
             )
+
+
+@pytest.mark.parametrize("layer", random_extremes.LAYERS)
+def test_scales_far_apart_are_exact_or_refused(layer):
+    compared = 0
+    for seed in range(200 if LONG else 25):
+        rng = np.random.default_rng([seed, 23])
+        graph = random_extremes.LAYERS[layer](rng)
+        try:
+            validate(graph)
+        except ModelError:
+            continue
+        x = random_graphs.examples(rng, graph, 4)
+        try:
+            expected = oracle.outputs(graph, x)
+        except RuntimeError:
+            continue  # refused by TFLM alone
+        for name, actual in reference.outputs(graph, x).items():
+            assert np.array_equal(actual, expected[name]), f"{layer}, seed {seed}"
+        compared += 1
+    assert compared > 8
 
 
 @pytest.mark.parametrize("part", range(4))
