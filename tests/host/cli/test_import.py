@@ -10,6 +10,7 @@ from PIL import Image
 
 from model.datasets import datasets
 from model.int8 import reference, tflite
+from tests.host.fake_board import FakePort
 
 pytest.importorskip("onnx")
 
@@ -126,3 +127,12 @@ def test_learning_on(host, file: Path, tmp_path: Path) -> None:
     words = ("import", DIGITS, "--data", str(tmp_path / "x.npz"), "-o", str(file), "--epochs", "1")
     assert "learning needs classes (y)" in host(*words, fails=1)
     assert "must be above 0" in host(*words, "--rate", "-1", fails=1)
+
+
+def test_from_a_float_network_to_the_board(host, file: Path, connect, fake_board) -> None:
+    """What was imported runs on the engine, layer by layer as the reference says."""
+    host("import", DIGITS, "--data", "digits", "-o", str(file))
+    connect(FakePort(fake_board))
+    host("upload-weights", str(file), "--port", "p")
+    words = ("verify", str(file), "--port", "p", "--data", "digits", "--count", "2", "--layers")
+    assert host(*words, "--json")["mismatches"] == 0
