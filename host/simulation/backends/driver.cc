@@ -8,7 +8,7 @@
 #include <cstring>
 #include <deque>
 
-#include "design.cc"
+#include "design.h"
 #ifdef EYESPOT_FLASH
 #include "../flash/flash.cc"
 #endif

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import enum
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from gateware.interface.flash import IS25LP128F, W25Q128JV, FlashPart
 
 from ...errors import EyespotError
-from ..backends.toolchain import FLAGS, CompileError, find_compiler, run
-from ..cache import cache_directory, hash_files, write_atomically
+from ..backends.toolchain import FLAGS, CompileError, compiled_once, find_compiler, run
+from ..cache import hash_files
 
 __all__ = ["Flash", "FlashFault", "FlashMisused"]
 
@@ -40,14 +39,14 @@ def _library() -> Path:
     compiler = find_compiler()
     if compiler is None:
         raise CompileError("there is no C++ compiler (g++, clang++, or $CXX)")
-    command = [*compiler, *FLAGS, "-O2"]
-    library = cache_directory() / "simulators" / f"{hash_files(FLASH_SOURCES, *command)}.so"
-    if not library.exists():
-        with tempfile.TemporaryDirectory(prefix="eyespot-") as scratch:
-            made = Path(scratch) / "flash.so"
-            run([*command, "-o", str(made), str(FLASH_SOURCES[1])], Path(scratch))
-            write_atomically(library, made.read_bytes())
-    return library
+    command = [*compiler, *FLAGS, "-shared", "-O2"]
+
+    def make(directory: Path) -> Path:
+        made = directory / "flash.so"
+        run([*command, "-o", str(made), str(FLASH_SOURCES[1])], directory)
+        return made
+
+    return compiled_once(hash_files(FLASH_SOURCES, *command), make)
 
 
 def _declare(loaded: ctypes.CDLL) -> ctypes.CDLL:

@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "design.cc"
+#include "design.h"
 
 namespace {
 

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <random>
 
-#include "design.cc"
+#include "design.h"
 
 namespace {
 
