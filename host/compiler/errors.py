@@ -32,6 +32,19 @@ class TooLargeError(CompileError):
         self.axis = axis
 
 
+class ReshapeError(CompileError):
+    """A layer reads a tensor in a shape in which its bytes do not lie without gaps.
+
+    Attributes
+    ----------
+    tensor : int
+    """
+
+    def __init__(self, message: str, tensor: int) -> None:
+        super().__init__(message)
+        self.tensor = tensor
+
+
 class DoesNotFitError(CompileError):
     """The network needs more memory than the board has.
 

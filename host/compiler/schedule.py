@@ -201,10 +201,12 @@ def _channel_wise(layer: Layer, configuration: EngineConfiguration) -> Iterator[
     """Arrangements of a channel-wise layer."""
     one_set = _is_uniform(layer) and layer.source.channels % configuration.channel_group == 0
     alone = layer.mode is not Mode.DEPTHWISE
+    # A window that has a pixel more than once computes one pixel at a time.
+    again = layer.kernel.dilation_w == 0
     for inside in (False, True) if one_set else (False,):
-        for axis in (Axis.COLUMNS, Axis.ROWS):
+        for axis in (Axis.COLUMNS,) if again else (Axis.COLUMNS, Axis.ROWS):
             length = layer.direction(axis).outputs
-            most = 1 if alone else min(configuration.pixels, length)
+            most = 1 if alone or again else min(configuration.pixels, length)
             # As many as there are, or so many that the last window is as full as the others.
             for pixels in sorted({1, most, ceil_divide(length, ceil_divide(length, most))}):
                 across = layer.direction(axis.other).outputs

@@ -94,7 +94,10 @@ def build_move(stored: Stored, step: Step) -> list[Layer]:
         offsets = _offsets(which, addresses, channels)
         for whole in _cover(which[:, :, first], addresses[:, :, first], step.name):
             for piece in _in_words(whole, offsets, stored):
-                layers += _layers(stored, step, views, target, channels, offsets, piece)
+                # A border is the same in every channel, a constant may have its own for each.
+                bordering = piece.source < 0 and bool((which[:, :, first] >= 0).any())
+                distances = np.zeros_like(offsets) if bordering else offsets
+                layers += _layers(stored, step, views, target, channels, distances, piece)
             if len(layers) > _MOST_LAYERS:
                 raise CompileError(f"layer {step.name}: moves bytes too far and wide")
     return layers
@@ -117,10 +120,11 @@ def _alike(which: Ints, addresses: Ints, one: int, other: int) -> bool:
     difference = addresses[:, :, other] - addresses[:, :, one]
     moved = which[:, :, one] >= 0
     constant = which[:, :, one] == -1
+    if not moved.any():
+        # A constant for each channel.
+        return bool((difference[constant] == difference[constant][:1]).all())
     if constant.any() and difference[constant].any():
         return False
-    if not moved.any():
-        return True
     # Sources have places of their own, so each may have its own distance; one is enough here.
     return bool((difference[moved] == difference[moved][0]).all())
 
@@ -128,6 +132,8 @@ def _alike(which: Ints, addresses: Ints, one: int, other: int) -> bool:
 def _offsets(which: Ints, addresses: Ints, channels: range) -> Ints:
     """Bytes of each channel from the first one's."""
     moved = np.argwhere(which[:, :, channels.start] >= 0)
+    if len(moved) == 0:
+        moved = np.argwhere(which[:, :, channels.start] == -1)
     if len(moved) == 0:
         return np.zeros(len(channels), np.int64)
     y, x = moved[0]
@@ -291,7 +297,7 @@ def _layers(
         # Up to where whole groups of results begin.
         head = -begin % at_once
         end = min(channels.stop, begin + (head or most))
-        if offsets[end - 1 - channels.start] - offsets[begin - channels.start] == 0:
+        if piece.source < 0:
             end = min(channels.stop, begin + (head or channels.stop))
         lanes = range(begin - begin % at_once, min(round_up(end, at_once), target.channels))
         picks = [
@@ -327,11 +333,16 @@ def _pool(
     if piece.source < 0 or not (offsets == np.arange(count)).all():
         return None
     view = views[piece.source]
-    aligned = piece.address % word == 0 and piece.column_step % group == 0 and piece.column_step
+    aligned = piece.address % word == 0 and piece.column_step % group == 0
+    # Of a single row or column there are as many copies as are asked for.
+    rows = 1 if piece.row_step == 0 else piece.height
+    columns = 1 if piece.column_step == 0 else piece.width
+    spread = (rows, columns) != (piece.height, piece.width)
+    bordered = (piece.height, piece.width) != (result.height, result.width)
     # A group beyond the channels is read, and written where the layer's last channels are few.
     whole = count % group == 0
     fits = channels.start % configuration.requantizers == 0 and piece.row_step % word == 0
-    if not (aligned and whole and fits) or (piece.height > 1 and piece.row_step == 0):
+    if not (aligned and whole and fits) or (spread and bordered):
         return None
     return Layer(
         name=step.name,
@@ -339,15 +350,20 @@ def _pool(
         mode=Mode.POOL,
         source=View(
             view.tensor,
-            piece.height,
-            piece.width,
+            rows,
+            columns,
             count,
-            piece.column_step,
-            piece.row_step or round_up(piece.width * piece.column_step, word),
+            piece.column_step or round_up(count, group),
+            piece.row_step or round_up(columns * max(piece.column_step, count), word),
             piece.address,
         ),
         target=replace(result, channels=count, offset=result.offset + channels.start),
-        kernel=Kernel(top=piece.top, left=piece.left),
+        kernel=Kernel(
+            top=piece.top,
+            left=piece.left,
+            stride_h=0 if rows < piece.height else 1,
+            stride_w=0 if columns < piece.width else 1,
+        ),
         weights=None,
         pad_value=piece.border,
         epilogue=greatest(count),
@@ -370,7 +386,7 @@ def _pick(
     run = max(known) - low + 1
     epilogue = Epilogue.half(len(picks))
     if piece.source < 0:
-        bias = [0 if pick is None else 2 * piece.address for pick in picks]
+        bias = [0 if pick is None else 2 * (piece.address + pick) for pick in picks]
         weights = np.zeros((len(picks), 1, 1, 1), np.int64)
         epilogue = replace(epilogue, bias=np.array(bias, np.int64))
         # One byte, whatever it is: every weight is zero.

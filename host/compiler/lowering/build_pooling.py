@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import compress
+from math import prod
 
 import numpy as np
 
@@ -14,9 +16,9 @@ from ..addition import Addition
 from ..channels import average, fit_sums, signed_bits
 from ..errors import CompileError
 from ..layers import Epilogue, Layer, Mode
-from .build_bytes import build_bytes, greatest
-from .plan import Step, Table, clamp
-from .reshape import narrowed
+from .build_bytes import build_copy, greatest
+from .plan import REDUCTIONS, Step, Table, clamp, reduced
+from .reshape import in_long_rows, narrowed
 from .storage import Stored
 
 #: Never greater than any byte of the picture.
@@ -70,6 +72,22 @@ def _sum(stored: Stored, step: Step, weight: int) -> Layer:
     """The sum of each channel's window, its bytes multiplied by ``weight``, not scaled yet."""
     assert step.operator is not None
     source, kernel = stored.source(step), stored.kernel(step, step.operator)
+    if step.kind in REDUCTIONS and reduced(stored.plan.graph, step.operator)[2]:
+        # One channel of all.
+        weights = np.zeros((1, kernel.height, kernel.width, source.pixel_pitch), np.int64)
+        weights[..., : source.channels] = weight
+        layer = Layer(
+            name=step.name,
+            kinds=step.kinds,
+            mode=Mode.CONVOLUTION,
+            source=source,
+            target=stored.target(step),
+            kernel=kernel,
+            weights=weights,
+            pad_value=0,
+            epilogue=Epilogue.half(1),
+        )
+        return in_long_rows(layer, stored.plan.configuration)
     source, kernel = narrowed(source, kernel, stored.plan.configuration)
     return Layer(
         name=step.name,
@@ -85,26 +103,28 @@ def _sum(stored: Stored, step: Step, weight: int) -> Layer:
 
 
 def build_mean(stored: Stored, step: Step, operator: Operator) -> list[Layer]:
-    """A sum over the picture with TensorFlow Lite's own rounding.
+    """A sum, of a MEAN or SUM, with TensorFlow Lite's own rounding.
 
     That rounds twice, away from zero, and so coarsely that one multiplier and bias often cannot do
     the same on both sides of the zero point, or over many pixels' sums. Then each side, or a part
     of it, has a layer, and their sum is taken.
     """
     source = stored.source(step)
-    count = source.height * source.width
+    sizes = (source.height, source.width, source.channels)
+    count = prod(compress(sizes, reduced(stored.plan.graph, operator)))
+    target = stored.target(step)
     limit = stored.plan.configuration.accumulator_bits - 1
     # Before the table of all sums is made, which may be gigabytes.
     if count << 7 > 1 << limit:
         raise CompileError(
-            f"layer {operator.name}: the sum of {count} pixels does not fit the engine's "
+            f"layer {operator.name}: the sum of {count} bytes does not fit the engine's "
             f"accumulators; {1 << limit >> 7} are possible"
         )
     zero_point = stored.plan.zero_point(operator.outputs[0])
     wanted = reference.mean(stored.plan.graph, operator)
     if count == 1:
         table = wanted if step.table is None else step.table[wanted.astype(np.intp) + 128]
-        return build_bytes(stored, replace(step, table=table))
+        return build_copy(stored, replace(step, table=table))
 
     def side(low: int, high: int) -> Layer | None:
         within = np.clip(wanted, low, high)
@@ -113,7 +133,7 @@ def build_mean(stored: Stored, step: Step, operator: Operator) -> list[Layer]:
             return None
         weight, bias, multiplier, shift = found
         low, high = int(within[0]), int(within[-1])
-        epilogue = _alike(source.channels, bias, multiplier, shift, zero_point, low, high, None)
+        epilogue = _alike(target.channels, bias, multiplier, shift, zero_point, low, high, None)
         return replace(_sum(stored, step, weight), epilogue=epilogue)
 
     def sides(low: int, high: int) -> list[tuple[int, Layer]]:
@@ -123,13 +143,34 @@ def build_mean(stored: Stored, step: Step, operator: Operator) -> list[Layer]:
             return [(low, whole)]
         if high - low < 2:
             raise CompileError(
-                f"layer {operator.name}: the engine cannot round the mean of {count} pixels as it "
+                f"layer {operator.name}: the engine cannot round the mean of {count} bytes as it "
                 f"must be; an AVERAGE_POOL_2D in its place can be run"
             )
         middle = zero_point if low < zero_point < high else (low + high) // 2
         return sides(low, middle) + sides(middle, high)
 
     return _add_sides(sides(-128, 127), step.table)
+
+
+def build_reduce_max(stored: Stored, step: Step, operator: Operator) -> list[Layer]:
+    """The greatest byte of each channel along rows or columns."""
+    if reduced(stored.plan.graph, operator)[2]:
+        raise CompileError(f"layer {operator.name}: takes the greatest over channels")
+    source, kernel = stored.source(step), stored.kernel(step, operator)
+    source, kernel = narrowed(source, kernel, stored.plan.configuration)
+    return [
+        Layer(
+            name=step.name,
+            kinds=step.kinds,
+            mode=Mode.POOL,
+            source=source,
+            target=stored.target(step),
+            kernel=kernel,
+            weights=None,
+            pad_value=PADDING_OF_MAXIMUM,
+            epilogue=greatest(source.channels, table=step.table),
+        )
+    ]
 
 
 def build_max_pool(stored: Stored, step: Step, operator: Operator) -> list[Layer]:

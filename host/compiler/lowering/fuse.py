@@ -14,10 +14,15 @@ from .build_weighted import is_wide
 from .crops import Crop, crop, hangs_over, reads_through
 from .joins import place_parts
 from .network import Item, Move, Network
-from .plan import ENGINE, SPATIAL, Plan, Step, Table, clamp
+from .plan import ENGINE, SPATIAL, SUMS, Plan, Step, Table, clamp
 
 
-def fuse(network: Network, configuration: EngineConfiguration, pools: bool = False) -> Plan:
+def fuse(
+    network: Network,
+    configuration: EngineConfiguration,
+    pools: bool = False,
+    copied: frozenset[int] = frozenset(),
+) -> Plan:
     """A step for each item that nothing else takes in.
 
     Parameters
@@ -26,6 +31,8 @@ def fuse(network: Network, configuration: EngineConfiguration, pools: bool = Fal
     configuration : EngineConfiguration
     pools : bool
         Let convolutions pool their own results.
+    copied : frozenset of int
+        Tensors of another shape that are copied, where their bytes could stay.
 
     Raises
     ------
@@ -39,7 +46,7 @@ def fuse(network: Network, configuration: EngineConfiguration, pools: bool = Fal
     ordered: dict[int, Move] = {}
     for position, item in enumerate(network.items):
         if item.move is not None:
-            plan = _move(plan, item, crops, ordered)
+            plan = _move(plan, item, crops, ordered, copied)
         elif item.function is not None:
             plan = _table(plan, item, item.function.source, item.function.table)
         else:
@@ -49,17 +56,23 @@ def fuse(network: Network, configuration: EngineConfiguration, pools: bool = Fal
     return plan
 
 
-def _move(plan: Plan, item: Item, crops: dict[int, Crop], ordered: dict[int, Move]) -> Plan:
+def _move(
+    plan: Plan,
+    item: Item,
+    crops: dict[int, Crop],
+    ordered: dict[int, Move],
+    copied: frozenset[int],
+) -> Plan:
     graph, move, target = plan.graph, item.move, item.target
     assert move is not None
-    if move.keeps_order:
+    if move.keeps_order and target not in copied:
         return replace(plan, reshaped={**plan.reshaped, target: plan.value(move.sources[0])})
-    cut = crop(graph, move, target)
+    cut = None if move.keeps_order else crop(graph, move, target)
     if cut is not None and reads_through(plan.network, target, cut):
         crops[target] = cut
         return plan
     border = None if cut is None else cut.border
-    if cut is None and len(move.sources) == 1 and _feeds_dense(plan, item):
+    if cut is None and len(move.sources) == 1 and not move.keeps_order and _feeds_dense(plan, item):
         ordered[target] = move
         return plan
     return place_parts(
@@ -105,10 +118,21 @@ def _operator(
             f"layer {operator.name}: a {operator.kind.value} is computed on the host, so it must "
             f"come last"
         )
+    if item.lines is not None:
+        return plan.with_step(
+            Step(item.name, None, item.kinds, item.reads[0], item.target, lines=item.lines)
+        )
+    if item.pair is not None:
+        one, other = item.reads
+        return plan.with_step(
+            Step(item.name, operator, item.kinds, one, item.target, pair=(one, other))
+        )
+    if operator.kind in SUMS:
+        return plan.with_step(
+            Step(item.name, operator, item.kinds, operator.inputs[0], item.target)
+        )
     if operator.kind not in ENGINE:
         raise CompileError(f"layer {operator.name}: the engine has no {operator.kind.value}")
-    if operator.kind is OperatorKind.ADD:
-        _check_addends(plan, item)
     source, target = operator.inputs[0], item.target
     kinds, border, gather = item.kinds, None, None
     if operator.kind in SPATIAL and plan.graph.tensors[source].shape[0] != 1:
@@ -147,13 +171,6 @@ def _operator(
     )
 
 
-def _check_addends(plan: Plan, item: Item) -> None:
-    first, second = (plan.graph.tensors[tensor] for tensor in item.operator.inputs[:2])
-    if first.data is not None or second.data is not None or first.shape != second.shape:
-        what = "broadcasts" if len(item.reads) == 2 else "adds a constant of several elements"
-        raise CompileError(f"layer {item.name}: ADD {what}, which the engine does not run yet")
-
-
 def _pool_behind(plan: Plan, item: Item, behind: tuple[Item, ...]) -> Plan | None:
     """Let the convolution that makes a 2x2 pool's input pool it, if it can."""
     graph, operator = plan.graph, item.operator
@@ -174,7 +191,7 @@ def _pool_behind(plan: Plan, item: Item, behind: tuple[Item, ...]) -> Plan | Non
         or hangs_over(window)
         or clamp(graph, operator) != (-128, 127)
         or not plan.only_use(source)
-        or not any(each.operator.kind in ENGINE for each in behind)
+        or not any(each.operator.kind in (*ENGINE, *SUMS) for each in behind)
     ):
         return None
     kinds = (*step.kinds, operator.kind.value)
@@ -186,7 +203,7 @@ def _table(plan: Plan, item: Item, source: int, table: Table) -> Plan:
     made = plan.maker(source)
     if (
         made is None
-        or plan.steps[made].kind is OperatorKind.ADD
+        or plan.steps[made].kind in SUMS
         or plan.steps[made].move is not None
         or plan.steps[made].pooled
         or not plan.only_use(source)

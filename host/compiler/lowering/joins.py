@@ -6,10 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from model.int8.graph import OperatorKind
-
 from .network import Move
-from .plan import Plan, Region, Step, picture_shape
+from .plan import SUMS, Plan, Region, Step, picture_shape
 
 __all__ = ["place_parts"]
 
@@ -33,7 +31,7 @@ def place_parts(plan: Plan, step: Step) -> Plan:
             or value in plan.places
             or value in regions
             or plan.steps[made].move is not None
-            or plan.steps[made].kind is OperatorKind.ADD
+            or plan.steps[made].kind in SUMS
             or not plan.only_use(source)
             or (value != source and not plan.only_use(value))
             or picture_shape(plan.graph, value) != picture_shape(plan.graph, source)

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
+
 from gateware.interface.configuration import EngineConfiguration
 from model.int8 import reference
 from model.int8.graph import Graph, Operator, OperatorKind
 
 from ..addition import find_addition
+from ..errors import ReshapeError
 from ..layers import Layer
 from ..schedule import cycles, schedule
+from .analysis import analyse
 from .build_bytes import build_copy
 from .build_move import build_move
-from .build_pooling import build_average_pool, build_max_pool, build_mean
+from .build_pairs import build_lines, build_pair
+from .build_pooling import build_average_pool, build_max_pool, build_mean, build_reduce_max
 from .build_weighted import build_convolution, build_depthwise, build_fully_connected
 from .fuse import fuse
-from .network import analyse
+from .network import Network
 from .plan import Lowered, Step
 from .storage import Stored, store
 from .sums import place_sums
@@ -29,6 +34,8 @@ _BUILDERS: dict[OperatorKind, Callable[[Stored, Step, Operator], list[Layer]]] =
     OperatorKind.MAX_POOL_2D: build_max_pool,
     OperatorKind.AVERAGE_POOL_2D: build_average_pool,
     OperatorKind.MEAN: build_mean,
+    OperatorKind.SUM: build_mean,
+    OperatorKind.REDUCE_MAX: build_reduce_max,
 }
 
 
@@ -41,9 +48,23 @@ def lower(graph: Graph, configuration: EngineConfiguration) -> Lowered:
         If the engine has no way to run a layer; the text names it and the reason.
     """
     network = analyse(graph)
+    copied: frozenset[int] = frozenset()
+    while True:
+        try:
+            return _fastest(network, configuration, copied)
+        except ReshapeError as error:
+            # Its bytes do not lie as the layer reads them: they are put so.
+            if error.tensor in copied:
+                raise
+            copied |= {error.tensor}
+
+
+def _fastest(
+    network: Network, configuration: EngineConfiguration, copied: frozenset[int]
+) -> Lowered:
     found = []
     for pools in (False, True) if configuration.pooling else (False,):
-        plan = place_sums(fuse(network, configuration, pools))
+        plan = place_sums(fuse(network, configuration, pools, copied))
         if pools and not any(step.pooled for step in plan.steps):
             break
         plain = store(plan)
@@ -78,7 +99,10 @@ def _layers(stored: Stored, step: Step) -> list[Layer]:
     if step.sum is None:
         return layers
     operator, made = step.sum.operator, step.sum.made
-    addition = find_addition(operator.name, reference.addition(stored.plan.graph, operator))
+    every = np.arange(-128, 128).astype(np.int8)
+    operands = every.reshape(1, 256, 1), every.reshape(1, 1, 256)
+    (wanted,) = reference.compute(stored.plan.graph, operator, operands)
+    addition = find_addition(operator.name, np.asarray(wanted).reshape(256, 256))
     if made == 1:
         addition = replace(addition, tables=addition.tables[::-1])
     return [replace(each, epilogue=each.epilogue.adding(addition)) for each in layers]
@@ -87,6 +111,10 @@ def _layers(stored: Stored, step: Step) -> list[Layer]:
 def _plain_layers(stored: Stored, step: Step) -> list[Layer]:
     if step.move is not None:
         return build_move(stored, step)
+    if step.lines is not None:
+        return build_lines(stored, step)
+    if step.pair is not None:
+        return build_pair(stored, step)
     if step.operator is None:
         return build_copy(stored, step)
     return _BUILDERS[step.operator.kind](stored, step, step.operator)

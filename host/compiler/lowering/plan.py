@@ -11,10 +11,11 @@ import numpy as np
 from gateware.interface.configuration import EngineConfiguration
 from model.int8 import reference
 from model.int8.graph import Graph, Operator, OperatorKind
+from model.int8.operators.reduction import reduced_axes
 
 from ..errors import CompileError
 from ..layers import IntArray, Layer, View
-from .network import Move, Network, Table
+from .network import Lines, Move, Network, Table
 
 Shape = tuple[int, int, int]
 
@@ -23,7 +24,10 @@ CHANNEL_WISE = (
     OperatorKind.AVERAGE_POOL_2D,
     OperatorKind.DEPTHWISE_CONV_2D,
     OperatorKind.MEAN,
+    OperatorKind.SUM,
+    OperatorKind.REDUCE_MAX,
 )
+REDUCTIONS = (OperatorKind.MEAN, OperatorKind.SUM, OperatorKind.REDUCE_MAX)
 #: Kinds that know rows from columns.
 SPATIAL = (
     OperatorKind.CONV_2D,
@@ -35,9 +39,10 @@ SPATIAL = (
 ENGINE = (
     OperatorKind.CONV_2D,
     OperatorKind.FULLY_CONNECTED,
-    OperatorKind.ADD,
     *CHANNEL_WISE,
 )
+#: Kinds that the epilogue of another layer does.
+SUMS = (OperatorKind.ADD, OperatorKind.SUB)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +130,10 @@ class Step:
         Whether it has a 2x2 MAX_POOL_2D behind it.
     move : Move or None
         What it makes of which tensors' bytes.
+    lines : Lines or None
+        What it makes of each byte.
+    pair : tuple of int, or None
+        The two tensors that it multiplies, or of which it takes the greater.
     gather : ndarray of int64 or None
         For each value that a dense layer takes, the element of its input.
     wide : bool
@@ -143,6 +152,8 @@ class Step:
     pooled: bool = False
     wide: bool = False
     move: Move | None = None
+    lines: Lines | None = None
+    pair: tuple[int, int] | None = None
     gather: IntArray | None = None
 
     @property
@@ -150,7 +161,9 @@ class Step:
         """The tensors that it reads."""
         if self.move is not None:
             return self.move.sources
-        if self.operator is None or self.operator.kind is not OperatorKind.ADD:
+        if self.pair is not None:
+            return self.pair
+        if self.operator is None or self.operator.kind not in SUMS:
             return (self.source,)
         return self.operator.inputs[:2]
 
@@ -263,6 +276,26 @@ def picture_shape(graph: Graph, tensor: int) -> Shape:
     """
     shape = (1, 1, *graph.tensors[tensor].shape)
     return prod(shape[:-2]), shape[-2], shape[-1]
+
+
+def reduced(graph: Graph, operator: Operator) -> tuple[bool, bool, bool]:
+    """Whether a reduction is over the rows, the columns, the channels of its input.
+
+    Raises
+    ------
+    CompileError
+        If it is over some of the dimensions that are rows to the engine, and not over others.
+    """
+    shape = graph.tensors[operator.inputs[0]].shape
+    axes = {axis for axis in reduced_axes(graph, operator) if shape[axis] > 1}
+    rows = {axis for axis, size in enumerate(shape[:-2]) if size > 1}
+    if axes & rows and not rows <= axes:
+        raise CompileError(
+            f"layer {operator.name}: reduces some of the dimensions before the last two, and not "
+            f"others"
+        )
+    rank = len(shape)
+    return bool(axes & rows), rank - 2 in axes, rank - 1 in axes
 
 
 def clamp(graph: Graph, operator: Operator) -> tuple[int, int]:

@@ -8,10 +8,19 @@ from dataclasses import dataclass, replace
 from model.int8 import reference
 from model.int8.graph import Operator, OperatorKind
 
-from ..errors import CompileError
+from ..errors import ReshapeError
 from ..layers import Kernel, View
 from ..nest import round_up
-from .plan import CHANNEL_WISE, ENGINE, Plan, Shape, Step, picture_shape
+from .plan import (
+    CHANNEL_WISE,
+    ENGINE,
+    REDUCTIONS,
+    Plan,
+    Shape,
+    Step,
+    picture_shape,
+    reduced,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +67,7 @@ class Stored:
 
         Raises
         ------
-        CompileError
+        ReshapeError
             If the bytes of that shape do not lie as a layer can read them.
         """
         plan = self.plan
@@ -73,17 +82,19 @@ class Stored:
             view = stored.reshaped(height, width, channels)
             if view.row_pitch % plan.configuration.word_bytes == 0 or height == 1:
                 return view
-        raise CompileError(
+        raise ReshapeError(
             f"layer {step.name}: reads {height}x{width}x{channels} reshaped from "
             f"{stored.height}x{stored.width}x{stored.channels}, whose rows do not lie "
-            f"in memory without gaps"
+            f"in memory without gaps",
+            step.source,
         )
 
     def kernel(self, step: Step, operator: Operator) -> Kernel:
         """The operator's window, with a folded PAD's padding, and without what is stored."""
-        if operator.kind is OperatorKind.MEAN:
+        if operator.kind in REDUCTIONS:
             source = self.source(step)
-            return Kernel(source.height, source.width)
+            rows, columns, _ = reduced(self.plan.graph, operator)
+            return Kernel(source.height if rows else 1, source.width if columns else 1)
         reads_margin = self.plan.root(step.source) in self.plan.graph.inputs
         return _kernel(self.plan, step, operator, self.margin[0] if reads_margin else 0)
 
@@ -172,20 +183,28 @@ def _input_shape(plan: Plan, tensor: int) -> Shape:
 def _padded_tensors(plan: Plan, shapes: Mapping[int, Shape]) -> set[int]:
     """Tensors whose pixel pitch must be rounded up."""
     padded: set[int] = set()
-    if plan.configuration.requantizers > 1:
-        # Results are written so many channels at a time.
-        padded |= {plan.root(step.target) for step in plan.steps}
+    at_once = plan.configuration.requantizers
+    if at_once > 1:
+        # Results are written so many channels at a time. Whole rows of bytes may lie close.
+        padded |= {plan.root(step.target) for step in plan.steps if not _each_byte(step)}
     before = -1
     while before < len(padded):
         before = len(padded)
         for step in reversed(plan.steps):
             if step.move is not None:
                 continue
-            root = plan.root(step.source)
-            uneven = shapes[root][2] % plan.configuration.channel_group != 0
-            if uneven and _reads_groups(plan, step, padded):
-                padded.add(root)
+            if at_once > 1 and _each_byte(step) and plan.root(step.source) in padded:
+                padded.add(plan.root(step.target))
+            for root in map(plan.root, step.pair or (step.source,)):
+                uneven = shapes[root][2] % plan.configuration.channel_group != 0
+                if uneven and _reads_groups(plan, step, padded):
+                    padded.add(root)
     return padded
+
+
+def _each_byte(step: Step) -> bool:
+    """Whether the step goes through bytes wherever pixels begin: it copies or looks up."""
+    return step.kind is None and step.move is None and step.lines is None
 
 
 def _reads_groups(plan: Plan, step: Step, padded: set[int]) -> bool:
@@ -194,6 +213,8 @@ def _reads_groups(plan: Plan, step: Step, padded: set[int]) -> bool:
     A table or a copy needs that only where its output has: otherwise it ignores where pixels
     begin. A copy of the host's own can do without.
     """
+    if step.lines is not None or step.pair is not None:
+        return True
     if step.kind is None and plan.root(step.source) in plan.graph.inputs:
         return False
     each_byte = step.kind not in ENGINE
@@ -205,13 +226,19 @@ def _with_padded_copy(plan: Plan, tensor: int, padded: set[int]) -> tuple[Plan, 
     reading = [
         index
         for index, step in enumerate(plan.steps)
-        if plan.root(step.source) == tensor
+        if tensor in map(plan.root, step.pair or (step.source,))
         and step.move is None
         and _reads_groups(plan, step, padded)
     ]
     copied, copy = plan.with_copy(tensor, before=reading[0])
     for index in reading:
-        copied = copied.instead(index + 1, replace(plan.steps[index], source=copy))
+        step = plan.steps[index]
+        if step.pair is not None:
+            one, other = (copy if plan.root(each) == tensor else each for each in step.pair)
+            step = replace(step, source=one, pair=(one, other))
+        else:
+            step = replace(step, source=copy)
+        copied = copied.instead(index + 1, step)
     return copied, copy
 
 

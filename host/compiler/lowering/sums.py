@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from model.int8.graph import Operator, OperatorKind
+from model.int8.graph import Operator
 
-from .plan import Plan, Step, Sum
+from .plan import REDUCTIONS, SUMS, Plan, Step, Sum
 
 
 def place_sums(plan: Plan) -> Plan:
@@ -19,7 +19,17 @@ def place_sums(plan: Plan) -> Plan:
     steps, plan = plan.steps, replace(plan, steps=())
     for index, step in enumerate(steps):
         operator = step.operator
-        if operator is None or operator.kind is not OperatorKind.ADD:
+        if step.pair is not None or (operator is None and _keeps_places(step)):
+            # What has been read of it is written anew.
+            taken = next(
+                (each for each in step.reads if _may_take(plan, step, each, steps[index + 1 :])),
+                None,
+            )
+            if taken is not None:
+                plan = replace(plan, places={**plan.places, step.target: plan.root(taken)})
+            plan = plan.with_step(step)
+            continue
+        if operator is None or operator.kind not in SUMS or step.pair is not None:
             plan = plan.with_step(step)
             continue
         later = steps[index + 1 :]
@@ -40,6 +50,11 @@ def place_sums(plan: Plan) -> Plan:
     return plan
 
 
+def _keeps_places(step: Step) -> bool:
+    """Whether a step makes each byte of the one in the same place."""
+    return step.move is None and (step.table is not None or step.lines is not None)
+
+
 def _behind(plan: Plan, step: Step, operator: Operator, later: Sequence[Step]) -> Plan | None:
     """Let the step that makes one addend of ``step`` add the other, if it can."""
     for made, source in enumerate(step.reads):
@@ -51,7 +66,7 @@ def _behind(plan: Plan, step: Step, operator: Operator, later: Sequence[Step]) -
             continue
         before, since = plan.steps[:found], plan.steps[found:]
         # The two layers of a MEAN may be a sum themselves.
-        if since[0].kind is OperatorKind.MEAN or plan.is_read(value, since):
+        if since[0].kind in REDUCTIONS or plan.is_read(value, since):
             continue
         complete = any(each.target == plan.value(other) for each in before)
         if complete and _may_take(plan, step, other, [*since, *later]):

@@ -85,9 +85,12 @@ def _count(graph: Graph, operator: Operator) -> int:
 
 
 def mean(graph: Graph, operator: Operator) -> np.ndarray:
-    """A MEAN's output for every sum of the bytes, from the least to the greatest."""
+    """A MEAN's or SUM's output for every sum of the bytes, from the least to the greatest."""
     count = _count(graph, operator)
-    return _mean_of_sum(graph, operator, np.arange(-128 * count, 127 * count + 1))
+    every = np.arange(-128 * count, 127 * count + 1)
+    if operator.kind is OperatorKind.SUM:
+        return _scaled_sum(graph, operator, every, *_factor(graph, operator))
+    return _mean_of_sum(graph, operator, every)
 
 
 def _maximum(graph: Graph, operator: Operator, inputs: Sequence[np.ndarray]) -> np.ndarray:

@@ -152,13 +152,6 @@ def test_float_input():
         compile(replace(graph, tensors=tensors), ICE40)
 
 
-def test_reshape_that_moves_bytes():
-    builder = convolution((3, 3, 3), np.ones((3, 1, 1, 3)))
-    builder.reshape((9, 1, 3))
-    builder.conv_2d(np.ones((1, 2, 1, 3), np.int8), 2**-8, None, scale=1.0, zero_point=0)
-    refuses(builder, "layer conv2: reads 9x1x3 reshaped from 3x3x3, whose rows do not lie")
-
-
 def test_tall_window():
     refuses(
         convolution((70, 4, 1), np.ones((1, 65, 1, 1))),
