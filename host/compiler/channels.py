@@ -8,6 +8,8 @@ channel, whose output is the same over its whole range, needs no sum.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -30,6 +32,7 @@ FloatArray = npt.NDArray[np.floating]
 
 _INT8_MIN, _INT8_MAX = -128, 127
 _UNIT_MULTIPLIER = 1 << 30
+_WEIGHTS = (1, 2, 4, 8, 16, 32, 64, *range(127, 2, -1))
 
 
 def signed_bits(value: int) -> int:
@@ -73,7 +76,11 @@ def average(count: int) -> tuple[int, int, int]:
 
 
 def fit_sums(
-    wanted: npt.NDArray[np.int8], count: int, zero_point: int, bits: int
+    wanted: npt.NDArray[np.int8],
+    count: int,
+    zero_point: int,
+    bits: int,
+    weights: Sequence[int] = _WEIGHTS,
 ) -> tuple[int, int, int, int] | None:
     """Weight, bias, multiplier and shift that give what is ``wanted`` for each sum of bytes.
 
@@ -88,6 +95,8 @@ def fit_sums(
         Of the output.
     bits : int
         That the sum, weight and bias included, may take.
+    weights : sequence of int
+        To try, in this order.
 
     Returns
     -------
@@ -103,7 +112,7 @@ def fit_sums(
     # Both functions grow: where they agree on either side of each start, they agree everywhere.
     where = np.concatenate([[0], starts - 1, starts, [len(values) - 1]])
     # The bias counts in parts of the weight: one that nothing else gives may need an odd one.
-    for weight in (1, 2, 4, 8, 16, 32, 64, *range(127, 2, -1)):
+    for weight in weights:
         multiplier, shift = (int(n) for n in quantize_multiplier(1 / (step * weight)))
         middle = -round((least + greatest) / 2 * weight)
         reach = min(8, int(abs(greatest - least) * weight / 2) + 2)

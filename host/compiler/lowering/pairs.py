@@ -40,6 +40,8 @@ _COMPLEMENT: Table = (-1 - _EVERY.astype(np.int64)).astype(np.int8)
 _UNIT_MULTIPLIER = 1 << 30
 #: Bits that a line's numbers may take: few beside any accumulator's.
 _LINE_BITS = 19
+#: To try: most lines that are found at all are found with one of these.
+_LINE_WEIGHTS = (1, 2, 4, 16, 64, 127, 113, 97)
 
 NewTensor = Callable[[Tensor], int]
 
@@ -201,7 +203,7 @@ def _line(wanted: Table, zero: int, low: int, high: int) -> tuple[int, int, int,
         rising = values if sign > 0 else values[::-1]
         if (np.diff(rising) < 0).any():
             continue
-        found = fit_sums(rising.astype(np.int8), 1, zero, _LINE_BITS)
+        found = fit_sums(rising.astype(np.int8), 1, zero, _LINE_BITS, _LINE_WEIGHTS)
         if found is None:
             continue
         weight, bias, multiplier, shift = found
