@@ -16,7 +16,7 @@ from model.int8 import fixed_point, float_functions
 from model.int8.graph import Activation, Graph, Operator, OperatorKind, Options
 from model.int8.operators.building import LayerBuilder
 from model.int8.operators.definition import ByteFunction, Definition, Field, OptionTable
-from model.int8.operators.examined import Examined, check_fixed_output, check_same_shape
+from model.int8.operators.examined import Examined, check_same_shape
 from model.int8.operators.quantization import affine, clamp, saturate
 
 __all__ = ["DEFINITIONS", "ByteFunctionLayers", "LeakyReluOptions", "of_every_byte", "rescale"]
@@ -187,9 +187,11 @@ def _check(layer: Examined) -> None:
     layer.require(scale_in < scale_out * 2**30, "output scale far below its input's scale")
 
 
-def _check_through_q4(layer: Examined, scale: float, zero_point: int) -> None:
+def _check_through_q4(layer: Examined) -> None:
+    """The kernels compute in their own output scale, whatever the tensor's is."""
     scale_in = float(layer.affine(layer.input, "input").scale[0])
-    check_fixed_output(layer, scale, zero_point)
+    layer.affine(layer.output, "output")
+    check_same_shape(layer)
     # beyond, the kernel shifts by more places than there are
     layer.require(
         2.0**-28 <= scale_in < 2.0**34, f"its input's scale is {scale_in:g}, which is out of range"
@@ -197,11 +199,9 @@ def _check_through_q4(layer: Examined, scale: float, zero_point: int) -> None:
 
 
 def _check_logistic(layer: Examined) -> None:
-    _check_through_q4(layer, 1 / 256, -128)
-
-
-def _check_tanh(layer: Examined) -> None:
-    _check_through_q4(layer, 1 / 128, 0)
+    _check_through_q4(layer)
+    zero_point = int(layer.affine(layer.output, "output").zero_point[0])
+    layer.require(zero_point == -128, f"output must have zero point -128, not {zero_point}")
 
 
 def _check_elu(layer: Examined) -> None:
@@ -278,7 +278,7 @@ def byte_definition(
 
 DEFINITIONS = (
     byte_definition(OperatorKind.LOGISTIC, _logistic, _check_logistic),
-    byte_definition(OperatorKind.TANH, _tanh, _check_tanh),
+    byte_definition(OperatorKind.TANH, _tanh, _check_through_q4),
     byte_definition(OperatorKind.RELU, _relu),
     byte_definition(OperatorKind.RELU6, _relu6, _check_relu6),
     byte_definition(

@@ -9,7 +9,7 @@ from typing import NoReturn
 import numpy as np
 
 from model.errors import ModelError
-from model.int8.graph import ABSENT, Graph, Operator, Quantization, Tensor
+from model.int8.graph import ABSENT, Graph, Operator, OperatorKind, Quantization, Tensor
 
 __all__ = [
     "Examined",
@@ -107,10 +107,10 @@ class Examined:
         )
 
     def scaled(self, tensor: Tensor, role: str) -> Quantization:
-        """Refuse the layer unless `tensor` has one scale and one zero point that its type holds."""
+        """Refuse the layer unless `tensor` has a scale and a zero point that its type holds."""
         quantization = tensor.quantization
         self.require(
-            quantization is not None and len(quantization.scale) == 1,
+            quantization is not None and len(quantization.scale) > 0,
             f"its {role} needs one scale and one zero point",
         )
         assert quantization is not None
@@ -119,8 +119,11 @@ class Examined:
             bool(np.isfinite(scale) and scale > 0),
             f"the scale of its {role} is {scale:g}, not a positive finite number",
         )
+        # The kernels take the first of several.
+        count = len(quantization.scale)
         self.require(
-            len(zero_point) == 1, f"its {role} has 1 scale but {len(zero_point)} zero points"
+            len(zero_point) == count,
+            f"its {role} has {count} scale{'s' * (count > 1)} but {len(zero_point)} zero points",
         )
         if tensor.dtype in ("int8", "uint8"):
             limits = np.iinfo(tensor.dtype)
@@ -131,7 +134,7 @@ class Examined:
         return quantization
 
     def affine(self, tensor: Tensor, role: str) -> Quantization:
-        """Refuse the layer unless `tensor` is int8 with one scale and one zero point."""
+        """Refuse the layer unless `tensor` is int8 with a scale and a zero point."""
         self.int8(tensor, role)
         return self.scaled(tensor, role)
 
@@ -179,7 +182,11 @@ def check_weights(layer: Examined, rank: int, axis: int, position: int = 0) -> T
     layer.require(quantization is not None, "weights without quantisation")
     assert quantization is not None
     scale, dimension, channels = quantization.scale, quantization.axis, weights.shape[axis]
-    layer.require(not quantization.zero_point.any(), "weights with a zero point other than 0")
+    # CONV_2D's kernel takes no notice of them.
+    ignored = layer.operator.kind is OperatorKind.CONV_2D
+    layer.require(
+        ignored or not quantization.zero_point.any(), "weights with a zero point other than 0"
+    )
     # The kernels take the scales for those of the output channels, whatever dimension is named.
     layer.require(
         len(scale) == 1

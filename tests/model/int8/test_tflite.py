@@ -180,10 +180,29 @@ def test_what_cannot_matter_is_not_checked(monkeypatch):
     odd = replace(graph.tensors[2].quantization, axis=3)
     _read_as_tflm_reads(_tensor(graph, 2, quantization=odd), monkeypatch)
     _read_as_tflm_reads(_tensor(graph, 2, quantization=_affine([0, -1], [7])), monkeypatch)
+    # CONV_2D takes no notice of its weights' zero points.
+    quantization = _affine([0.1, 0.2, 0.3], [0, 5, 0])
+    _read_as_tflm_reads(_tensor(GOOD, CONV_WEIGHTS, quantization=quantization), monkeypatch)
+    # Of a tensor with several scales, the first counts.
+    quantization = _affine([0.1] * 4, [3] * 4)
+    _read_as_tflm_reads(_tensor(GOOD, INPUT, quantization=quantization), monkeypatch)
     # The kernels take scales for those of output channels, if the named dimension is as large.
     _read_as_tflm_reads(
         _tensor(GOOD, CONV_WEIGHTS, quantization=_affine([1] * 3, [0] * 3, 1)), monkeypatch
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "scale", "zero_point"),
+    [("logistic", 0.5, -128), ("tanh", 0.5, -128), ("tanh", 0.1, 5), ("relu6", 0.5, 7)],
+)
+def test_outputs_whose_quantisation_the_kernels_do_not_look_at(
+    kind, scale, zero_point, monkeypatch
+):
+    builder = GraphBuilder("own", (256,), 0.03, 3)
+    getattr(builder, kind)()
+    graph = _tensor(builder.build(), 1, quantization=_affine([scale], [zero_point]))
+    _read_as_tflm_reads(graph, monkeypatch)
 
 
 @pytest.mark.parametrize("scale", [0, 1e-45, 1e-39, 1e-30])
@@ -273,8 +292,8 @@ BAD_GRAPHS = {
         "its input has 1 scale but 2 zero points",
     ),
     "weight zero point": (
-        _tensor(GOOD, CONV_WEIGHTS, quantization=_affine([1, 1, 1], [0, 1, 0])),
-        "zero point other than 0",
+        _tensor(GOOD, DENSE.inputs[1], quantization=_affine([1], [1])),
+        "dense1: weights with a zero point other than 0",
     ),
     "scales that do not fit": (
         _tensor(GOOD, CONV_WEIGHTS, quantization=_affine([1, 1], [0, 0])),
