@@ -64,11 +64,6 @@ def _passes(
 def build_convolution(stored: Stored, step: Step, operator: Operator) -> list[Layer]:
     weights, bias = _constants(stored.plan, operator)
     source = stored.source(step)
-    if weights.shape[3] != source.channels:
-        raise CompileError(
-            f"layer {operator.name}: its weights have {weights.shape[3]} input channels, its "
-            f"input has {source.channels}; grouped convolutions are not supported"
-        )
     weights, kernel = without_horizontal_dilation(weights, stored.kernel(step, operator))
     return _convolution(stored, step, operator, source, kernel, weights, bias)
 

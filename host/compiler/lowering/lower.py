@@ -24,6 +24,7 @@ from .build_weighted import build_convolution, build_depthwise, build_fully_conn
 from .fuse import fuse
 from .network import Network
 from .plan import Lowered, Step
+from .rewrite import rewrite, with_macs_of
 from .storage import Stored, store
 from .sums import place_sums
 
@@ -47,16 +48,19 @@ def lower(graph: Graph, configuration: EngineConfiguration) -> Lowered:
     CompileError
         If the engine has no way to run a layer; the text names it and the reason.
     """
-    network = analyse(graph)
+    rewritten = rewrite(graph)
+    network = analyse(rewritten)
     copied: frozenset[int] = frozenset()
     while True:
         try:
-            return _fastest(network, configuration, copied)
+            best = _fastest(network, configuration, copied)
         except ReshapeError as error:
             # Its bytes do not lie as the layer reads them: they are put so.
             if error.tensor in copied:
                 raise
             copied |= {error.tensor}
+        else:
+            return replace(best, layers=with_macs_of(graph, rewritten, best.layers))
 
 
 def _fastest(

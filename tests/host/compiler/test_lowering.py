@@ -341,7 +341,7 @@ def test_the_engine_finds_the_class_where_one_layer_computes_one_pixel():
     residual(net, 5)
     assert finds(net)
     # Every second channel by a layer of its own.
-    net = builder((3, 3, 1))
+    net = builder((3, 3, 2))
     weights = RNG.integers(-20, 21, (1, 3, 3, 4)).astype(np.int8)
     net.depthwise_conv_2d(weights, 2**-8, None, scale=0.5, zero_point=0)
     assert not finds(net)
