@@ -72,6 +72,8 @@ class Line:
         Clock cycles of the longest inference of this model so far, or predicted; 0 if unknown.
     reset_baud : int
         The rate at which a board listens after reset.
+    has_fixed_rate : bool
+        The port stays at that rate: it is the other end of a network connection without control.
     latency : float
         Seconds that adapter, driver and operating system may add to an answer.
     """
@@ -86,6 +88,7 @@ class Line:
         self.now: Callable[[], float] = getattr(port, "now", time.monotonic)
         self.latency = float(getattr(port, "latency", _LATENCY))
         self.reset_baud = int(getattr(port, "reset_baud", RESET_BAUD))
+        self.has_fixed_rate = bool(getattr(port, "has_fixed_rate", False))
         self._sequence = 0
         self._ran = False
         #: When all that was written will have left.

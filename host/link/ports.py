@@ -92,7 +92,11 @@ def open_port(name: str) -> serial.SerialBase:
     try:
         port = serial.serial_for_url(name, do_not_open=True)
         port.baudrate = RESET_BAUD
-        port.write_timeout = _WRITE_TIMEOUT
+        scheme = name.partition("://")[0].lower()
+        if scheme != "rfc2217":  # pyserial's port refuses every time-out of writing
+            port.write_timeout = _WRITE_TIMEOUT
+        # Behind a bare socket, the rate is set at the other end, for good.
+        port.has_fixed_rate = scheme == "socket"
         if os.name == "posix" and "://" not in name:
             port.exclusive = True
         port.open()

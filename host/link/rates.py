@@ -49,7 +49,14 @@ def agree(line: Line, baud: int | None = None) -> None:
         If what is at the port's other end is no board, or speaks another protocol, or ``baud`` does
         not work.
     """
+    if line.has_fixed_rate and baud not in (None, line.reset_baud):
+        raise LinkError(
+            f"{baud} baud cannot be set from here: a socket:// port stays at {line.reset_baud} "
+            "(rfc2217:// can change its rate)"
+        )
     line.info = _find_board(line)
+    if line.has_fixed_rate:
+        return
     for rate in BAUD_RATES if baud is None else (baud,):
         if rate <= line.reset_baud and baud is None:
             return

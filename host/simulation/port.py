@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import tempfile
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,15 @@ def _source_hash(*more: str) -> str:
         for location in (spec.submodule_search_locations or []) if spec else []:
             files += Path(location).rglob("*.py")
     return hash_files(files, *more)
+
+
+def _warn_of_loss(place: Path | None, error: OSError) -> None:
+    """Say that the board will be found empty next time, and where it would have been kept."""
+    print(
+        f"The simulated board forgets what it holds when this program ends: {place} cannot be "
+        f"written: {error.strerror or error} (XDG_STATE_HOME names another place)",
+        file=sys.stderr,
+    )
 
 
 class SimulatedPort(SerialBase):
@@ -189,8 +199,11 @@ class SimulatedPort(SerialBase):
     def _take_for_itself(self, board: str) -> None:
         """One program at a time has the board that keeps its power, as a real port."""
         assert self._backend is not None and self._state_file is not None
+        folder = self._state_file.parent
         try:
             self._lock = Lock(self._state_file.with_suffix(".lock"))
+            with tempfile.TemporaryFile(dir=folder):
+                pass
         except BlockingIOError as error:
             self._state_file = self._flash_file = None
             self.close()
@@ -198,8 +211,9 @@ class SimulatedPort(SerialBase):
                 f"sim://{board}: the board is in use by another program "
                 f"(sim://{board}?memory=fresh is one of your own)"
             ) from error
-        except OSError:
-            self._state_file = None  # nowhere to keep it: a board that forgets
+        except OSError as error:
+            self._state_file = None
+            _warn_of_loss(folder, error)
 
     def _restore(self) -> None:
         if self._state_file is None:
@@ -220,8 +234,8 @@ class SimulatedPort(SerialBase):
             self._write_flash(backend)
             if self._state_file is not None:
                 write_atomically(self._state_file, zlib.compress(backend.snapshot(), 1))
-        except OSError:
-            pass  # then it is as if the board had lost its power
+        except OSError as error:
+            _warn_of_loss(self._state_file or self._flash_file, error)
         finally:
             backend.close()
             if self._lock is not None:
