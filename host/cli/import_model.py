@@ -23,6 +23,7 @@ from .common import Outcome, check_writable, loading, natural, positive, say
 
 if TYPE_CHECKING:
     from model.importing.conversion import Comparison
+    from model.int8.graph import Graph
 
 HELP = "a float ONNX, Keras or TensorFlow Lite model to an int8 .tflite file"
 
@@ -118,7 +119,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
         )
     preprocessing = _preprocessing(arguments, source, inputs.are_pixels)
     with threadpool_limits(limits=1):
-        conversion = Conversion(source, preprocessing, inputs.calibration)
+        conversion = Conversion(source, preprocessing, inputs.calibration, _computes_sums)
         held_out = None
         if arguments.epochs is not None:
             held_out = _tune(arguments, conversion, inputs)
@@ -165,6 +166,35 @@ def run(arguments: argparse.Namespace) -> Outcome:
         f"{arguments.output} is written"
     )
     return Outcome(data, text)
+
+
+def _computes_sums(graph: Graph) -> bool:
+    """Whether the smallest engine computes each layer with weights, if memory is large enough."""
+    from dataclasses import replace
+
+    from boards.catalog import board
+    from model.int8.graph import WEIGHTED
+
+    from .. import compiler
+
+    configuration = board("icebreaker").configuration
+    for operator in graph.operators:
+        if operator.kind not in WEIGHTED:
+            continue
+        alone = replace(
+            graph,
+            operators=(operator,),
+            inputs=operator.inputs[:1],
+            outputs=operator.outputs,
+            labels=(),
+        )
+        try:
+            compiler.compile(alone, configuration)
+        except compiler.DoesNotFitError:
+            continue
+        except compiler.CompileError:
+            return False
+    return True
 
 
 def _tune(arguments: argparse.Namespace, conversion: Any, inputs: Any) -> dict[str, float]:

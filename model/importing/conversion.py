@@ -6,6 +6,7 @@ seen, and kept where the int8 network then comes closer to the float network.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,6 +38,9 @@ _GAIN_DB = 0.1
 
 _WIDE_GAIN_DB = 1.0
 """What sums must bring that cost the engine twice the time."""
+
+_WIDE_BITS = (30, 28, 27, 26, 25)
+"""Of such sums, the widest first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +79,9 @@ class Conversion:
         already.
     x : ndarray, shape (n, *input shape)
         Typical inputs: uint8 pixels, or float32 where there is no preprocessing.
+    runs : callable, optional
+        Whether a board computes a graph's sums. With it, they may be wider than an accumulator
+        where that comes closer and a board still computes them.
 
     Attributes
     ----------
@@ -99,12 +106,17 @@ class Conversion:
     """
 
     def __init__(
-        self, source: FloatGraph, preprocessing: Preprocessing | None, x: np.ndarray
+        self,
+        source: FloatGraph,
+        preprocessing: Preprocessing | None,
+        x: np.ndarray,
+        runs: Callable[[Graph], bool] | None = None,
     ) -> None:
         self.source = source
         self.is_equalized = False
         self.notes: list[str] = []
         self._before = preprocessing
+        self._runs = runs
         self.graph = source.copy()
         recognize(self.graph)
         self.preprocessing = self._take_in(preprocessing)
@@ -255,10 +267,14 @@ class Conversion:
             if found > reached + _GAIN_DB:
                 best, reached = other, found
         reached = closeness(best)
-        if coarser:
-            found = closeness(replace(best, wide_sums=True))
-            if found > reached + _WIDE_GAIN_DB:
-                return replace(best, wide_sums=True), found
+        if coarser and self._runs is not None:
+            for bits in _WIDE_BITS:
+                other = replace(best, sum_bits=bits)
+                found = closeness(other)
+                if found < reached + _WIDE_GAIN_DB:
+                    break
+                if self._runs(self.quantizer(other).export("trial")[0]):
+                    return other, found
         return best, reached
 
 

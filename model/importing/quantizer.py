@@ -49,9 +49,6 @@ __all__ = ["Choices", "Quantizer"]
 ACCUMULATOR_BITS = 24
 """Of the narrowest engine: sums of products fit into these, with the bias into one bit less."""
 
-_WIDE_BITS = 30
-"""Of sums that take the engine two passes."""
-
 Affine8 = tuple[float, int]
 """Scale and zero point."""
 
@@ -71,15 +68,15 @@ class Choices:
         Take the mean of what rounding the weights changes out of the biases.
     dense_by_channel : bool
         A weight scale for each output of a dense layer; else one for all.
-    wide_sums : bool
-        Leave sums that are too wide for one pass of the engine; else their weights are made
-        coarser, so that one is enough.
+    sum_bits : int
+        Bits that sums of products fit into; where they would not, weights are made coarser. With
+        more than the engine's accumulator has, it takes two passes.
     """
 
     clip: bool = False
     correct_bias: bool = False
     dense_by_channel: bool = False
-    wide_sums: bool = False
+    sum_bits: int = ACCUMULATOR_BITS
 
 
 @dataclass(eq=False)
@@ -415,7 +412,7 @@ class _Export:
             by_channel or (scale is not None and scale.size > 1),
             scale,
             mean,
-            _WIDE_BITS if self.quantizer.choices.wide_sums else ACCUMULATOR_BITS,
+            self.quantizer.choices.sum_bits,
         )
         if found.coarser:
             count = len(found.coarser)
@@ -448,11 +445,13 @@ def _convolution(export: _Export, node: Node) -> None:
         "padding": export.padding(node, window),
         "dilation": window.dilation,
     }
-    found = export.weights(node, operator.weights, by_channel=True)
     if operator.is_depthwise:
+        found = export.weights(node, operator.weights, by_channel=True)
         stored = found.stored.transpose(2, 0, 1, 3)
         export.builder.depthwise_conv_2d(stored, found.scale, found.bias, **options)
     else:
+        # The engine knows no groups: zeros for the channels of the others are the same.
+        found = export.weights(node, operator.dense_weights(), by_channel=True)
         stored = found.stored.transpose(3, 0, 1, 2)
         export.builder.conv_2d(stored, found.scale, found.bias, **options)
 
