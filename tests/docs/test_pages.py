@@ -19,6 +19,8 @@ _PATH = re.compile(r"`((?:boards|docs|gateware|host|model|tests)/[\w./-]*)`")
 _FILE = re.compile(r"`(\w+\.(?:py|cc|h))`")
 #: Files of whoever reads the page.
 _THEIRS = {"icesugar_pro.py", "model.py"}
+#: A name in a file: `_MOVES` of `host/compiler/lowering/analysis.py`.
+_NAME = re.compile(r"`(\w+)`\s+of\s+`([\w/]+\.py)`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
@@ -58,6 +60,12 @@ def file_names() -> set[str]:
     return {path.name for folder in folders for path in (ROOT / folder).rglob("*.*")}
 
 
+def missing_names(page: Path) -> list[str]:
+    """Names that a page says are in a file and that are not."""
+    named = _NAME.findall(page.read_text(encoding="utf-8"))
+    return [name for name, file in named if name not in (ROOT / file).read_text(encoding="utf-8")]
+
+
 def long_lines(page: Path) -> list[int]:
     """Numbers of lines over 100 columns; a row of a table is a line, however long."""
     return [
@@ -71,6 +79,7 @@ def long_lines(page: Path) -> list[int]:
 def test_page(page):
     assert dead_links(page) == []
     assert missing_files(page) == []
+    assert missing_names(page) == []
     assert long_lines(page) == []
 
 
