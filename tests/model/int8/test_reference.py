@@ -12,7 +12,7 @@ from model.int8 import fixed_point, reference, tflite
 from model.int8.builder import GraphBuilder
 from model.int8.graph import Activation
 from model.int8.validation import validate
-from tests.model.int8 import oracle, random_extremes, random_graphs, random_whole
+from tests.model.int8 import familiar, oracle, random_extremes, random_graphs, random_whole
 
 LONG = bool(os.environ.get("EYESPOT_LONG"))
 
@@ -31,6 +31,17 @@ def test_random_layers_agree_with_tflm(layer):
                 f"{layer}, seed {seed}, {name}: {np.sum(actual != expected[name])} of "
                 f"{actual.size} differ"
             )
+
+
+@pytest.mark.parametrize("make", familiar.NETWORKS, ids=lambda make: make.__name__)
+def test_what_people_bring_agrees_with_tflm(make):
+    graph = make()
+    read = tflite.decode(tflite.encode(graph), graph.name)
+    x = random_graphs.examples(np.random.default_rng(0), read, 12)
+    expected = oracle.outputs(graph, x)
+    for name, actual in reference.outputs(read, x).items():
+        assert np.array_equal(actual, expected[name]), name
+        assert len(np.unique(actual)) > 3, f"{name} says nothing"
 
 
 @pytest.mark.parametrize("layer", random_extremes.LAYERS)
