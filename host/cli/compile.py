@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .common import Outcome, check_writable, load_model, table, write
 
 if TYPE_CHECKING:
+    from gateware.interface.configuration import EngineConfiguration
     from model.int8.graph import Graph
 
     from ..compiler import CompiledModel
@@ -42,6 +43,8 @@ def run(arguments: argparse.Namespace) -> Outcome:
     except compiler.DoesNotFitError as error:
         data: dict[str, Any] = {"fits": False, "needed": error.needed, "available": error.available}
         return Outcome(data, "", failure=f"{error}{_help(graph, description.name)}")
+    except compiler.AccumulatorError as error:
+        raise compiler.CompileError(f"{error}{_help(graph, description.name)}") from None
     if arguments.output is not None:
         write(arguments.output, compiled.image)
     rate = description.clock_hz / compiled.cycles
@@ -82,17 +85,27 @@ def run(arguments: argparse.Namespace) -> Outcome:
 
 
 def _help(graph: Graph, board: str) -> str:
-    """Whether the same board takes a model that is too large, if it lies in the flash."""
-    from boards.catalog import UnknownBoardError
-    from boards.catalog import board as find_board
+    """On which boards a model runs that this one cannot run."""
+    from boards.catalog import BOARDS
 
     from .. import compiler
 
-    try:
-        compiler.compile(graph, find_board(f"{board}-flash").configuration)
-    except (UnknownBoardError, compiler.CompileError):
-        return ""
-    return f"; from its flash it runs: --board {board}-flash, and upload-weights --flash"
+    tried: dict[EngineConfiguration, bool] = {}
+    found = []
+    for each in BOARDS:
+        if each.configuration not in tried:
+            try:
+                compiler.compile(graph, each.configuration)
+                tried[each.configuration] = True
+            except compiler.CompileError:
+                tried[each.configuration] = False
+        if tried[each.configuration]:
+            found.append(each.name)
+    if f"{board}-flash" in found:
+        return f"; from its flash it runs: --board {board}-flash, and upload-weights --flash"
+    if not found:
+        return "; it runs on no board"
+    return f"; it runs on {', '.join(found)}"
 
 
 def _text(compiled: CompiledModel, board: str, rate: float, clock_hz: int) -> str:

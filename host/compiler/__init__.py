@@ -6,10 +6,11 @@ the shape of the work, :mod:`.cycles` the prediction.
 """
 
 from .assembly import compile
-from .errors import CompileError, DoesNotFitError
+from .errors import AccumulatorError, CompileError, DoesNotFitError
 from .report import CompiledModel, LayerReport, MemoryBlock
 
 __all__ = [
+    "AccumulatorError",
     "CompileError",
     "CompiledModel",
     "DoesNotFitError",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate, pairwise
 from math import prod
 
@@ -277,8 +278,17 @@ def _report(
     configuration: EngineConfiguration,
 ) -> LayerReport:
     layer, later = lowered.layers[index], lowered.layers[index + 1 :]
-    tensor, stored = layer.result, layer.target.tensor
+    tensor, view = layer.result, lowered.results[layer.result]
     complete = all(tensor != other.result for other in later)
+    output = TensorLayout(
+        address=addresses[view.tensor] + view.offset,
+        height=view.height,
+        width=view.width,
+        channels=view.pixel_pitch,
+        row_pitch=view.row_pitch,
+    )
+    # The last row's end may be nobody's memory, where the tensor lies in another one.
+    readable = output.address + output.size <= configuration.memory_bytes
     multipliers = configuration.lanes * configuration.pixels
     return LayerReport(
         name=layer.name,
@@ -287,9 +297,9 @@ def _report(
         cycles=prediction.cycles,
         utilisation=layer.macs / (prediction.cycles * multipliers),
         bound=prediction.bound,
-        tensor=tensor if complete and tensor < len(graph.tensors) else None,
-        output=_layout(lowered, addresses, stored),
-        channels=lowered.storage[stored].channels,
+        tensor=tensor if complete and readable and tensor < len(graph.tensors) else None,
+        output=output if readable else replace(output, height=1, row_pitch=output.row_bytes),
+        channels=view.channels,
         tape_bytes=size,
         streams=streams,
     )

@@ -28,7 +28,7 @@ from model.int8.reference import Requantization
 
 from .addition import Addition
 from .channels import fit_accumulators, sum_bounds
-from .errors import CompileError
+from .errors import AccumulatorError
 from .layers import Epilogue, IntArray
 
 __all__ = ["WideSums", "combined", "fit_wide"]
@@ -66,7 +66,7 @@ def fit_wide(
 
     Raises
     ------
-    CompileError
+    AccumulatorError
         If the sums that are not clamped do not fit either.
     """
     exact, epilogue, fits = fit_accumulators(name, weights, bias, rule, configuration)
@@ -87,7 +87,7 @@ def fit_wide(
             low, high = (int(each[0]) for each in sum_bounds(exact[channel : channel + 1]))
             folded = int(epilogue.bias[channel])
             needed = max(abs(low + folded), abs(high + folded)).bit_length() + 1
-            raise CompileError(
+            raise AccumulatorError(
                 f"layer {name}, channel {channel}: its accumulator can need {needed} bits, the "
                 f"engine's limit is {configuration.accumulator_bits - 1}, and too many of its "
                 f"outputs are not clamped to do with less"

@@ -44,16 +44,31 @@ def fuse(
     crops: dict[int, Crop] = {}
     #: Moves that the weights of the dense layers that read them undo.
     ordered: dict[int, Move] = {}
+    unknown: dict[str, list[str]] = {}
     for position, item in enumerate(network.items):
-        if item.move is not None:
+        kind = item.operator.kind
+        core = item.move is None and item.function is None and item.lines is None
+        if core and item.pair is None and kind not in (*ENGINE, *SUMS):
+            unknown.setdefault(kind.value, []).append(item.name)
+        elif item.move is not None:
             plan = _move(plan, item, crops, ordered, copied)
         elif item.function is not None:
             plan = _table(plan, item, item.function.source, item.function.table)
         else:
             plan = _operator(plan, item, crops, ordered, pools, network.items[position + 1 :])
+    if unknown:
+        raise CompileError("; ".join(_unknown(kind, names) for kind, names in unknown.items()))
     if not plan.steps:
         raise CompileError(f"{network.graph.name}: has no layer for the engine to run")
     return plan
+
+
+def _unknown(kind: str, names: list[str]) -> str:
+    """Why layers of a kind cannot run."""
+    layers = f"layer{'s' if len(names) > 1 else ''} {', '.join(names)}"
+    if kind in SCORES:
+        return f"{layers}: a {kind} is computed on the host, so it must come last"
+    return f"{layers}: the engine has no {kind}"
 
 
 def _move(
@@ -113,11 +128,6 @@ def _operator(
     behind: tuple[Item, ...],
 ) -> Plan:
     operator = item.operator
-    if operator.kind.value in SCORES:
-        raise CompileError(
-            f"layer {operator.name}: a {operator.kind.value} is computed on the host, so it must "
-            f"come last"
-        )
     if item.lines is not None:
         return plan.with_step(
             Step(item.name, None, item.kinds, item.reads[0], item.target, lines=item.lines)
@@ -131,8 +141,6 @@ def _operator(
         return plan.with_step(
             Step(item.name, operator, item.kinds, operator.inputs[0], item.target)
         )
-    if operator.kind not in ENGINE:
-        raise CompileError(f"layer {operator.name}: the engine has no {operator.kind.value}")
     source, target = operator.inputs[0], item.target
     kinds, border, gather = item.kinds, None, None
     if operator.kind in SPATIAL and plan.graph.tensors[source].shape[0] != 1:

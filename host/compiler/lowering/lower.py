@@ -91,6 +91,7 @@ def _build(stored: Stored) -> Lowered:
     return Lowered(
         layers=layers,
         storage=stored.storage,
+        results={step.target: stored.target(step) for step in plan.steps},
         inputs=plan.graph.inputs,
         outputs={tensor: plan.root(tensor) for tensor in plan.graph.outputs},
         margin=stored.margin,

@@ -54,6 +54,8 @@ class Lowered:
     layers : tuple of Layer
     storage : dict of int to View
         Every tensor that is kept in memory, by its index.
+    results : mapping of int to View
+        For each :attr:`.Layer.result` where it lies, which may be a part of a stored tensor.
     inputs : tuple of int
         Tensors in memory that the host writes.
     outputs : mapping of int to int
@@ -66,6 +68,7 @@ class Lowered:
 
     layers: tuple[Layer, ...]
     storage: Mapping[int, View]
+    results: Mapping[int, View]
     inputs: tuple[int, ...]
     outputs: Mapping[int, int]
     margin: tuple[int, int] = (0, 0)

@@ -44,11 +44,11 @@ def run(
 
 
 def run_all(
-    compiled: CompiledModel, inputs: Sequence[npt.NDArray[np.int8]]
+    compiled: CompiledModel, inputs: Sequence[npt.NDArray[np.int8]], layers: int = 0
 ) -> npt.NDArray[np.int8]:
-    """Memory after the image ran on all its inputs."""
+    """Memory after the image, or so many layers of it, ran on all its inputs."""
     memory = loaded(compiled, inputs)
-    execute(compiled.configuration, memory)
+    execute(compiled.configuration, memory, layers)
     assert memory[: len(compiled.image)].tobytes() == compiled.image
     return memory
 

@@ -26,12 +26,27 @@ def agree(graph, engine, rng):
     }
     expected = reference.run(graph, {name: values[np.newaxis] for name, values in inputs.items()})
     memory = run_all(compiled, tuple(inputs.values()))
+    check_layers(graph, compiled, inputs)
     for index, card in zip(graph.outputs, compiled.card.outputs):
         layout = card.layout
         actual = finish(card, card.unpack(memory[layout.address :][: layout.size].tobytes()))
         wanted = expected[index][0]
         assert np.array_equal(actual.reshape(wanted.shape), wanted), graph.tensors[index].name
     return compiled
+
+
+def check_layers(graph, compiled, inputs):
+    """Compare what lies in memory after each layer, of a network of few."""
+    if len(compiled.layers) > 6:
+        return
+    examples = {name: values[np.newaxis] for name, values in inputs.items()}
+    expected = reference.run(graph, examples, keep="all")
+    for count, layer in enumerate(compiled.layers, start=1):
+        if layer.tensor is not None:
+            memory = run_all(compiled, tuple(inputs.values()), count)
+            data = memory[layer.output.address :][: layer.output.size].tobytes()
+            wanted = expected[layer.tensor][0]
+            assert np.array_equal(layer.unpack(data).reshape(wanted.shape), wanted), layer.name
 
 
 class Chain:
