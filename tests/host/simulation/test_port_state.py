@@ -58,7 +58,7 @@ def test_a_state_that_cannot_be_written_in_the_end_is_said(tmp_path, monkeypatch
     assert "forgets" in line and ".state cannot be written: No space left" in line
 
 
-def test_a_board_that_need_not_remember_says_nothing(amaranth_board, tmp_path, monkeypatch, capsys):
+def test_a_board_that_need_not_remember_says_nothing(tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("I am no folder")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     open_port("sim://icebreaker?memory=fresh").close()
