@@ -21,6 +21,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
 from model.errors import EyespotError, reason
@@ -46,7 +47,15 @@ VERBS = {
     "boards": "boards",
 }
 
+#: `host` is also the name of a DNS tool on many systems.
+_NAMES = ("host", "eyespot")
 _INTERRUPTED = 130
+
+
+def _program() -> str:
+    """The name under which the command was called, of its two."""
+    name = Path(sys.argv[0]).stem
+    return name if name in _NAMES else _NAMES[0]
 
 
 class _UsageError(Exception):
@@ -61,10 +70,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
+    name = _program()
     parser = _Parser(
-        prog="host",
+        prog=name,
         description="Small neural networks on small FPGA boards: train, compile, upload, classify.",
-        epilog="`host demo` shows everything on a simulated board; `host VERB --help` explains.",
+        epilog=f"`{name} demo` shows all of it on a simulated board; `{name} VERB --help` explains.",
     )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb, module_name in VERBS.items():
@@ -136,7 +146,7 @@ def _tell(data: dict[str, Any], as_json: bool, error: str, status: int = 1) -> i
     line = " ".join(printable(error).split())
     if as_json:
         _print(_as_json({**data, "error": line}))
-    say(f"host: {line}" if status == _INTERRUPTED else f"host: error: {line}")
+    say(f"{_program()}: {line}" if status == _INTERRUPTED else f"{_program()}: error: {line}")
     return status
 
 
@@ -169,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(words)
     except _OutputError as error:
         if str(error):
-            say(f"host: error: the output cannot be written: {error}")
+            say(f"{_program()}: error: the output cannot be written: {error}")
         return 1
 
 

@@ -438,3 +438,23 @@ def test_a_board_of_another_protocol(host, connect):
     board.info = replace(board.info, protocol=7)
     connect(FakePort(board))
     assert "protocol 7" in host("info", "--port", "p", fails=1)
+
+
+@pytest.mark.parametrize(
+    ("called", "name"),
+    [
+        ("/usr/bin/eyespot", "eyespot"),
+        ("C:/Scripts/eyespot.exe", "eyespot"),
+        ("/home/a/eyespot.py", "eyespot"),
+        ("/usr/bin/host", "host"),
+        ("/home/a/host/__main__.py", "host"),
+        ("", "host"),
+    ],
+)
+def test_the_command_goes_by_the_name_that_it_was_called(monkeypatch, capsys, called, name):
+    monkeypatch.setattr(sys, "argv", [called])
+    assert cli.main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"usage: {name} ") and f"`{name} demo`" in out
+    assert cli.main(["clasify"]) == 2
+    assert capsys.readouterr().err.startswith(f"{name}: error: ")
