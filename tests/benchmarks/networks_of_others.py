@@ -1,10 +1,12 @@
 """What becomes of a folder of networks: for each, and for each board, whether it runs.
 
-    python tests/benchmarks/networks_of_others.py DIRECTORY [--board BOARD ...] [--check] [--json]
+    python tests/benchmarks/networks_of_others.py DIRECTORY
+        [--board BOARD ...] [--check | --engine] [--json]
 
 Prints cycles and inferences a second where a network runs, and else the reason. With ``--check``
 every image is run by the tape interpreter on a random input, and its outputs are compared with the
-reference. The exit status is 1 if a byte differs.
+reference. With ``--engine`` the simulated engine runs it, on the first of the boards on which it
+fits, and its cycles are counted. The exit status is 1 if a byte differs.
 """
 
 from __future__ import annotations
@@ -13,21 +15,24 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from boards.catalog import BOARDS, BoardDescription, board
+from gateware.interface.configuration import EngineConfiguration
 from host.compiler import CompiledModel, CompileError, compile
 from host.host_steps import finish, of_type, prepare
 from model.errors import ModelError
 from model.int8 import reference, tflite
 from model.int8.graph import Graph
+from tests.gateware.engine.bench import EngineBench
 from tests.tape_interpreter import execute
 
 #: One of each size, with flash.
@@ -40,13 +45,14 @@ _BOARDS = (
 )
 
 
-def differing_bytes(graph: Graph, compiled: CompiledModel, seed: int = 0) -> int:
-    """Of all outputs, those in which interpreter and reference differ for a random input."""
+Inputs = dict[str, npt.NDArray[Any]]
+
+
+def random_memory(
+    graph: Graph, compiled: CompiledModel, seed: int = 0
+) -> tuple[npt.NDArray[np.int8], Inputs]:
+    """Memory with the image and random inputs, garbage elsewhere; and the inputs."""
     rng = np.random.default_rng(seed)
-    if compiled.stream:
-        # The interpreter has no flash; the same layers run from a larger memory.
-        large = replace(compiled.configuration, flash=False, memory_bytes=1 << 20, banks=1)
-        compiled = compile(graph, large)
     size = compiled.configuration.memory_bytes
     memory = rng.integers(-128, 128, size).astype(np.int8)
     memory[: len(compiled.image)] = np.frombuffer(compiled.image, np.int8)
@@ -58,7 +64,13 @@ def differing_bytes(graph: Graph, compiled: CompiledModel, seed: int = 0) -> int
         inputs[tensor.name] = typed[np.newaxis]
         data = np.frombuffer(card.pack(prepare(card, typed)), np.int8)
         memory[card.layout.address :][: len(data)] = data
-    execute(compiled.configuration, memory)
+    return memory, inputs
+
+
+def differing_bytes(
+    graph: Graph, compiled: CompiledModel, memory: npt.NDArray[np.int8], inputs: Inputs
+) -> int:
+    """Of all outputs, those in which ``memory`` after a run differs from the reference."""
     expected = reference.run(graph, inputs)
     differing = 0
     for index, card in zip(graph.outputs, compiled.card.outputs):
@@ -69,10 +81,55 @@ def differing_bytes(graph: Graph, compiled: CompiledModel, seed: int = 0) -> int
     return differing
 
 
+def interpreted(graph: Graph, compiled: CompiledModel) -> dict[str, Any]:
+    """What the tape interpreter makes of a random input."""
+    if compiled.stream:
+        # The interpreter has no flash; the same layers run from a larger memory.
+        large = replace(compiled.configuration, flash=False, memory_bytes=1 << 20, banks=1)
+        compiled = compile(graph, large)
+    memory, inputs = random_memory(graph, compiled)
+    execute(compiled.configuration, memory)
+    return {"differing_bytes": differing_bytes(graph, compiled, memory, inputs)}
+
+
+class Engines:
+    """Compiled engines, one of each configuration."""
+
+    def __init__(self) -> None:
+        self._benches: dict[EngineConfiguration, EngineBench] = {}
+
+    def run(self, graph: Graph, compiled: CompiledModel) -> dict[str, Any]:
+        """What the simulated engine makes of a random input, and in how many cycles."""
+        configuration = compiled.configuration
+        if configuration not in self._benches:
+            bench = EngineBench(configuration, max_run_cycles=1 << 28)
+            self._benches[configuration] = bench
+        bench = self._benches[configuration]
+        memory, inputs = random_memory(graph, compiled)
+        bench.write(0, memory.tobytes())
+        if configuration.flash:
+            bench.set_stream(compiled.stream)
+        result = bench.run()
+        if result.error:
+            return {"differing_bytes": -1, "error": result.error.name}
+        for card in compiled.card.outputs:
+            layout = card.layout
+            found = bench.read(layout.address, layout.size)
+            memory[layout.address :][: layout.size] = np.frombuffer(found, np.int8)
+        return {
+            "counted_cycles": result.cycles,
+            "differing_bytes": differing_bytes(graph, compiled, memory, inputs),
+        }
+
+
 def outcomes(
-    path: Path, boards: list[BoardDescription], check: bool
+    path: Path,
+    boards: list[BoardDescription],
+    check: Callable[[Graph, CompiledModel], dict[str, Any]] | None,
+    once: bool,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """For each board what becomes of the network in ``path``."""
+    """For each board what becomes of the network in ``path``; ``once``: up to the first that runs
+    it."""
     try:
         graph = tflite.load(path)
     except ModelError as error:
@@ -95,12 +152,14 @@ def outcomes(
             "streamed": len(compiled.stream),
             "seconds": time.monotonic() - begin,
         }
-        if check:
+        if check is not None:
             try:
-                result["differing_bytes"] = differing_bytes(graph, compiled)
+                result |= check(graph, compiled)
             except CompileError as error:
                 result["unchecked"] = str(error)
         yield each.name, result
+        if once:
+            return
 
 
 def main() -> int:
@@ -108,24 +167,30 @@ def main() -> int:
     parser.add_argument("directory", type=Path)
     names = [each.name for each in BOARDS]
     parser.add_argument("--board", action="append", choices=names, metavar="BOARD")
-    parser.add_argument("--check", action="store_true", help="run each by the interpreter")
+    checks = parser.add_mutually_exclusive_group()
+    checks.add_argument("--check", action="store_true", help="run each by the interpreter")
+    checks.add_argument("--engine", action="store_true", help="run each by the simulated engine")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     boards = [board(name) for name in arguments.board or _BOARDS]
     found: dict[str, dict[str, dict[str, Any]]] = {}
     wrong = 0
+    check = interpreted if arguments.check else Engines().run if arguments.engine else None
     for path in sorted(arguments.directory.glob("**/*.tflite")):
         name = str(path.relative_to(arguments.directory))
         found[name] = {}
-        for board_name, result in outcomes(path, boards, arguments.check):
+        for board_name, result in outcomes(path, boards, check, arguments.engine):
             found[name][board_name] = result
             differing = result.get("differing_bytes", 0)
-            wrong += differing > 0
+            wrong += differing != 0
             if arguments.json:
                 continue
             if result["runs"]:
                 text = f"{result['cycles']:,} cycles, {result['rate']:,.1f}/s"
-                if arguments.check:
+                if "counted_cycles" in result:
+                    off = result["counted_cycles"] / result["cycles"] - 1
+                    text += f", counted {result['counted_cycles']:,} ({off:+.1%})"
+                if check is not None:
                     text += f", {result.get('unchecked', f'{differing} bytes differ')}"
             else:
                 text = f"NO: {result['reason']}"
