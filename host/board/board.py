@@ -2,9 +2,13 @@
 
 >>> from host.board import Board
 >>> with Board.open("sim") as board:
-...     board.load("digits")
+...     compiled = board.load("digits")
 ...     for answer in board.classify(["three.png", "seven.png"]):
-...         print(answer.label, answer.inference.cycles)
+...         print(answer.label, answer.inference.cycles > 0)
+3 True
+7 True
+
+`docs/api.md` lists what is public.
 """
 
 from __future__ import annotations

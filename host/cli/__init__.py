@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog=name,
         description="Small neural networks on small FPGA boards: train, compile, upload, classify.",
-        epilog=f"`{name} demo` shows all of it on a simulated board; `{name} VERB --help` explains.",
+        epilog=f"`{name} demo` shows it on a simulated board; `{name} VERB --help` explains.",
     )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb, module_name in VERBS.items():
