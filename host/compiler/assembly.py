@@ -122,13 +122,14 @@ def _place(
         try:
             return streamed, place(lowered, len(draft), _ranges(resident), configuration)
         except DoesNotFitError as error:
+            if not order:
+                raise
+            # Activations may find better places with less beside them: so all is tried.
             missing = error.needed - error.available
             while order and missing > 0:
                 layer = order.pop(0)
                 streamed[layer] = True
                 missing -= sizes[layer]
-            if missing > 0:
-                raise
 
 
 def _ranges(sizes: Sequence[int]) -> list[tuple[int, int]]:

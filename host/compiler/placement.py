@@ -9,8 +9,10 @@ Everything is deterministic.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from gateware.interface.configuration import EngineConfiguration
 
@@ -20,6 +22,9 @@ from .layers import Layer
 from .loops import Loops
 from .lowering import Lowered
 from .nest import round_up
+
+#: How many orders are tried before a network is refused.
+_TIGHT_ORDERS = 200
 
 
 @dataclass(frozen=True)
@@ -138,27 +143,52 @@ def _place(
         for view in layer.sources:
             pair = frozenset((view.tensor, layer.target.tensor))
             pairs[pair] = pairs.get(pair, 0.0) + cost
-    best: _Placement | None = None
-    fitting: list[_Placement] = []
-    for order in (_by_size, _by_time):
-        for heed_banks in (True, False):
-            placement = _Placement(image_bytes, pairs, tape_ranges, configuration, heed_banks)
-            for lifetime in sorted(needs, key=order):
-                placement.add(lifetime)
-            if placement.end <= configuration.usable_bytes:
-                fitting.append(placement)
-            if best is None or placement.end < best.end:
-                best = placement
+
+    def placed(order: Sequence[Lifetime], heed_banks: bool) -> _Placement:
+        placement = _Placement(image_bytes, pairs, tape_ranges, configuration, heed_banks)
+        for lifetime in order:
+            placement.add(lifetime)
+        return placement
+
+    orders = [sorted(needs, key=key) for key in (_by_size, _by_time)]
+    found = [placed(order, heed_banks) for order in orders for heed_banks in (True, False)]
+    best = min(found, key=lambda placement: placement.end)
+    usable = configuration.usable_bytes
+    if best.end > usable >= image_bytes + _most_at_once(needs):
+        # What is needed at once would fit, so the gaps between are too many.
+        for order in _tight_orders(needs):
+            best = min(best, placed(order, False), key=lambda placement: placement.end)
+            if best.end <= usable:
+                found.append(best)
+                break
+    fitting = [placement for placement in found if placement.end <= usable]
     if fitting:
         chosen = min(fitting, key=lambda placement: placement.cost)
         return {block.lifetime.tensor: block for block in chosen.blocks}
-    assert best is not None
     raise DoesNotFitError(
         f"the network needs {best.end} bytes of memory ({image_bytes} for the image, "
         f"{best.end - image_bytes} for activations), the board has {configuration.usable_bytes}",
         needed=best.end,
         available=configuration.usable_bytes,
     )
+
+
+def _most_at_once(needs: Sequence[Lifetime]) -> int:
+    """Bytes of the tensors that are needed at the same time, at the worst time."""
+    times = {lifetime.first for lifetime in needs}
+    return max(
+        sum(each.size for each in needs if each.first <= time <= each.until) for time in times
+    )
+
+
+def _tight_orders(needs: Sequence[Lifetime]) -> Iterator[list[Lifetime]]:
+    """Orders in which tensors may fit with fewer gaps: those first that are kept long, then sizes
+    by chance, always by the same."""
+    yield sorted(needs, key=lambda each: (each.first - each.until, -each.size, each.tensor))
+    rng = np.random.default_rng(0)
+    for _ in range(_TIGHT_ORDERS):
+        weights = dict(zip((each.tensor for each in needs), rng.uniform(0.4, 1.6, len(needs))))
+        yield sorted(needs, key=lambda each: -each.size * weights[each.tensor])
 
 
 def _cost_of_sharing(layer: Layer, configuration: EngineConfiguration) -> float:
