@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .common import Outcome, natural, positive, progress, say
+
+if TYPE_CHECKING:
+    from ..board import Board
 
 HELP = "train, upload and classify, all on a simulated board"
 
@@ -34,16 +38,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
+    with _Opening(arguments.port, arguments.baud) as opening:
+        return _run(arguments, opening)
+
+
+def _run(arguments: argparse.Namespace, opening: _Opening) -> Outcome:
     import numpy as np
 
     from model.datasets import datasets
     from model.training import recipes
     from model.training.progress import progress_bar
 
-    from ..board import Board
     from ..evaluation.verify import verify
 
     started = time.monotonic()
+    if not arguments.port.startswith("sim"):
+        opening.board()  # what is wrong with a real port is found out before the training
     say("1. Training a network on 8x8 pictures of handwritten digits")
     dataset = datasets.load("digits")
     with progress_bar("   training") as show_training:
@@ -55,7 +65,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
         f"test pictures in float, on {trained['int8_accuracy']:.1%} in int8"
     )
     say("2. Starting the board")
-    with Board.open(arguments.port, arguments.baud) as board:
+    with opening.board() as board:
         backend = getattr(board.link.port, "backend", None)
         how = f", simulated by {backend}" if backend else ""
         say(
@@ -98,6 +108,38 @@ def run(arguments: argparse.Namespace) -> Outcome:
     if report.mismatches:
         failure = f"{report.mismatches} of {report.count} answers differ from the reference"
     return Outcome(data, "\n".join(lines), failure, drawing="\n".join([*drawing, ""]))
+
+
+class _Opening:
+    """Opens a board while something else is done: a simulated one may have to be compiled first."""
+
+    def __init__(self, port: str, baud: int | None) -> None:
+        self._result: Board | BaseException
+        # Ctrl-C does not wait for it.
+        self._thread = threading.Thread(target=self._open, args=(port, baud), daemon=True)
+        self._thread.start()
+
+    def _open(self, port: str, baud: int | None) -> None:
+        from ..board import Board
+
+        try:
+            self._result = Board.open(port, baud)
+        except BaseException as error:
+            self._result = error
+
+    def __enter__(self) -> _Opening:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if not self._thread.is_alive() and not isinstance(self._result, BaseException):
+            self._result.close()
+
+    def board(self) -> Board:
+        """The board, once it is open; raises what went wrong."""
+        self._thread.join()
+        if isinstance(self._result, BaseException):
+            raise self._result
+        return self._result
 
 
 def _draw(pictures: Any, labels: list[str]) -> list[str]:

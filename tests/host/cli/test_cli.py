@@ -458,3 +458,25 @@ def test_the_command_goes_by_the_name_that_it_was_called(monkeypatch, capsys, ca
     assert out.startswith(f"usage: {name} ") and f"`{name} demo`" in out
     assert cli.main(["clasify"]) == 2
     assert capsys.readouterr().err.startswith(f"{name}: error: ")
+
+
+def test_a_demo_at_a_port_that_is_not_there_ends_before_the_training(host, monkeypatch, tmp_path):
+    from model.training import recipes
+
+    monkeypatch.setattr(recipes, "train", lambda *words, **options: pytest.fail("it trains"))
+    line = host("demo", "--port", tmp_path / "ttyUSB9", fails=1)
+    assert "there is no such port" in line
+
+
+def test_a_demo_that_fails_gives_the_port_back(host, connect, fake_board, monkeypatch):
+    from model.errors import TrainingError
+    from model.training import recipes
+
+    def fail(*words, **options):
+        raise TrainingError("it has learnt nothing")
+
+    port = FakePort(fake_board)
+    connect(port)
+    monkeypatch.setattr(recipes, "train", fail)
+    assert "learnt nothing" in host("demo", "--port", "COM7", fails=1)
+    assert not port.is_open
