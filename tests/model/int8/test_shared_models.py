@@ -65,4 +65,5 @@ def test_mnist_that_comes_along_on_all_test_pictures():
     assert len(samples.x) == 10_000
     graph = tflite.load(zoo.path("mnist"))
     assert graph.parameters <= 60_000
-    assert accuracy(reference.predict(graph, samples.x), samples.y) >= 0.992
+    x = samples.x.reshape(-1, *graph.input.example_shape)
+    assert accuracy(reference.predict(graph, x), samples.y) >= 0.992
