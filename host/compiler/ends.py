@@ -67,11 +67,12 @@ def split(graph: Graph) -> Ends:
     """
     inputs = tuple(_input(graph, tensor) for tensor in graph.inputs)
     outputs = tuple(_output(graph, tensor) for tensor in graph.outputs)
-    taken = {id(operator) for end in (*inputs, *outputs) for operator in end.operators}
+    before = {id(operator) for end in inputs for operator in end.operators}
+    # What the host does behind the board may be needed on the board as well.
     needed = {end.board for end in outputs}
     core = []
     for operator in reversed(graph.operators):
-        if id(operator) not in taken and needed.intersection(operator.outputs):
+        if id(operator) not in before and needed.intersection(operator.outputs):
             core.append(operator)
             needed.update(operator.inputs)
     for operator in core:

@@ -157,3 +157,14 @@ def test_tall_window():
         convolution((70, 4, 1), np.ones((1, 65, 1, 1))),
         "layer conv1: its window height is 65, the engine's limit is 64",
     )
+
+
+def test_a_softmax_that_is_an_output_and_is_read_too():
+    builder = dense(4, np.ones((4, 4)))
+    softmax = builder.softmax()
+    builder.tanh()
+    graph = builder.build(outputs=(builder.last, softmax))
+    with pytest.raises(CompileError, match="layer softmax1: a SOFTMAX is computed on the host"):
+        compile(graph, ICE40)
+    alone = builder.build(outputs=(softmax,))
+    assert [layer.op for layer in compile(alone, ICE40).layers] == ["FULLY_CONNECTED"]
