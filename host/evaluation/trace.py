@@ -125,7 +125,7 @@ def trace(
     traces = []
     before = 0
     runs = board.run_layers(x, [layer.output for layer in compiled.layers])
-    for layer, run in zip(compiled.layers, runs):
+    for layer, run in zip(compiled.layers, runs, strict=True):
         values = layer.unpack(run.data)
         wanted = None if layer.tensor is None else expected[layer.tensor][0]
         traces.append(

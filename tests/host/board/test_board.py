@@ -80,8 +80,9 @@ def test_verify_sees_one_wrong_byte(fake_board, patterns):
             return answer
 
         fake_board.engine = wrong
-        report = verify(board, graph, compiled, x[:3], y[:3])
+        report = verify(board, graph, compiled, x[:3], y[:3], layers=True)
     assert report.mismatches == 3
+    assert [layer.mismatches > 0 for layer in report.layers][-1]
 
 
 @pytest.mark.parametrize("seed", range(3))
