@@ -228,15 +228,23 @@ def _conv(context: Context, node: OnnxNode, arguments: Arguments) -> Value:
         )
     tensor, order = context.picture(node, value)
     ours = weights.transpose(2, 3, 1, 0)
-    if groups == 1:
-        # Channel order[c] of our tensor is the source's channel c.
-        ours = ours[:, :, np.argsort(order)]
-    else:
-        tensor = layout.with_order(context.graph, tensor, order, node.name)
     scale = context.scales.get(node.inputs[1])
     bias = _bias(node, arguments, 2, len(weights))
+    made: np.ndarray | None = None
+    # Channel order[c] of our tensor is the source's channel c.
+    if groups == 1:
+        ours = ours[:, :, np.argsort(order)]
+    elif groups == channels:
+        # Each channel on its own: the output is in the input's order.
+        multiplier = len(weights) // groups
+        made = (order[:, np.newaxis] * multiplier + np.arange(multiplier)).ravel()
+        places = np.argsort(made)
+        ours, bias = ours[..., places], bias[places]
+        scale = scale if scale is None or scale.size == 1 else scale[places]
+    else:
+        tensor = layout.with_order(context.graph, tensor, order, node.name)
     operator = Convolution(ours, bias, window, groups, scale)
-    return context.result(context.graph.append(operator, [tensor], node.name), value)
+    return context.result(context.graph.append(operator, [tensor], node.name), value, made)
 
 
 def _conv_transpose(context: Context, node: OnnxNode, arguments: Arguments) -> Value:
