@@ -397,7 +397,7 @@ def _pad(context: Context, node: OnnxNode, arguments: Arguments) -> Value:
     tensor, order = context.picture(node, value)
     if any(pairs[1]):
         tensor = layout.with_order(context.graph, tensor, order, node.name)
-        order = np.arange(len(order))
+        order = np.arange(len(order) + sum(pairs[1]))
     spatial = pairs[2:] if value.index.ndim == 3 else [(0, 0), pairs[2]]
     operator = Pad((spatial[0], spatial[1], pairs[1]), fill)
     return context.result(context.graph.append(operator, [tensor], node.name), value, order)
@@ -729,7 +729,8 @@ def _reshape(context: Context, node: OnnxNode, arguments: Arguments) -> Value:
 def _flatten(context: Context, node: OnnxNode, arguments: Arguments) -> Value:
     value = _live(node, arguments)
     rank = value.index.ndim + 1
-    axis = int(node.attributes.get("axis", 1)) % rank
+    axis = int(node.attributes.get("axis", 1))
+    axis = axis + rank if axis < 0 else axis
     if axis != 1 and not (axis > 1 and prod(value.shape[: axis - 1]) == 1):
         raise node.error(f"axis {axis} is not supported")
     return Value(value.tensor, value.index.reshape(-1))

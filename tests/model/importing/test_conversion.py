@@ -192,3 +192,17 @@ def test_signal_to_noise_is_in_decibels() -> None:
     assert signal_to_noise(real, real) == 200
     with pytest.raises(ModelError, match="outputs are all 0"):
         signal_to_noise(np.zeros(2), np.ones(2))
+
+
+def test_biases_take_back_what_rounding_weights_changes_in_the_mean() -> None:
+    rng = np.random.default_rng(0)
+    weights = rng.normal(size=(200, 5))
+    x = rng.uniform(0, 1, (1000, 200)) ** 3
+    mean = np.broadcast_to(x.mean(axis=0)[:, np.newaxis], weights.shape)
+    errors = []
+    for given in (None, mean):
+        found = rounded(weights, np.zeros(5), (1 / 255, -128), by_channel=False, mean=given)
+        stored = found.stored * found.scale.astype(np.float64)
+        bias = found.bias * found.scale.astype(np.float64) / 255
+        errors.append(np.abs((x @ stored + bias - x @ weights).mean(axis=0)).max())
+    assert errors[1] < errors[0] / 20

@@ -13,8 +13,18 @@ from model.importing import conversion as conversion_module
 from model.importing.calibration import calibrate
 from model.importing.conversion import Conversion
 from model.importing.equalization import equalize
-from model.importing.float_graph import FloatGraph
-from model.importing.float_operators import Convolution, Dense, Function, Softmax, Window
+from model.importing.float_graph import FloatGraph, Node
+from model.importing.float_operators import (
+    Affine,
+    Binary,
+    BinaryKind,
+    Convolution,
+    Dense,
+    Function,
+    Reshape,
+    Softmax,
+    Window,
+)
 from model.importing.importer import read_model
 from model.importing.preprocessing import Preprocessing
 from model.importing.simplification import simplify
@@ -99,8 +109,6 @@ def classifier(rng: np.random.Generator, outputs: int) -> FloatGraph:
     tensor = graph.append(convolution, [0], "conv", (0.0, np.inf))
     shape = graph.shapes[tensor]
     assert shape == (1, 1, 6)
-    from model.importing.float_operators import Reshape
-
     tensor = graph.append(Reshape((6,)), [tensor], "flat")
     tensor = graph.append(
         Dense(rng.normal(size=(6, outputs)), np.zeros(outputs)), [tensor], "dense"
@@ -151,3 +159,24 @@ def test_what_cannot_learn_is_refused() -> None:
     graph.shapes[graph.outputs[0]] = (2, 2, 6)
     with pytest.raises(ModelError, match="needs an output of classes, not of pictures"):
         TunedNetwork(Conversion(graph, Preprocessing.of(1), pixels))
+
+
+def test_gradients_of_branches_add_up() -> None:
+    """y + y learns as 2 y does."""
+    found = []
+    for is_sum in (True, False):
+        rng = np.random.default_rng(0)
+        graph = classifier(rng, 3)
+        first = graph.nodes[0]
+        between = graph.tensor(graph.shapes[first.output])
+        twice = Binary(BinaryKind.ADD) if is_sum else Affine(np.array(2.0), np.array(0.0))
+        inputs = [between, between] if is_sum else [between]
+        graph.nodes.insert(1, Node("twice", twice, inputs, first.output))
+        first.output, first.clamp = between, None
+        x = rng.integers(0, 256, (80, 4, 4, 1)).astype(np.uint8)
+        network = TunedNetwork(Conversion(graph, Preprocessing.of(1), x))
+        gradients(network, x, rng.integers(0, 3, 80), rng)
+        found.append(network.gradients[0] if is_sum else network.gradients[0] * 2)
+    shares = found[0].ravel() @ found[1].ravel() / (found[1].ravel() @ found[1].ravel())
+    # In the second network the factor is in the weights already.
+    assert shares == pytest.approx(1, abs=0.1)
