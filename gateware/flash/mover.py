@@ -71,6 +71,10 @@ class DataMover(wiring.Component):
         asked = Signal()
         memory = self.memory.request
         programming = Signal()
+        # The controller's readiness is at the end of a long path, and the memory's grant at the
+        # beginning of one. It lasts until the byte comes; that it is over must be seen at once.
+        wanted = Signal()
+        m.d.sync += wanted.eq(self.data.ready & ~self.data.valid)
         chosen = self.address[: bits_for(self.word_bytes - 1)]
         m.d.comb += [
             self.reading.eq(self.moving & self.from_flash),
@@ -78,9 +82,7 @@ class DataMover(wiring.Component):
             memory.p.address.eq(self.address),
             memory.p.write.eq(self.reading),
             memory.p.data.eq(self.words.payload.word_select(chosen, 8)),
-            memory.valid.eq(
-                (self.reading & self.words.valid) | (programming & self.data.ready & ~asked)
-            ),
+            memory.valid.eq((self.reading & self.words.valid) | (programming & wanted & ~asked)),
             self.moved.eq(memory.valid & memory.ready),
             self.words.ready.eq(self.reading & memory.ready & chosen.all()),
             self.data.valid.eq(programming & self.memory.response.valid),
