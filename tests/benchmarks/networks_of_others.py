@@ -83,7 +83,7 @@ def differing_bytes(
 
 def interpreted(graph: Graph, compiled: CompiledModel) -> dict[str, Any]:
     """What the tape interpreter makes of a random input."""
-    if compiled.stream:
+    if compiled.configuration.flash:
         # The interpreter has no flash; the same layers run from a larger memory.
         large = replace(compiled.configuration, flash=False, memory_bytes=1 << 20, banks=1)
         compiled = compile(graph, large)
