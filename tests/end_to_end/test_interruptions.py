@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -75,7 +76,7 @@ def test_ctrl_c_in_any_verb(words, state):
     time.sleep(random.Random(words[0]).random())
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
-    assert (process.returncode, out) == (130, ""), err
+    assert (process.returncode, json.loads(out)) == (130, {"error": "interrupted"}), err
     assert [line for line in err.splitlines() if line] == ["host: interrupted"]
     with Board.open("sim") as board:
         board.load("patterns")
