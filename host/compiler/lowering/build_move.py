@@ -93,7 +93,7 @@ def build_move(stored: Stored, step: Step) -> list[Layer]:
         first = channels.start
         offsets = _offsets(which, addresses, channels)
         for whole in _cover(which[:, :, first], addresses[:, :, first], step.name):
-            for piece in _in_words(whole, offsets, stored):
+            for piece in _in_words(whole, channels, offsets, stored):
                 # A border is the same in every channel, a constant may have its own for each.
                 bordering = piece.source < 0 and bool((which[:, :, first] >= 0).any())
                 distances = np.zeros_like(offsets) if bordering else offsets
@@ -232,16 +232,32 @@ def _as_one(here: Ints, there: Ints, rows: range, columns: range, kinds: set[int
     return _Piece(rows, columns, sources[0], int(box[0, 0]), *steps, *place, *size, int(values[0]))
 
 
-def _in_words(piece: _Piece, offsets: Ints, stored: Stored) -> Iterator[_Piece]:
+def _groups(channels: range, at_once: int, most: int) -> Iterator[range]:
+    """Channels of a layer each: the first up to where whole groups of results begin."""
+    begin = channels.start
+    while begin < channels.stop:
+        end = min(channels.stop, begin + (-begin % at_once or most))
+        yield range(begin, end)
+        begin = end
+
+
+def _in_words(piece: _Piece, channels: range, offsets: Ints, stored: Stored) -> Iterator[_Piece]:
     """A piece without its border, and the border's four sides, where it cannot be padding.
 
     What lies before a row's first byte is padding only where a word begins. And a pixel beside the
     picture is all padding only if its bytes are no further apart than two pixels.
     """
-    word = stored.plan.configuration.word_bytes
+    configuration = stored.plan.configuration
+    word = configuration.word_bytes
     low = int(offsets.min())
     bordered = (piece.height, piece.width) != (len(piece.rows), len(piece.columns))
-    begins = [piece.address + low, *([piece.row_step] if piece.height > 1 else [])]
+    groups = _groups(channels, configuration.requantizers, 2 * configuration.lanes)
+    first = channels.start
+    begins = [
+        piece.address + int(offsets[group.start - first : group.stop - first].min())
+        for group in groups
+    ]
+    begins += [piece.row_step] if piece.height > 1 else []
     beside = piece.width != len(piece.columns)
     far = beside and piece.width > 1 and int(offsets.max()) - low >= piece.column_step
     if piece.source < 0 or not bordered or not (far or any(begin % word for begin in begins)):
@@ -292,13 +308,9 @@ def _layers(
     if pooled is not None:
         return [pooled]
     layers = []
-    begin, most = channels.start, 2 * configuration.lanes
-    while begin < channels.stop:
-        # Up to where whole groups of results begin.
-        head = -begin % at_once
-        end = min(channels.stop, begin + (head or most))
-        if piece.source < 0:
-            end = min(channels.stop, begin + (head or channels.stop))
+    most = 2 * configuration.lanes if piece.source >= 0 else len(channels)
+    for group in _groups(channels, at_once, most):
+        begin, end, head = group.start, group.stop, -group.start % at_once
         lanes = range(begin - begin % at_once, min(round_up(end, at_once), target.channels))
         picks = [
             int(offsets[channel - channels.start]) if begin <= channel < end else None
@@ -313,7 +325,6 @@ def _layers(
                 tables = np.stack([every, every])
                 layer = replace(layer, epilogue=layer.epilogue.adding(Addition(tables, -128, 127)))
             layers.append(layer)
-        begin = end
     return layers
 
 

@@ -62,6 +62,9 @@ def _behind(plan: Plan, step: Step, operator: Operator, later: Sequence[Step]) -
         found = plan.maker(value)
         if found is None or plan.steps[found].sum or plan.steps[found].pooled:
             continue
+        # The layers of a move write over one another's bytes: an addend would be lost.
+        if plan.steps[found].move is not None:
+            continue
         if plan.steps[found].wide or not _may_take(plan, step, source, later):
             continue
         before, since = plan.steps[:found], plan.steps[found:]
