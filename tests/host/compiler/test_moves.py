@@ -277,3 +277,26 @@ def test_several_inputs_and_outputs():
     for size in SIZES:
         compiled = agree(graph, configuration(size), rng)
         assert [card.name for card in compiled.card.inputs] == ["input", "input2"]
+
+
+def test_a_sum_behind_channels_that_are_padded():
+    for size in SIZES:
+        rng = np.random.default_rng(0)
+        net = GraphBuilder("padded", (5, 4, 6), 0.5, 3)
+        convolve(net, rng, 12)
+        other = net.last
+        net.last = 0
+        convolve(net, rng, 7)
+        net.pad_by([[0, 0], [0, 0], [2, 3]])
+        net.add(other, scale=0.7, zero_point=-4)
+        convolve(net, rng, 4)
+        agree(net.build(), configuration(size), rng)
+
+
+def test_a_border_of_another_value_than_the_padding_of_its_reader():
+    for size in SIZES:
+        rng = np.random.default_rng(0)
+        net = GraphBuilder("border", (5, 4, 2), 0.5, 3)
+        net.pad_by([[1, 0], [0, 2], [0, 0]], value=77)
+        convolve(net, rng, 4, (3, 3), padding=Padding.SAME)
+        agree(net.build(), configuration(size), rng)
