@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.errors import ModelError
-from model.importing.float_graph import FloatGraph
+from model.importing.float_graph import MOST, FloatGraph
 from model.training.quantization import Range
 
 __all__ = ["Statistics", "calibrate"]
@@ -97,8 +97,8 @@ def calibrate(graph: FloatGraph, x: np.ndarray) -> Statistics:
 
     def measure(tensor: int, values: np.ndarray) -> None:
         least, greatest = float(values.min()), float(values.max())
-        if not (np.isfinite(least) and np.isfinite(greatest)):
-            raise ModelError(f"{names[tensor]}: a value is not finite")
+        if not -MOST < least <= greatest < MOST:
+            raise ModelError(f"{names[tensor]}: a value is not finite, or above {MOST:g}")
         low[tensor] = min(low.get(tensor, least), least)
         high[tensor] = max(high.get(tensor, greatest), greatest)
         total = values.reshape(-1, values.shape[-1]).sum(axis=0, dtype=np.float64)

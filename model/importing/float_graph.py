@@ -19,10 +19,13 @@ import numpy as np
 from model.errors import ModelError
 from model.importing.float_operators import Convolution, Dense, FloatOperator, Shape
 
-__all__ = ["Clamp", "FloatGraph", "Node"]
+__all__ = ["MOST", "Clamp", "FloatGraph", "Node"]
 
 _MAX_ELEMENTS = 1 << 24
 """Elements of one tensor, as in an int8 graph."""
+
+MOST = 1e20
+"""Bound of weights and values: beyond, products of scales leave float32."""
 
 _WORKING_SET = 1 << 21
 """Elements of the largest tensor that a chunk of pictures makes."""
@@ -110,8 +113,11 @@ class FloatGraph:
         Raises
         ------
         ModelError
-            If the operator does not fit its inputs.
+            If the operator does not fit its inputs, or a constant of it is not finite.
         """
+        for values in vars(operator).values():
+            if isinstance(values, np.ndarray) and not (np.abs(values) < MOST).all():
+                raise ModelError(f"a weight or constant is not finite, or above {MOST:g}")
         output = self.tensor(operator.shape(*(self.shapes[index] for index in inputs)))
         self.nodes.append(Node(name, operator, list(inputs), output, clamp))
         return output

@@ -104,22 +104,29 @@ def read_model(
     try:
         if not path.exists():
             raise ModelError("there is no such file")
-        if outputs and path.suffix in (".keras", ".tflite"):
-            raise ModelError("the outputs of an ONNX model have names to choose by, these have not")
-        if path.suffix == ".keras":
-            return keras_reader.load(path), "NHWC"
-        if path.suffix == ".tflite":
-            return tflite_reader.load(path), "NHWC"
-        if path.suffix in (".h5", ".hdf5"):
-            raise ModelError("is of Keras's old format: model.save('my.keras') writes the new one")
-        if path.suffix in (".pt", ".pth", ".pkl"):
-            raise ModelError(
-                "is PyTorch's own format, which only PyTorch reads: torch.onnx.export("
-                "model.eval(), example, 'my.onnx') writes what is needed"
-            )
-        return onnx_reader.load(path, shape, outputs)
+        # What is not finite is refused where it would be used.
+        with np.errstate(all="ignore"):
+            return _read(path, shape, outputs)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
+
+
+def _read(path: Path, shape: Shape | None, outputs: Sequence[str]) -> tuple[FloatGraph, str]:
+    """By the file's name."""
+    if outputs and path.suffix in (".keras", ".tflite"):
+        raise ModelError("the outputs of an ONNX model have names to choose by, these have not")
+    if path.suffix == ".keras":
+        return keras_reader.load(path), "NHWC"
+    if path.suffix == ".tflite":
+        return tflite_reader.load(path), "NHWC"
+    if path.suffix in (".h5", ".hdf5"):
+        raise ModelError("is of Keras's old format: model.save('my.keras') writes the new one")
+    if path.suffix in (".pt", ".pth", ".pkl"):
+        raise ModelError(
+            "is PyTorch's own format, which only PyTorch reads: torch.onnx.export("
+            "model.eval(), example, 'my.onnx') writes what is needed"
+        )
+    return onnx_reader.load(path, shape, outputs)
 
 
 def read_module(module: Any, example: Any) -> tuple[FloatGraph, str]:

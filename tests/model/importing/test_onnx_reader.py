@@ -255,3 +255,11 @@ def test_damaged_files_are_refused_in_one_line(tmp_path: Path) -> None:
             read_model(path)
         except ModelError as refusal:
             assert "\n" not in str(refusal)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, value: float) -> None:
+    weights = {"w": np.full((3, 2, 3, 3), value, np.float32)}
+    path = write(tmp_path / "m.onnx", [node("Conv", "x w")], weights=weights)
+    with pytest.raises(ModelError, match=r"\(Conv\): a weight or constant is not finite"):
+        read_model(path)
