@@ -93,11 +93,11 @@ def run(arguments: argparse.Namespace) -> Outcome:
     from model.datasets.npz_files import usable_labels
     from model.importing.conversion import Conversion
     from model.importing.importer import read_model
-    from model.importing.inputs import load_inputs
+    from model.importing.inputs import load_inputs, shape_of
     from model.int8 import tflite
 
     outputs = [arguments.tensor] if arguments.tensor else []
-    source, layout = read_model(arguments.model, outputs=outputs)
+    source, layout = read_model(arguments.model, shape_of(arguments.data), outputs)
     if not arguments.rate > 0:
         raise EyespotError(f"--rate {arguments.rate:g}: must be above 0")
     with loading() as show:

@@ -14,7 +14,7 @@ from model.datasets.npz_files import check_classes, check_labels, read_npz
 from model.errors import DataError
 from model.importing.float_operators import Shape
 
-__all__ = ["Inputs", "load_inputs"]
+__all__ = ["Inputs", "load_inputs", "shape_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +99,21 @@ def load_inputs(name_or_path: str, shape: Shape, progress: Loading | None = None
         dataset.y_test,
         dataset.labels,
     )
+
+
+def shape_of(name_or_path: str) -> Shape | None:
+    """Height, width and channels of an ``.npz``'s pictures, for models that leave them open.
+
+    None for any other data, and where there are no pictures.
+    """
+    path = Path(name_or_path)
+    if name_or_path in datasets.NAMES or path.suffix != ".npz" or not path.is_file():
+        return None
+    arrays = read_npz(path)
+    x = arrays.get("x", arrays.get("x_train"))
+    if x is None or x.ndim not in (3, 4):
+        return None
+    return (*x.shape[1:], 1) if x.ndim == 3 else x.shape[1:]
 
 
 def _from_folder(path: Path, shape: Shape, progress: Loading | None) -> Dataset:

@@ -127,8 +127,8 @@ class _Reader:
         if None in sizes or not 1 <= len(sizes) <= 3:
             shown = ", ".join("?" if size is None else str(size) for size in dims)
             raise ModelError(
-                f"input {printable(feed)} has shape [{shown}]: the batch and one to three sizes "
-                "that are given are needed"
+                f"input {printable(feed)} has shape [{shown}]; one to three sizes behind the batch "
+                "are possible, and those that are open must come from an .npz of pictures"
             )
         index = layout.standard(tuple(size or 1 for size in sizes))
         if index.ndim == 1:

@@ -136,3 +136,20 @@ def test_from_a_float_network_to_the_board(host, file: Path, connect, fake_board
     host("upload-weights", str(file), "--port", "p")
     words = ("verify", str(file), "--port", "p", "--data", "digits", "--count", "2", "--layers")
     assert host(*words, "--json")["mismatches"] == 0
+
+
+def test_sizes_that_a_model_leaves_open_come_from_the_data(
+    host, file: Path, tmp_path: Path
+) -> None:
+    import onnx
+
+    model = onnx.load(DATA / "digits.onnx")
+    for axis, name in ((0, "n"), (2, "h"), (3, "w")):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
+    path = tmp_path / "open.onnx"
+    onnx.save(model, path)
+    words = ("import", str(path), "-o", str(file), "--data")
+    assert "must come from an .npz of pictures" in host(*words, "digits", fails=1)
+    digits = datasets.load("digits")
+    np.savez(tmp_path / "x.npz", x=digits.x_test, y=digits.y_test)
+    assert host(*words, str(tmp_path / "x.npz"), "--json")["float_accuracy"] > 0.95
