@@ -208,13 +208,18 @@ def _pool_behind(plan: Plan, item: Item, behind: tuple[Item, ...]) -> Plan | Non
 
 def _table(plan: Plan, item: Item, source: int, table: Table) -> Plan:
     """A function of one byte: behind the step that makes its input, or a step of its own."""
-    made = plan.maker(source)
+    value = plan.value(source)
+    made = plan.maker(value)
+    # What only has other dimensions to it, not another height, width or channels, is the same.
+    same = value == source or (
+        plan.only_use(value) and plan.shape(value) == plan.shape(source) == plan.shape(item.target)
+    )
     if (
         made is None
         or plan.steps[made].kind in SUMS
         or plan.steps[made].move is not None
         or plan.steps[made].pooled
-        or not plan.only_use(source)
+        or not (same and plan.only_use(source))
         or (plan.steps[made].wide and not _keeps_ends(plan, plan.steps[made], table))
     ):
         return plan.with_step(Step(item.name, None, item.kinds, source, item.target, table))

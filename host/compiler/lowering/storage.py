@@ -80,7 +80,9 @@ class Stored:
             return stored
         if stored.dense:
             view = stored.reshaped(height, width, channels)
-            if view.row_pitch % plan.configuration.word_bytes == 0 or height == 1:
+            rows = view.row_pitch % plan.configuration.word_bytes == 0 or height == 1
+            group = plan.configuration.channel_group
+            if rows and not (_needs_groups(step) and view.pixel_pitch % group):
                 return view
         raise ReshapeError(
             f"layer {step.name}: reads {height}x{width}x{channels} reshaped from "
@@ -202,6 +204,11 @@ def _padded_tensors(plan: Plan, shapes: Mapping[int, Shape]) -> set[int]:
     return padded
 
 
+def _needs_groups(step: Step) -> bool:
+    """Whether the step reads whole groups of channels of each pixel."""
+    return step.lines is not None or step.pair is not None or step.kind in CHANNEL_WISE
+
+
 def _each_byte(step: Step) -> bool:
     """Whether the step goes through bytes wherever pixels begin: it copies or looks up."""
     return step.kind is None and step.move is None and step.lines is None
@@ -213,7 +220,7 @@ def _reads_groups(plan: Plan, step: Step, padded: set[int]) -> bool:
     A table or a copy needs that only where its output has: otherwise it ignores where pixels
     begin. A copy of the host's own can do without.
     """
-    if step.lines is not None or step.pair is not None:
+    if _needs_groups(step):
         return True
     if step.kind is None and plan.root(step.source) in plan.graph.inputs:
         return False

@@ -64,6 +64,9 @@ def _behind(plan: Plan, step: Step, operator: Operator, later: Sequence[Step]) -
             continue
         # The layers of a move write over one another's bytes: an addend would be lost.
         if plan.steps[found].move is not None:
+            earlier = _move_first(plan, step, operator, made, later)
+            if earlier is not None:
+                return earlier
             continue
         if plan.steps[found].wide or not _may_take(plan, step, source, later):
             continue
@@ -80,6 +83,54 @@ def _behind(plan: Plan, step: Step, operator: Operator, later: Sequence[Step]) -
                 replace(since[0], kinds=kinds, target=step.target, sum=Sum(operator, made)),
             )
     return None
+
+
+def _move_first(
+    plan: Plan, step: Step, operator: Operator, made: int, later: Sequence[Step]
+) -> Plan | None:
+    """Let the step that makes the other addend add to what a move makes, which then comes first."""
+    moved, other = plan.value(step.reads[made]), plan.value(step.reads[1 - made])
+    found, last = plan.maker(moved), plan.maker(other)
+    if found is None or last is None or last > found:
+        return None
+    maker, move = plan.steps[last], plan.steps[found]
+    sources = [plan.maker(plan.value(source)) for source in move.reads]
+    known = [plan.value(source) in plan.graph.inputs for source in move.reads]
+    if (
+        maker.sum
+        or maker.pooled
+        or maker.wide
+        or maker.move is not None
+        or maker.pair is not None
+        or maker.kind in REDUCTIONS
+        or any(not k and (s is None or s >= last) for s, k in zip(sources, known))
+        or moved in plan.regions
+        or moved in {region.tensor for region in plan.regions.values()}
+        or other in plan.regions
+        or plan.is_read(other, plan.steps[last:])
+        or plan.is_read(moved, plan.steps[last:])
+        or not _may_take(plan, step, step.reads[made], later)
+        or not _may_take(plan, step, step.reads[1 - made], later)
+    ):
+        return None
+    # What lies in the place of a source would be read too early or too late.
+    if any(plan.root(each.target) in map(plan.root, move.reads) for each in plan.steps[last:]):
+        return None
+    both = replace(
+        maker,
+        kinds=maker.kinds + step.kinds,
+        target=step.target,
+        sum=Sum(operator, 1 - made),
+    )
+    steps = (
+        *plan.steps[:last],
+        move,
+        both,
+        *plan.steps[last + 1 : found],
+        *plan.steps[found + 1 :],
+    )
+    places = {**plan.places, step.target: plan.root(moved)}
+    return replace(plan, steps=steps, places=places)
 
 
 def _may_take(plan: Plan, step: Step, tensor: int, later: Sequence[Step]) -> bool:

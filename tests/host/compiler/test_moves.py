@@ -300,3 +300,33 @@ def test_a_border_of_another_value_than_the_padding_of_its_reader():
         net.pad_by([[1, 0], [0, 2], [0, 0]], value=77)
         convolve(net, rng, 4, (3, 3), padding=Padding.SAME)
         agree(net.build(), configuration(size), rng)
+
+
+def test_channels_are_padded_before_the_layer_that_adds_to_them():
+    """As in detectors whose blocks widen: what is padded is the shortcut."""
+    for size in SIZES:
+        rng = np.random.default_rng(0)
+        net = GraphBuilder("wider", (6, 5, 3), 0.5, 3)
+        convolve(net, rng, 6)
+        narrow = net.last
+        weights = rng.integers(-20, 21, (1, 3, 3, 6)).astype(np.int8)
+        net.depthwise_conv_2d(weights, 2**-8, None, scale=0.5, zero_point=1, padding=Padding.SAME)
+        convolve(net, rng, 12)
+        wide = net.last
+        net.last = narrow
+        net.pad_by([[0, 0], [0, 0], [0, 6]])
+        net.add(wide, scale=0.7, zero_point=-4)
+        net.relu6()
+        compiled = agree(net.build(), configuration(size), rng)
+        assert "CONV_2D+ADD" in operations(compiled)
+
+
+def test_pixels_of_another_shape_are_put_apart_for_layers_that_read_groups():
+    for size in SIZES:
+        rng = np.random.default_rng(0)
+        net = GraphBuilder("groups", (4, 4, 3), 0.5, 3)
+        convolve(net, rng, 12)
+        net.reshape((4, 16, 3))
+        weights = rng.integers(-20, 21, (1, 3, 3, 3)).astype(np.int8)
+        net.depthwise_conv_2d(weights, 2**-8, None, scale=0.5, zero_point=1)
+        agree(net.build(), configuration(size), rng)
