@@ -107,7 +107,7 @@ def test_damaged_frames_change_nothing(board):
         frame[place] ^= 1 << generator.randrange(8)
         link.port.write(bytes(frame) + generator.randbytes(generator.randrange(40)) + b"\0")
         assert link.request(Request(Opcode.INFO, reply_bytes=44)).status == Status.OK
-    assert board.read(address, 64) == bytes(range(64))
+    assert board.memory.read(address, 64) == bytes(range(64))
 
 
 @pytest.mark.parametrize("baud", BAUD_RATES)
@@ -125,7 +125,7 @@ def test_each_rate(port, baud):
             for place in range(0, len(data), 200)
         ]
         list(board.link.exchange([each] for each in writes))
-        assert board.read(address, len(data)) == data
+        assert board.memory.read(address, len(data)) == data
         assert board.link.repeats == 0
 
 
