@@ -105,7 +105,7 @@ def test_mean_of_so_many_pixels_that_it_takes_several_sums(table):
         net.logistic()
     graph = net.build()
     operators, compiled = kinds(net)
-    assert operators.count(operators[-1]) > 2
+    assert sum("MEAN" in operator for operator in operators) > 2
     # Means of all sizes, which pictures of noise do not have.
     for level in range(-128, 128, 15):
         noise = RNG.integers(-9, 10, graph.input.shape[1:])
