@@ -122,6 +122,12 @@ def load_samples(
         If there is no such data, or it does not fit the network.
     """
     own = _own_arrays(data, graph)
+    names = [graph.tensors[tensor].name for tensor in graph.inputs]
+    missing = [name for name in names if name not in own]
+    if own and missing and "x" not in read_npz(Path(data)):
+        raise DataError(
+            f"{data}: no array {' or '.join(missing)} in it: {graph.name} takes {', '.join(names)}"
+        )
     samples = None if len(own) == len(graph.inputs) else datasets.samples(data, progress)
     inputs = []
     for end in split(graph).inputs:
