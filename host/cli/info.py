@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from boards.catalog import BOARDS
 from gateware.interface.protocol import Info
@@ -11,6 +11,9 @@ from gateware.interface.sources import source_hash
 
 from .common import Outcome, add_port_arguments, open_board
 from .flash import slots
+
+if TYPE_CHECKING:
+    from ..model_card import HostTensor, ModelCard
 
 HELP = "show what a board is and what it holds"
 
@@ -50,6 +53,28 @@ def _flash_text(flash: dict[str, Any]) -> str:
     return "; ".join(models) or "no models"
 
 
+def _end(name: str, tensor: HostTensor) -> dict[str, Any]:
+    """An input or an output, as the model has it."""
+    return {"name": name, "type": tensor.type, "shape": list(tensor.shape)}
+
+
+def model_text(card: ModelCard) -> str:
+    """What the model takes and gives: types other than int8, and names where there are several."""
+
+    def text(ends: list[tuple[str, HostTensor]]) -> str:
+        found = []
+        for name, tensor in ends:
+            size = "x".join(map(str, tensor.shape)) or "1"
+            kind = "" if tensor.type == "int8" else f" {tensor.type}"
+            found.append(f"{size}{kind}" + (f" ({name})" if len(ends) > 1 else ""))
+        return ", ".join(found)
+
+    inputs = text([(each.name, each.before) for each in card.inputs])
+    outputs = text([(each.name, each.behind) for each in card.outputs])
+    classes = f", {len(card.labels)} classes: {', '.join(card.labels)}" if card.labels else ""
+    return f"{card.name}, {inputs} to {outputs}{classes}"
+
+
 def run(arguments: argparse.Namespace) -> Outcome:
     from ..board.flash_slots import FlashError
 
@@ -67,8 +92,8 @@ def run(arguments: argparse.Namespace) -> Outcome:
     if card is not None:
         model = {
             "name": card.name,
-            "input": list(card.input.shape),
-            "output": list(card.output.shape),
+            "inputs": [_end(each.name, each.before) for each in card.inputs],
+            "outputs": [_end(each.name, each.behind) for each in card.outputs],
             "labels": list(card.labels),
         }
     different = differences(info)
@@ -96,9 +121,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     if card is None:
         lines.append("model     none")
     else:
-        size = "x".join(map(str, card.input.shape))
-        classes = f": {', '.join(card.labels)}" if card.labels else ""
-        lines.append(f"model     {card.name}, {size} to {card.output.shape[-1]} classes{classes}")
+        lines.append(f"model     {model_text(card)}")
     if flash is not None:
         lines.append(f"flash     {_flash_text(flash)}")
     if different:

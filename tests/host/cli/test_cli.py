@@ -13,9 +13,10 @@ import pytest
 import tflite as schema
 from PIL import Image
 
+from boards import catalog
 from host import cli, compiler
 from host.cli.common import table
-from host.cli.info import differences
+from host.cli.info import differences, model_text
 from model import zoo
 from model.int8 import tflite, tflite_writer
 from model.int8.builder import GraphBuilder
@@ -72,6 +73,19 @@ def test_ports(host):
     host("ports")
 
 
+def test_info_has_every_input_and_output_with_its_type():
+    builder = GraphBuilder("several", (6,), 0.05, 0, dtype="float32")
+    builder.quantize(0.05, 0)
+    builder.logistic()
+    one = builder.last
+    builder.tanh()
+    card = compiler.compile(
+        builder.build(outputs=(one, builder.last)), catalog.board("icebreaker").configuration
+    ).card
+    names = [each.name for each in card.outputs]
+    assert model_text(card) == f"several, 6 float32 to 6 ({names[0]}), 6 ({names[1]})"
+
+
 def test_upload_info_and_classify(host, connect, fake_board, picture):
     connect(FakePort(fake_board))
     assert host("info", "--port", "p", "--json")["model"] is None
@@ -85,7 +99,10 @@ def test_upload_info_and_classify(host, connect, fake_board, picture):
     (result,) = host("classify", "--port", "p", picture, "--json")["results"]
     assert set(result) >= {"image", "label", "class", "scores", "cycles"}
     assert result["label"] == info["model"]["labels"][result["class"]]
-    assert "patterns" in host("info", "--port", "p")
+    assert info["model"]["inputs"][0]["shape"] == [4, 4, 1]
+    assert f"patterns, 4x4x1 to 4, 4 classes: {', '.join(info['model']['labels'])}" in host(
+        "info", "--port", "p"
+    )
     assert "picture.png" in host("classify", "--port", "p", picture)
 
 
