@@ -150,8 +150,8 @@ def _text(compiled: CompiledModel, board: str, rate: float, clock_hz: int) -> st
             "",
             table(("address", "bytes", "what"), blocks, left=3),
             "",
-            f"{compiled.card.name} fits the {board}: {used:,} of {available:,} bytes, predicted "
-            f"{rate:,.0f} inferences/s at {clock_hz / 1e6:g} MHz.{streams}",
+            f"{compiled.card.name} fits the {board}: up to byte {used:,} of {available:,}, "
+            f"predicted {rate:,.0f} inferences/s at {clock_hz / 1e6:g} MHz.{streams}",
         ]
     )
 

@@ -155,7 +155,11 @@ def build_mean(stored: Stored, step: Step, operator: Operator) -> list[Layer]:
 def build_reduce_max(stored: Stored, step: Step, operator: Operator) -> list[Layer]:
     """The greatest byte of each channel along rows or columns."""
     if reduced(stored.plan.graph, operator)[2]:
-        raise CompileError(f"layer {operator.name}: takes the greatest over channels")
+        # A REDUCE_MIN is the greatest of complements by now.
+        raise CompileError(
+            f"layer {operator.name}: reduces channels; only MEAN and SUM can, a maximum or minimum "
+            "is over rows and columns"
+        )
     source, kernel = stored.source(step), stored.kernel(step, operator)
     source, kernel = narrowed(source, kernel, stored.plan.configuration)
     return [
