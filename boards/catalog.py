@@ -76,7 +76,7 @@ _ULX3S = (
 BOARDS = (
     _ICEBREAKER,
     # What makes room for the flash, in a device that is nearly full.
-    _ICEBREAKER.with_flash(W25Q128JV, pooling=False, diagnostics=False),
+    _ICEBREAKER.with_flash(W25Q128JV, pooling=False, products=False, diagnostics=False),
     BoardDescription("icesugar", "iCE40UP5K-SG48", _UP5K, 36_000_000),
     BoardDescription("upduino", "iCE40UP5K-SG48", _UP5K, 36_000_000),
     *(each for plain in _ULX3S for each in (plain, plain.with_flash(IS25LP128F))),
