@@ -15,24 +15,46 @@ from boards.catalog import board as find_board
 from .common import Outcome, table
 
 if TYPE_CHECKING:
+    from gateware.interface.configuration import EngineConfiguration
     from model.int8.graph import Graph
+
+    from ..compiler import CompileError
 
 HELP = "the boards, and what a model would reach on each"
 
 
 def rate(graph: Graph, description: BoardDescription) -> float | None:
-    """Inferences a second on that board; None if the model does not fit it."""
+    """Inferences a second on that board; None if the model does not run on it."""
+    (outcome,) = _outcomes(graph, [description])
+    return None if isinstance(outcome, Exception) else outcome
+
+
+def _outcomes(graph: Graph, boards: Sequence[BoardDescription]) -> list[float | CompileError]:
+    """Inferences a second on each board, or why there are none.
+
+    What is compiled depends on the engine alone, and few boards have one of their own.
+    """
     from .. import compiler
 
-    try:
-        compiled = compiler.compile(graph, description.configuration)
-    except compiler.CompileError:
-        return None
-    return description.clock_hz / compiled.cycles
+    cycles: dict[EngineConfiguration, int | CompileError] = {}
+    for description in boards:
+        configuration = description.configuration
+        if configuration not in cycles:
+            try:
+                cycles[configuration] = compiler.compile(graph, configuration).cycles
+            except compiler.CompileError as error:
+                cycles[configuration] = error
+    found = [cycles[each.configuration] for each in boards]
+    return [
+        value if isinstance(value, Exception) else description.clock_hz / value
+        for value, description in zip(found, boards)
+    ]
 
 
-def describe(description: BoardDescription, graphs: Sequence[Graph]) -> dict[str, Any]:
-    """A board's line."""
+def _describe(
+    description: BoardDescription, outcomes: dict[str, float | CompileError]
+) -> dict[str, Any]:
+    """A board's line; the outcomes are those of each model, by its name."""
     configuration = description.configuration
     return {
         "board": description.name,
@@ -43,16 +65,42 @@ def describe(description: BoardDescription, graphs: Sequence[Graph]) -> dict[str
         "requantizers": configuration.requantizers,
         "memory_bytes": configuration.memory_bytes,
         "clock_hz": description.clock_hz,
-        "inferences_per_second": {graph.name: rate(graph, description) for graph in graphs},
+        "inferences_per_second": {
+            name: None if isinstance(value, Exception) else value
+            for name, value in outcomes.items()
+        },
+        "refusals": {
+            name: str(value) for name, value in outcomes.items() if isinstance(value, Exception)
+        },
     }
 
 
-def _text(boards: Sequence[dict[str, Any]], graphs: Sequence[Graph]) -> str:
-    headings = ["board", "device", "multipliers", "KiB", "MHz"]
-    headings += [f"{graph.name}/s" for graph in graphs]
+def _text(
+    boards: Sequence[dict[str, Any]], outcomes: list[tuple[str, list[float | CompileError]]]
+) -> str:
+    from .. import compiler
+
+    headings = [
+        "board",
+        "device",
+        "multipliers",
+        "KiB",
+        "MHz",
+        *(f"{name}/s" for name, _ in outcomes),
+    ]
     rows = []
-    for each in boards:
-        rates = each["inferences_per_second"].values()
+    reasons: dict[str, None] = {}
+    for index, each in enumerate(boards):
+        cells = []
+        for name, values in outcomes:
+            value = values[index]
+            if isinstance(value, compiler.DoesNotFitError):
+                cells.append("does not fit")
+            elif isinstance(value, Exception):
+                cells.append("cannot run")
+                reasons[f"{name} cannot run: {value}"] = None
+            else:
+                cells.append(f"{value:,.0f}")
         rows.append(
             [
                 each["board"],
@@ -60,10 +108,10 @@ def _text(boards: Sequence[dict[str, Any]], graphs: Sequence[Graph]) -> str:
                 f"{each['multipliers']} ({each['lanes']}x{each['pixels']})",
                 f"{each['memory_bytes'] // 1024}",
                 f"{each['clock_hz'] / 1e6:g}",
-                *("does not fit" if value is None else f"{value:,.0f}" for value in rates),
+                *cells,
             ]
         )
-    return table(headings, rows)
+    return "\n".join([table(headings, rows), *([""] if reasons else []), *reasons])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,5 +129,9 @@ def run(arguments: argparse.Namespace) -> Outcome:
 
     chosen = [find_board(name) for name in arguments.boards] or BOARDS
     graphs = [zoo.load(name) for name in arguments.model or ["mnist"]]
-    rows = [describe(each, graphs) for each in chosen]
-    return Outcome({"boards": rows}, _text(rows, graphs))
+    outcomes = [(graph.name, _outcomes(graph, chosen)) for graph in graphs]
+    rows = [
+        _describe(each, {name: values[index] for name, values in outcomes})
+        for index, each in enumerate(chosen)
+    ]
+    return Outcome({"boards": rows}, _text(rows, outcomes))
