@@ -71,7 +71,7 @@ def model_text(card: ModelCard) -> str:
 
     inputs = text([(each.name, each.before) for each in card.inputs])
     outputs = text([(each.name, each.behind) for each in card.outputs])
-    classes = f", {len(card.labels)} classes: {', '.join(card.labels)}" if card.labels else ""
+    classes = f", classes: {', '.join(card.labels)}" if card.labels else ""
     return f"{card.name}, {inputs} to {outputs}{classes}"
 
 

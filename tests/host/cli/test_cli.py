@@ -100,7 +100,7 @@ def test_upload_info_and_classify(host, connect, fake_board, picture):
     assert set(result) >= {"image", "label", "class", "scores", "cycles"}
     assert result["label"] == info["model"]["labels"][result["class"]]
     assert info["model"]["inputs"][0]["shape"] == [4, 4, 1]
-    assert f"patterns, 4x4x1 to 4, 4 classes: {', '.join(info['model']['labels'])}" in host(
+    assert f"patterns, 4x4x1 to 4, classes: {', '.join(info['model']['labels'])}" in host(
         "info", "--port", "p"
     )
     assert "picture.png" in host("classify", "--port", "p", picture)
