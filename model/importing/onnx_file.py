@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from model.errors import ModelError
+from model.file_kinds import file_kind
 
 __all__ = ["OnnxModel", "OnnxNode", "printable", "read_onnx"]
 
@@ -87,6 +88,12 @@ def printable(text: str) -> str:
     return shown + ("…" if len(text) > _MAX_NAME else "")
 
 
+def _other_kind(path: Path) -> str:
+    """What a file is that is no ONNX model, for the end of a line; empty if that is not known."""
+    kind = file_kind(path)
+    return f": it is {kind}" if kind is not None and "ONNX" not in kind else ""
+
+
 def read_onnx(path: Path) -> OnnxModel:
     """Read an ONNX file.
 
@@ -99,6 +106,8 @@ def read_onnx(path: Path) -> OnnxModel:
     try:
         import onnx
     except ImportError as error:
+        if _other_kind(path):
+            raise ModelError(f"is no ONNX model{_other_kind(path)}") from error
         raise ModelError(
             "reading ONNX needs the package onnx: pip install 'eyespot[onnx]'"
         ) from error
@@ -112,7 +121,8 @@ def read_onnx(path: Path) -> OnnxModel:
     except OSError as error:
         raise ModelError(f"{error.strerror or error}") from error
     except (DecodeError, ValueError) as error:
-        raise ModelError("is damaged, truncated, or no ONNX model") from error
+        kind = _other_kind(path)
+        raise ModelError(f"is damaged, truncated, or no ONNX model{kind}") from error
     if not proto.graph.node:
         raise ModelError("is damaged, truncated, or no ONNX model: there are no nodes in it")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,7 @@ def test_a_folder_of_pictures_and_labels(host, file: Path, tmp_path: Path) -> No
     ("words", "message"),
     [
         (("gone.onnx", "--data", "digits"), "gone.onnx: there is no such file"),
-        ((__file__, "--data", "digits"), "is damaged, truncated, or no ONNX model"),
+        ((__file__, "--data", "digits"), "or no ONNX model: it is a text file ("),
         ((DIGITS, "--data", "patterns"), "but the model takes 8x8x1"),
         ((DIGITS, "--data", "nothing"), "no data set 'nothing'"),
         ((DIGITS, "--data", "digits", "--labels", "a,b"), "2 names; the model has 10 outputs"),
@@ -97,6 +98,13 @@ def test_errors_are_one_line(host, file: Path, words: tuple[str, ...], message: 
     told = host("import", *words, "-o", str(file), fails=1)
     assert message in told and "\n" not in told
     assert not file.exists()
+
+
+def test_what_is_no_onnx_needs_no_package(host, file: Path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    told = host("import", __file__, "--data", "digits", "-o", str(file), fails=1)
+    assert "is no ONNX model: it is a text file (" in told
+    assert "pip install" in host("import", DIGITS, "--data", "digits", "-o", str(file), fails=1)
 
 
 def test_inputs_that_are_real_numbers(host, file: Path, tmp_path: Path) -> None:
