@@ -17,10 +17,11 @@ import numpy.typing as npt
 from gateware.interface.layout import TensorLayout
 from gateware.interface.protocol import MAX_RUN_CYCLES, MAX_RUN_LAYERS
 
-__all__ = ["HOST_KINDS", "HostStep", "HostTensor", "ModelCard", "TensorCard"]
+__all__ = ["HOST_KINDS", "MAX_TEXT", "HostStep", "HostTensor", "ModelCard", "TensorCard"]
 
+#: Characters of a name.
+MAX_TEXT = 256
 _MAX_RANK = 6
-_MAX_TEXT = 256
 _MAX_LABELS = 4096
 _MAX_ENDS = 64
 _MAX_STEPS = 16
@@ -56,8 +57,8 @@ def _real(value: Any, what: str) -> float:
 
 
 def _text(value: Any, what: str) -> str:
-    if not isinstance(value, str) or len(value) > _MAX_TEXT:
-        raise ValueError(f"{what} must be a text of at most {_MAX_TEXT} characters")
+    if not isinstance(value, str) or len(value) > MAX_TEXT:
+        raise ValueError(f"{what} must be a text of at most {MAX_TEXT} characters")
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in value)
 
 

@@ -11,7 +11,7 @@ from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.image import TAPE_ADDRESS, build_image
 from gateware.interface.layout import TensorLayout
 from gateware.interface.protocol import MAX_RUN_LAYERS
-from host.model_card import HostStep, HostTensor, ModelCard, TensorCard
+from host.model_card import MAX_TEXT, HostStep, HostTensor, ModelCard, TensorCard
 from model.int8.graph import Graph, Operator
 
 from .cycles import CycleEstimate, Sharing, Work, estimate
@@ -25,9 +25,7 @@ from .report import CompiledModel, LayerReport, MemoryBlock
 from .residency import cut, in_order_of_cost, resident_sizes
 from .tape_writer import Addresses, tape_bytes, write_layer
 
-#: Characters of a name in the card (:mod:`host.model_card`): of the model and the labels, and of an
-#: input or output, of which converters make up the name.
-_MAX_TEXT = 256
+#: Characters of an input's or output's name in the card: converters make up names.
 _MAX_NAME = 64
 
 
@@ -175,7 +173,7 @@ def _card(
     graph: Graph, ends: Ends, lowered: Lowered, addresses: dict[int, int], input_layers: int
 ) -> ModelCard:
     return ModelCard(
-        name=graph.name[:_MAX_TEXT],
+        name=graph.name[:MAX_TEXT],
         inputs=tuple(
             _tensor_card(graph, end, _layout(lowered, addresses, end.board), is_input=True)
             for end in ends.inputs
@@ -186,7 +184,7 @@ def _card(
             )
             for end in ends.outputs
         ),
-        labels=tuple(label[:_MAX_TEXT] for label in graph.labels),
+        labels=tuple(label[:MAX_TEXT] for label in graph.labels),
         input_layers=input_layers,
         finds_best=_finds_best(ends, lowered),
     )

@@ -26,12 +26,11 @@ from model.int8.fixed_point import (
 from model.int8.reference import Requantization
 
 from .errors import AccumulatorError, CompileError
-from .layers import Epilogue, IntArray
+from .layers import UNIT_MULTIPLIER, Epilogue, IntArray
 
 FloatArray = npt.NDArray[np.floating]
 
 _INT8_MIN, _INT8_MAX = -128, 127
-_UNIT_MULTIPLIER = 1 << 30
 _WEIGHTS = (1, 2, 4, 8, 16, 32, 64, *range(127, 2, -1))
 
 
@@ -106,7 +105,7 @@ def fit_sums(
     values = wanted.astype(np.int64)
     low, high = int(values[0]), int(values[-1])
     if low == high:
-        return 0, 2 * (low - zero_point), _UNIT_MULTIPLIER, 0
+        return 0, 2 * (low - zero_point), UNIT_MULTIPLIER, 0
     starts = np.flatnonzero(np.diff(values)) + 1
     step, least, greatest = _line(values[starts] - zero_point - 0.5, starts + _INT8_MIN * count)
     # Both functions grow: where they agree on either side of each start, they agree everywhere.
@@ -222,7 +221,7 @@ def fit_accumulators(
     weights[dead] = 0
     # scale(2 * d) is d with a multiplier of 2^30 and no shift.
     folded[dead] = 2 * (least[dead].astype(np.int64) - rule.output_zero_point)
-    multiplier[dead] = _UNIT_MULTIPLIER
+    multiplier[dead] = UNIT_MULTIPLIER
     left[dead] = 0
     right = np.where(dead, 0, np.maximum(-rule.shift, 0))
 

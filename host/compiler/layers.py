@@ -16,6 +16,9 @@ from .addition import Addition
 
 IntArray = npt.NDArray[np.int64]
 
+#: The least multiplier of a requantisation, which multiplies by it and 2^-31: a half.
+UNIT_MULTIPLIER = 1 << 30
+
 
 class Mode(Enum):
     """How a layer uses the engine's lanes and pixel streams."""

@@ -31,11 +31,10 @@ from gateware.interface.tape import (
 )
 
 from .errors import CompileError
-from .layers import Axis, Layer, Mode
+from .layers import UNIT_MULTIPLIER, Axis, Layer, Mode
 from .loops import Loops
 from .nest import ceil_divide, deltas
 
-_UNIT_MULTIPLIER = 1 << 30
 _ROW_MASK = (1 << DELTA["row"].width) - 1
 _WRITE_MASK = (1 << DELTA["write"].width) - 1
 
@@ -253,7 +252,7 @@ class _LayerWriter:
             words[lane] = PARAMETER.pack(
                 bias=epilogue.bias[channel],
                 shift=epilogue.shift[channel],
-                multiplier=epilogue.multiplier[channel] - _UNIT_MULTIPLIER,
+                multiplier=epilogue.multiplier[channel] - UNIT_MULTIPLIER,
             )
         return words
 

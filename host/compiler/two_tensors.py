@@ -30,14 +30,13 @@ from model.int8.operators.quantization import affine, clamp, fused_activation
 
 from .channels import signed_bits
 from .errors import CompileError
-from .layers import Epilogue, IntArray, Kernel, Layer, Mode, View
+from .layers import UNIT_MULTIPLIER, Epilogue, IntArray, Kernel, Layer, Mode, View
 from .loops import MAX_GROUPS, MAX_WINDOW_WIDTH
 from .nest import round_up
 
 __all__ = ["Multiplication", "in_bands", "maximum", "multiply", "spread"]
 
 _GREATEST_WEIGHT = 127
-_UNIT_MULTIPLIER = 1 << 30
 #: What lies beside the picture, where no window of these layers reaches.
 _UNSEEN = -128
 #: Of a byte without its zero point.
@@ -137,7 +136,7 @@ def multiply(
         pad_value=_UNSEEN,
         epilogue=Epilogue(
             bias=np.full(channels, bias, np.int64),
-            multiplier=np.full(channels, rule.multiplier or _UNIT_MULTIPLIER, np.int64),
+            multiplier=np.full(channels, rule.multiplier or UNIT_MULTIPLIER, np.int64),
             shift=np.full(channels, shift, np.int64),
             zero_point=rule.zero_point,
             minimum=rule.minimum,

@@ -29,13 +29,12 @@ from model.int8.reference import Requantization
 from .addition import Addition
 from .channels import fit_accumulators, sum_bounds
 from .errors import AccumulatorError
-from .layers import Epilogue, IntArray
+from .layers import UNIT_MULTIPLIER, Epilogue, IntArray
 
 __all__ = ["WideSums", "combined", "fit_wide"]
 
 #: Beyond every result: more than 256 outputs, less than half the tables' range.
 _FAR = 1 << (ADDITION_SHIFT + 9)
-_UNIT_MULTIPLIER = 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +72,7 @@ def fit_wide(
     coarse = np.zeros_like(exact)
     channels = len(exact)
     biases = np.zeros(channels, np.int64)
-    multipliers = np.full(channels, _UNIT_MULTIPLIER, np.int64)
+    multipliers = np.full(channels, UNIT_MULTIPLIER, np.int64)
     shifts = np.zeros(channels, np.int64)
     for channel in np.flatnonzero(~fits):
         found = _coarse_channel(

@@ -20,6 +20,7 @@ from model.int8.operators.quantization import affine, clamp, fused_activation
 
 from ..channels import fit_sums
 from ..errors import CompileError
+from ..layers import UNIT_MULTIPLIER
 from .network import Function, Item, Lines, Move, Table
 
 __all__ = ["PAIRS", "complement", "expand"]
@@ -37,7 +38,6 @@ PAIRS = frozenset(
 )
 _EVERY = np.arange(-128, 128).astype(np.int8)
 _COMPLEMENT: Table = (-1 - _EVERY.astype(np.int64)).astype(np.int8)
-_UNIT_MULTIPLIER = 1 << 30
 #: Bits that a line's numbers may take: few beside any accumulator's.
 _LINE_BITS = 19
 #: To try: most lines that are found at all are found with one of these.
@@ -223,7 +223,7 @@ def _product(
     if shift > 0:
         weight, shift = weight << shift, 0
     # Two weights of a byte are their sum.
-    if not -256 <= weight <= 254 or shift < -31 or multiplier < _UNIT_MULTIPLIER:
+    if not -256 <= weight <= 254 or shift < -31 or multiplier < UNIT_MULTIPLIER:
         return None
     return weight, -zero_in * weight, multiplier, -shift
 
