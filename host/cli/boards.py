@@ -25,11 +25,11 @@ HELP = "the boards, and what a model would reach on each"
 
 def rate(graph: Graph, description: BoardDescription) -> float | None:
     """Inferences a second on that board; None if the model does not run on it."""
-    (outcome,) = _outcomes(graph, [description])
+    (outcome,) = outcomes(graph, [description])
     return None if isinstance(outcome, Exception) else outcome
 
 
-def _outcomes(graph: Graph, boards: Sequence[BoardDescription]) -> list[float | CompileError]:
+def outcomes(graph: Graph, boards: Sequence[BoardDescription]) -> list[float | CompileError]:
     """Inferences a second on each board, or why there are none.
 
     What is compiled depends on the engine alone, and few boards have one of their own.
@@ -52,9 +52,9 @@ def _outcomes(graph: Graph, boards: Sequence[BoardDescription]) -> list[float | 
 
 
 def _describe(
-    description: BoardDescription, outcomes: dict[str, float | CompileError]
+    description: BoardDescription, results: dict[str, float | CompileError]
 ) -> dict[str, Any]:
-    """A board's line; the outcomes are those of each model, by its name."""
+    """A board's line; the results are those of each model, by its name."""
     configuration = description.configuration
     return {
         "board": description.name,
@@ -66,17 +66,16 @@ def _describe(
         "memory_bytes": configuration.memory_bytes,
         "clock_hz": description.clock_hz,
         "inferences_per_second": {
-            name: None if isinstance(value, Exception) else value
-            for name, value in outcomes.items()
+            name: None if isinstance(value, Exception) else value for name, value in results.items()
         },
         "refusals": {
-            name: str(value) for name, value in outcomes.items() if isinstance(value, Exception)
+            name: str(value) for name, value in results.items() if isinstance(value, Exception)
         },
     }
 
 
 def _text(
-    boards: Sequence[dict[str, Any]], outcomes: list[tuple[str, list[float | CompileError]]]
+    boards: Sequence[dict[str, Any]], results: list[tuple[str, list[float | CompileError]]]
 ) -> str:
     from .. import compiler
 
@@ -86,13 +85,13 @@ def _text(
         "multipliers",
         "KiB",
         "MHz",
-        *(f"{name}/s" for name, _ in outcomes),
+        *(f"{name}/s" for name, _ in results),
     ]
     rows = []
     reasons: dict[str, None] = {}
     for index, each in enumerate(boards):
         cells = []
-        for name, values in outcomes:
+        for name, values in results:
             value = values[index]
             if isinstance(value, compiler.DoesNotFitError):
                 cells.append("does not fit")
@@ -129,9 +128,9 @@ def run(arguments: argparse.Namespace) -> Outcome:
 
     chosen = [find_board(name) for name in arguments.boards] or BOARDS
     graphs = [zoo.load(name) for name in arguments.model or ["mnist"]]
-    outcomes = [(graph.name, _outcomes(graph, chosen)) for graph in graphs]
+    results = [(graph.name, outcomes(graph, chosen)) for graph in graphs]
     rows = [
-        _describe(each, {name: values[index] for name, values in outcomes})
+        _describe(each, {name: values[index] for name, values in results})
         for index, each in enumerate(chosen)
     ]
-    return Outcome({"boards": rows}, _text(rows, outcomes))
+    return Outcome({"boards": rows}, _text(rows, results))

@@ -10,10 +10,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .boards import outcomes
 from .common import Outcome, check_writable, load_model, table, write
 
 if TYPE_CHECKING:
-    from gateware.interface.configuration import EngineConfiguration
     from model.int8.graph import Graph
 
     from ..compiler import CompiledModel
@@ -88,24 +88,18 @@ def _help(graph: Graph, board: str) -> str:
     """On which boards a model runs that this one cannot run."""
     from boards.catalog import BOARDS
 
-    from .. import compiler
-
-    tried: dict[EngineConfiguration, bool] = {}
-    found = []
-    for each in BOARDS:
-        if each.configuration not in tried:
-            try:
-                compiler.compile(graph, each.configuration)
-                tried[each.configuration] = True
-            except compiler.CompileError:
-                tried[each.configuration] = False
-        if tried[each.configuration]:
-            found.append(each.name)
-    if f"{board}-flash" in found:
-        return f"; from its flash it runs: --board {board}-flash, and upload-weights --flash"
+    found = [
+        each.name
+        for each, outcome in zip(BOARDS, outcomes(graph, BOARDS))
+        if not isinstance(outcome, Exception)
+    ]
     if not found:
         return "; it runs on no board"
-    return f"; it runs on {', '.join(found)}"
+    flash = ""
+    if f"{board}-flash" in found:
+        flash = f"; from its flash it runs: --board {board}-flash, and upload-weights --flash"
+        found.remove(f"{board}-flash")
+    return f"{flash}; it runs on {', '.join(found)}" if found else flash
 
 
 def _text(compiled: CompiledModel, board: str, rate: float, clock_hz: int) -> str:

@@ -73,6 +73,17 @@ def test_ports(host):
     host("ports")
 
 
+def test_a_model_that_does_not_fit_is_told_where_it_does(host, tmp_path):
+    builder = GraphBuilder("large", (256,), 1.0, 0)
+    builder.fully_connected(np.ones((1024, 256), np.int8), 0.1, None, scale=100.0, zero_point=0)
+    path = tmp_path / "large.tflite"
+    tflite_writer.save(builder.build(), path)
+    told = host("compile", path, "--board", "icebreaker", fails=1)
+    assert "the board has 131072; from its flash it runs: --board icebreaker-flash" in told
+    boards = told.rpartition("; it runs on ")[2].split(", ")
+    assert "ulx3s-85f" in boards and not {"icebreaker", "icebreaker-flash"} & set(boards)
+
+
 def test_info_has_every_input_and_output_with_its_type():
     builder = GraphBuilder("several", (6,), 0.05, 0, dtype="float32")
     builder.quantize(0.05, 0)
