@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 
 import boards
+from boards import catalog
 from boards.catalog import BOARDS
 from boards.host_process import run_host
+from host import compiler
 from host.cli import main
+from model import zoo
 from model.int8 import tflite_writer
 from model.int8.builder import GraphBuilder
 
@@ -39,6 +42,12 @@ def test_every_board_is_listed_and_what_does_not_fit_is_said(capsys):
     rows = json.loads(capsys.readouterr().out)["boards"]
     assert [row["board"] for row in rows] == [each.name for each in BOARDS]
     assert all(row["inferences_per_second"]["digits"] > 1000 for row in rows)
+    cycles = {
+        row["board"]: row["clock_hz"] / row["inferences_per_second"]["digits"] for row in rows
+    }
+    for name in ("icebreaker", "ulx3s-85f"):
+        model = compiler.compile(zoo.load("digits"), catalog.board(name).configuration)
+        assert cycles[name] == pytest.approx(model.cycles)
     assert main(["boards", "ulx3s-12f", "--model", "digits"]) == 0
     heading, row = capsys.readouterr().out.splitlines()
     assert heading.split() == ["board", "device", "multipliers", "KiB", "MHz", "digits/s"]
