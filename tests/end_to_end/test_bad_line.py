@@ -143,7 +143,7 @@ def test_a_reset_between_inferences_is_never_a_wrong_answer(digits):
     _, x, expected = digits
     generator = random.Random(5)
     for baud in (115_200, None):
-        for _ in range(30 if LONG else 4):
+        for _ in range(30 if LONG else 2):
             with Board.open("sim://icebreaker?memory=fresh&faults=seed:1", baud) as board:
                 board.load("digits")
                 board.run(x[0])

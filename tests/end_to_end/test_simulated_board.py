@@ -103,8 +103,10 @@ def test_streams_as_fast_as_line_or_engine(host, faults):
 
 
 @compiled
-@pytest.mark.parametrize("model", ["patterns", "digits", "mnist"])
-@pytest.mark.parametrize("port", ["sim", "sim://ulx3s-85f"])
+@pytest.mark.parametrize(
+    ("model", "port"),
+    [("patterns", "sim"), ("digits", "sim"), ("mnist", "sim"), ("digits", "sim://ulx3s-85f")],
+)
 def test_every_layer(host, model, port):
     words = ("--data", carried_data(model), "--count", 3, "--layers")
     report = host("verify", model, "--port", port, *words)
@@ -142,8 +144,8 @@ def test_several_boards_at_once(host, tmp_path):
 def test_amaranths_own_simulator(host):
     """Slower by far, but on every machine."""
     port = "sim://icebreaker?backend=amaranth"
-    report = host("verify", "patterns", "--port", port, "--data", "patterns", "--count", 4)
-    assert report["mismatches"] == 0
+    report = host("verify", "patterns", "--port", port, "--data", "patterns", "--count", 1)
+    assert (report["count"], report["mismatches"]) == (1, 0)
 
 
 @compiled

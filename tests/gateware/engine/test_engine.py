@@ -35,18 +35,20 @@ from tests.gateware.streams import unused_components
 from tests.host.compiler.networks import CHANNEL_WISE, EVERY, LAYERS, configuration, random_network
 from tests.host.compiler.pairs import random_pair
 
-ICE40 = configuration((8, 2))
+#: What the random networks need, and no more: a test reads all of it, byte by byte.
+MEMORY_BYTES = 1 << 15
+ICE40 = configuration((8, 2), memory_bytes=MEMORY_BYTES)
 #: The smallest, the iCE40's, as many pixels as lanes, no powers of two (in a single bank, so that
 #: everybody meets there), an ECP5's with one requantiser and with eight, more pixels than channels.
 ENGINES = (
-    configuration((1, 1)),
+    configuration((1, 1), memory_bytes=MEMORY_BYTES),
     ICE40,
-    configuration((4, 4)),
-    configuration((3, 3), banks=1),
-    configuration((6, 3)),
-    configuration((16, 8)),
-    configuration((16, 8, 8), memory_bytes=3 << 15, banks=3),
-    configuration((4, 5), banks=2),
+    configuration((4, 4), memory_bytes=MEMORY_BYTES),
+    configuration((3, 3), memory_bytes=MEMORY_BYTES, banks=1),
+    configuration((6, 3), memory_bytes=MEMORY_BYTES),
+    configuration((16, 8), memory_bytes=MEMORY_BYTES),
+    configuration((16, 8, 8), memory_bytes=3 << 14, banks=3),
+    configuration((4, 5), memory_bytes=MEMORY_BYTES, banks=2),
 )
 
 
@@ -149,6 +151,12 @@ def test_products_and_maxima_of_two_tensors(bench_of, engine: EngineConfiguratio
         bench.write(0, made.memory.tobytes())
         assert bench.run().error == EngineError.NONE
         assert bench.read(0, small.memory_bytes) == expected.tobytes()
+
+
+def test_the_whole_memory_of_a_board(bench_of) -> None:
+    """Addresses of all their bits: tensors lie as far apart as a board's banks."""
+    engine = configuration((8, 2))
+    random_run(engine, 0, EVERY).check(bench_of(engine))
 
 
 @pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler to simulate the engine with")
