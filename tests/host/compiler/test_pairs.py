@@ -129,7 +129,7 @@ def test_reductions(size):
         try:
             agree(net.build(), configuration(size), rng)
         except CompileError as error:
-            known = ("cannot round", "over channels", "and not others", "has no layer")
+            known = ("cannot round", "reduces channels", "and not others", "has no layer")
             assert any(each in str(error) for each in known), (seed, str(error))
             refused += 1
     assert refused < 12
