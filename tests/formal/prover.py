@@ -167,6 +167,7 @@ def with_fault(module: ModuleType, old: str, new: str) -> ModuleType:
     faulty = ModuleType(module.__name__)
     faulty.__package__ = module.__package__
     faulty.__file__ = module.__file__
-    name = f"{module.__file__} with a fault"
+    # In angle brackets, because coverage looks for the source of any other name.
+    name = f"<{module.__name__} with a fault>"
     exec(compile(text.replace(old, new), name, "exec", dont_inherit=True), vars(faulty))
     return faulty
