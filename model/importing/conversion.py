@@ -13,12 +13,14 @@ import numpy as np
 
 from model.errors import ModelError
 from model.importing.calibration import Statistics, calibrate
+from model.importing.choices import Choices
 from model.importing.equalization import equalize
 from model.importing.float_graph import FloatGraph, Node
 from model.importing.float_operators import Affine, Function, Softmax
+from model.importing.formulas import recognize
 from model.importing.preprocessing import Preprocessing
-from model.importing.quantizer import Choices, Quantizer
-from model.importing.simplification import leading_affine, recognize, simplify
+from model.importing.quantizer import Quantizer
+from model.importing.simplification import leading_affine, simplify
 from model.int8 import reference
 from model.int8.graph import Graph
 from model.int8.validation import validate

@@ -18,7 +18,7 @@ from math import inf, isfinite
 import numpy as np
 
 from model.importing.calibration import Statistics
-from model.importing.float_graph import FloatGraph, Node
+from model.importing.float_graph import FloatGraph, Node, is_relu
 from model.importing.float_operators import (
     AveragePool,
     Convolution,
@@ -27,7 +27,6 @@ from model.importing.float_operators import (
     Reduction,
     Reshape,
 )
-from model.importing.simplification import is_relu
 
 __all__ = ["equalize"]
 

@@ -1,6 +1,6 @@
 """A float network as plain data, with a forward pass in NumPy.
 
-Every reader (`model.importing.onnx_reader` and its siblings) ends here, and everything behind it
+Every reader (`model.importing.onnx.reader` and its siblings) ends here, and everything behind it
 begins here: calibration, rounding, and the comparison of int8 with float.
 
 Tensors have no batch dimension in their shapes: pictures are (height, width, channels), a sequence
@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from math import inf, prod
+from math import inf, isclose, prod
 
 import numpy as np
 
 from model.errors import ModelError
 from model.importing.float_operators import Convolution, Dense, FloatOperator, Shape
 
-__all__ = ["MOST", "Clamp", "FloatGraph", "Node"]
+__all__ = ["MOST", "Clamp", "FloatGraph", "Node", "is_relu", "is_relu6"]
 
 _MAX_ELEMENTS = 1 << 24
 """Elements of one tensor, as in an int8 graph."""
@@ -34,6 +34,16 @@ _MAX_BATCH = 64
 
 Clamp = tuple[float, float]
 """Least and greatest value that a node lets through: its fused ReLU or clip."""
+
+
+def is_relu(clamp: Clamp | None) -> bool:
+    """Whether a clamp is that of a ReLU."""
+    return clamp is not None and clamp[0] == 0 and clamp[1] == inf
+
+
+def is_relu6(clamp: Clamp | None) -> bool:
+    """Whether a clamp is that of a ReLU6."""
+    return clamp is not None and clamp[0] == 0 and isclose(clamp[1], 6)
 
 
 @dataclass(eq=False)
@@ -57,6 +67,10 @@ class Node:
     inputs: list[int]
     output: int
     clamp: Clamp | None = None
+
+    def error(self, reason: str) -> ModelError:
+        """An error that names this node."""
+        return ModelError(f"node {self.name} ({self.operator.kind}): {reason}")
 
 
 @dataclass(eq=False)
@@ -145,6 +159,22 @@ class FloatGraph:
         """The node that reads a tensor, if there is one only and the tensor is no output."""
         consumers = self.consumers(tensor)
         return consumers[0] if len(consumers) == 1 and tensor not in self.outputs else None
+
+    def bypass(self, node: Node) -> None:
+        """Take a node out: who read its output reads its first input."""
+        source = node.inputs[0]
+        self.nodes.remove(node)
+        for other in self.nodes:
+            other.inputs = [source if index == node.output else index for index in other.inputs]
+        self.outputs = [source if index == node.output else index for index in self.outputs]
+
+    def drop_unused(self) -> None:
+        """Take out the nodes on which no output depends."""
+        needed = set(self.outputs)
+        for node in reversed(self.nodes):
+            if node.output in needed:
+                needed.update(node.inputs)
+        self.nodes[:] = [node for node in self.nodes if node.output in needed]
 
     @property
     def parameters(self) -> int:

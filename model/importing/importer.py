@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from model.errors import ModelError
-from model.importing import keras_reader, onnx_reader, tflite_reader
 from model.importing.conversion import Conversion
 from model.importing.float_graph import FloatGraph
 from model.importing.float_operators import Shape
+from model.importing.keras import reader as keras_reader
+from model.importing.onnx import reader as onnx_reader
 from model.importing.preprocessing import Preprocessing
+from model.importing.tflite import reader as tflite_reader
 from model.int8.graph import Graph
 
 __all__ = ["import_model", "read_model", "read_module"]

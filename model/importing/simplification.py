@@ -1,20 +1,18 @@
 """The same float graph with fewer nodes: what int8 would round for nothing is folded away.
 
 Batch normalisation and constants go into the weights before or behind them, a ReLU or clip into the
-node before it, padding into the window behind it. A formula of several nodes over one tensor that
-is a known function becomes that function: x sigmoid(x), x relu6(x + 3) / 6, or the formula of GELU.
+node before it, padding into the window behind it.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from math import inf, isclose, prod
+from math import prod
 
 import numpy as np
 
 from model.importing.float_graph import Clamp, FloatGraph, Node
 from model.importing.float_operators import (
-    FUNCTIONS,
     Affine,
     AveragePool,
     Binary,
@@ -24,86 +22,16 @@ from model.importing.float_operators import (
     Function,
     MaxPool,
     Pad,
-    Reduction,
-    ReductionKind,
     Reshape,
     Transpose,
     TransposedConvolution,
-    Window,
 )
+from model.importing.lowering import lower_averages, lower_reductions
 
-__all__ = ["is_relu", "is_relu6", "leading_affine", "recognize", "simplify", "takes_bytes"]
-
-_GRID = np.linspace(-12, 12, 2401)
-"""Where formulas are compared with functions."""
-
-_MAX_ROOTS = 6
+__all__ = ["leading_affine", "simplify", "takes_bytes"]
 
 _LARGEST_PIXEL_FACTOR = 1 / 32
 """Pixels of 0 to 1 are never scaled down by as much, those of 0 to 255 always."""
-
-
-def recognize(graph: FloatGraph) -> None:
-    """Put functions in the place of the formulas that spell them out."""
-    # By tensor: values over the grid, by the tensor that they are a function of.
-    values: dict[int, dict[int, np.ndarray]] = {0: {0: _GRID}}
-    for node in graph.nodes:
-        of: dict[int, np.ndarray] = {}
-        operator = node.operator
-        inputs = [values.get(index, {index: _GRID}) for index in node.inputs]
-        with np.errstate(all="ignore"):
-            if isinstance(operator, Affine) and operator.factor.size == operator.offset.size == 1:
-                factor, offset = (
-                    float(operator.factor.ravel()[0]),
-                    float(operator.offset.ravel()[0]),
-                )
-                of = {root: x * factor + offset for root, x in inputs[0].items()}
-            elif isinstance(operator, Function):
-                of = {root: operator.forward(x) for root, x in inputs[0].items()}
-            elif isinstance(operator, Binary):
-                common = inputs[0].keys() & inputs[1].keys()
-                of = {root: operator.forward(inputs[0][root], inputs[1][root]) for root in common}
-        if node.clamp is not None:
-            of = {root: np.clip(x, *node.clamp) for root, x in of.items()}
-        of = dict(list(of.items())[:_MAX_ROOTS])
-        if len(node.inputs) > 1 or isinstance(operator, Affine):
-            for root, x in of.items():
-                known = _function_of(x)
-                if known is not None and not any(
-                    tensor in graph.fixed for tensor in _between(graph, root, node)
-                ):
-                    node.operator, node.inputs, node.clamp = known, [root], None
-                    break
-        values[node.output] = {**of, node.output: _GRID}
-    _drop_unused(graph)
-
-
-def _between(graph: FloatGraph, root: int, node: Node) -> set[int]:
-    """Tensors on the ways from `root` to `node`, both left out."""
-    found: set[int] = set()
-    waiting = list(node.inputs)
-    while waiting:
-        tensor = waiting.pop()
-        producer = graph.producer(tensor)
-        if tensor != root and tensor not in found and producer is not None:
-            found.add(tensor)
-            waiting += producer.inputs
-    return found
-
-
-def _function_of(x: np.ndarray) -> Function | None:
-    """The function whose values over the grid are `x`."""
-    for name in ("hard_swish", "silu", "gelu", "gelu_by_tanh", "mish"):
-        if np.allclose(x, FUNCTIONS[name](_GRID, 0.0), rtol=1e-4, atol=1e-5):
-            return Function(name)
-    # With a slope below 0 that the left end tells.
-    if not np.allclose(x[_GRID >= 0], _GRID[_GRID >= 0], rtol=1e-5, atol=1e-6):
-        return None
-    slope = float(x[0] / _GRID[0])
-    if not 1e-4 < slope < 1:
-        return None
-    leaky = Function("leaky_relu", slope)
-    return leaky if np.allclose(x, leaky.forward(_GRID), rtol=1e-4, atol=1e-5) else None
 
 
 def leading_affine(graph: FloatGraph) -> tuple[np.ndarray, np.ndarray] | None:
@@ -127,7 +55,7 @@ def leading_affine(graph: FloatGraph) -> tuple[np.ndarray, np.ndarray] | None:
         if both is None or not both[0].all():
             break
         factor, offset = factor * both[0], offset * both[0] + both[1]
-        _bypass(graph, node)
+        graph.bypass(node)
         found = True
     return (factor, offset) if found else None
 
@@ -148,9 +76,9 @@ def simplify(graph: FloatGraph, tolerance: float = 0.0) -> None:
         An offset of the input up to which it goes into a convolution with padding, which then
         sees it at the picture's edges, too.
     """
-    _drop_unused(graph)
-    _lower_reductions(graph)
-    _lower_averages(graph)
+    graph.drop_unused()
+    lower_reductions(graph)
+    lower_averages(graph)
     rules = (
         _drop_identity,
         _clamp_into_producer,
@@ -168,24 +96,7 @@ def simplify(graph: FloatGraph, tolerance: float = 0.0) -> None:
             allowed = tolerance if node.inputs[0] == 0 else 0.0
             if node in graph.nodes and any(rule(graph, node, allowed) for rule in rules):
                 changed = True
-    _drop_unused(graph)
-
-
-def _drop_unused(graph: FloatGraph) -> None:
-    needed = set(graph.outputs)
-    for node in reversed(graph.nodes):
-        if node.output in needed:
-            needed.update(node.inputs)
-    graph.nodes[:] = [node for node in graph.nodes if node.output in needed]
-
-
-def _bypass(graph: FloatGraph, node: Node) -> None:
-    """Take a node out: who read its output reads its input."""
-    source = node.inputs[0]
-    graph.nodes.remove(node)
-    for other in graph.nodes:
-        other.inputs = [source if index == node.output else index for index in other.inputs]
-    graph.outputs = [source if index == node.output else index for index in graph.outputs]
+    graph.drop_unused()
 
 
 def _absorb(graph: FloatGraph, producer: Node, node: Node) -> None:
@@ -211,11 +122,12 @@ def _drop_identity(graph: FloatGraph, node: Node, _: float) -> bool:
         return False
     if node.inputs[0] == 0 and node.output in graph.outputs:
         return False
-    _bypass(graph, node)
+    graph.bypass(node)
     return True
 
 
 _Weighted = Convolution | Dense | TransposedConvolution
+
 
 _CLAMPED = (Affine, Binary, Convolution, Dense, TransposedConvolution)
 
@@ -238,7 +150,7 @@ def _clamp_into_producer(graph: FloatGraph, node: Node, _: float) -> bool:
         first.clamp = _both(first.clamp, node.clamp)
         if node.output in graph.fixed:
             graph.fixed[producer.output] = graph.fixed.pop(node.output)
-        _bypass(graph, node)
+        graph.bypass(node)
         return True
     if not isinstance(producer.operator, _CLAMPED) and not _is_identity(producer):
         return False
@@ -325,7 +237,7 @@ def _affine_into_consumer(graph: FloatGraph, node: Node, tolerance: float) -> bo
             )
         case _:
             return False
-    _bypass(graph, node)
+    graph.bypass(node)
     return True
 
 
@@ -350,7 +262,7 @@ def _affine_behind_reshape(graph: FloatGraph, node: Node, _: float) -> bool:
     place = graph.nodes.index(reshape)
     graph.nodes.insert(place + 1, Node(node.name, Affine(factor, offset), [flat], reshape.output))
     reshape.output = flat
-    _bypass(graph, node)
+    graph.bypass(node)
     return True
 
 
@@ -373,7 +285,7 @@ def _pad_into_window(graph: FloatGraph, node: Node, _: float) -> bool:
             consumer.operator = AveragePool(replace(window, pads=pads), pads)
         case _:
             return False
-    _bypass(graph, node)
+    graph.bypass(node)
     return True
 
 
@@ -406,85 +318,3 @@ def _transpose_of_transpose(graph: FloatGraph, node: Node, _: float) -> bool:
     else:
         node.operator = Transpose(axes)
     return True
-
-
-def _lower_averages(graph: FloatGraph) -> None:
-    """Averages whose padding does not count, and is not SAME, as those that count, and a factor."""
-    for place, node in reversed(list(enumerate(graph.nodes))):
-        operator = node.operator
-        if not isinstance(operator, AveragePool):
-            continue
-        shape, window = graph.shapes[node.inputs[0]], operator.window
-        counts = operator.counts(shape)
-        taps = prod(window.kernel)
-        if (counts == taps).all() or (window.is_same(shape) and not any(operator.counted)):
-            continue
-        between = graph.tensor(graph.shapes[node.output])
-        factor = Affine(taps / counts.astype(np.float64), np.zeros(()))
-        behind = Node(node.name, factor, [between], node.output, node.clamp)
-        graph.nodes.insert(place + 1, behind)
-        node.operator, node.output, node.clamp = AveragePool(window, window.pads), between, None
-
-
-def _lower_reductions(graph: FloatGraph) -> None:
-    """Reductions as pools, sums of products, and factors; a mean over the picture stays."""
-    nodes, graph.nodes = graph.nodes, []
-    for node in nodes:
-        if isinstance(node.operator, Reduction):
-            _lower_reduction(graph, node, node.operator)
-        else:
-            graph.nodes.append(node)
-
-
-def _lower_reduction(graph: FloatGraph, node: Node, operator: Reduction) -> None:
-    name, tensor = node.name, node.inputs[0]
-    shape = graph.shapes[tensor]
-    axes = tuple(axis for axis in operator.axes if shape[axis] > 1)
-    count = prod(shape[axis] for axis in axes)
-    sign = -1.0 if operator.reduction is ReductionKind.MIN else 1.0
-    greatest = operator.reduction in (ReductionKind.MAX, ReductionKind.MIN)
-    total = operator.reduction is ReductionKind.SUM
-    if sign < 0:
-        tensor = graph.append(Affine(np.array(-1.0), np.zeros(())), [tensor], name)
-    if len(shape) != 3:
-        tensor = graph.append(Reshape((1, 1, prod(shape))), [tensor], name)
-        axes = (2,) if axes else ()
-    height, width, channels = graph.shapes[tensor]
-    spatial = tuple(axis for axis in axes if axis < 2)
-    kernel = (height if 0 in spatial else 1, width if 1 in spatial else 1)
-    if greatest:
-        if spatial:
-            tensor = graph.append(MaxPool(Window(kernel)), [tensor], name)
-        if 2 in axes:
-            # Channels as columns: a window of as many takes the greatest.
-            rows, columns, _ = graph.shapes[tensor]
-            tensor = graph.append(Reshape((rows * columns, channels, 1)), [tensor], name)
-            tensor = graph.append(MaxPool(Window((1, channels))), [tensor], name)
-    else:
-        if spatial == (0, 1):
-            tensor = graph.append(Reduction(ReductionKind.MEAN, (0, 1)), [tensor], name)
-        elif spatial:
-            tensor = graph.append(AveragePool(Window(kernel)), [tensor], name)
-        if 2 in axes:
-            weights = np.full((1, 1, channels, 1), 1 / channels)
-            operator_2 = Convolution(weights, np.zeros(1), Window((1, 1)))
-            tensor = graph.append(operator_2, [tensor], name)
-        if total or sign < 0:
-            factor = float(count) if total else sign
-            tensor = graph.append(Affine(np.array(factor), np.zeros(())), [tensor], name)
-    if greatest and sign < 0:
-        tensor = graph.append(Affine(np.array(-1.0), np.zeros(())), [tensor], name)
-    tensor = graph.append(Reshape(graph.shapes[node.output]), [tensor], name)
-    graph.nodes[-1].output = node.output
-    graph.nodes[-1].clamp = node.clamp
-    del tensor
-
-
-def is_relu(clamp: Clamp | None) -> bool:
-    """Whether a clamp is that of a ReLU."""
-    return clamp is not None and clamp[0] == 0 and clamp[1] == inf
-
-
-def is_relu6(clamp: Clamp | None) -> bool:
-    """Whether a clamp is that of a ReLU6."""
-    return clamp is not None and clamp[0] == 0 and isclose(clamp[1], 6)

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from model.importing.formulas import recognize
 from model.importing.importer import read_model
-from model.importing.simplification import recognize, simplify
+from model.importing.simplification import simplify
 
 onnx = pytest.importorskip("onnx")
 

@@ -27,7 +27,7 @@ from model.importing.float_operators import (
     Window,
 )
 from model.importing.preprocessing import Preprocessing
-from model.importing.quantizer import ACCUMULATOR_BITS, rounded
+from model.importing.rounding import ACCUMULATOR_BITS, rounded
 from model.int8 import reference
 from tests.model.int8 import oracle
 

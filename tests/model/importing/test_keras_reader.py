@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from model.errors import ModelError
+from model.importing.formulas import recognize
 from model.importing.importer import read_model
-from model.importing.simplification import recognize, simplify, takes_bytes
+from model.importing.simplification import simplify, takes_bytes
 
 h5py = pytest.importorskip("h5py")
 

@@ -9,8 +9,9 @@ import pytest
 
 from model.errors import ModelError
 from model.importing.float_graph import FloatGraph
+from model.importing.formulas import recognize
 from model.importing.importer import read_model
-from model.importing.simplification import recognize, simplify
+from model.importing.simplification import simplify
 
 pytest.importorskip("onnx")
 

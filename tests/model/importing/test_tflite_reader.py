@@ -9,8 +9,9 @@ import pytest
 
 from model.errors import ModelError
 from model.importing.conversion import Conversion
+from model.importing.formulas import recognize
 from model.importing.importer import read_model
-from model.importing.simplification import recognize, simplify
+from model.importing.simplification import simplify
 from model.int8 import reference, tflite
 from model.int8.builder import GraphBuilder
 from tests.model.int8 import oracle

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from model.errors import ModelError
-from model.importing.onnx_file import OnnxNode
+from model.importing.onnx.file import OnnxNode
 
 __all__ = ["axes_of", "constant", "dequantized", "slices"]
 

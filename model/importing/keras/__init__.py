@@ -1,0 +1,1 @@
+"""`.keras` files to float graphs."""

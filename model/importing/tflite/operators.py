@@ -1,0 +1,364 @@
+"""What each operator of a float `.tflite` file becomes in a float graph.
+
+What operators compute: https://www.tensorflow.org/mlir/tfl_ops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf, prod
+from typing import Any
+
+import numpy as np
+
+from model.importing.float_operators import (
+    Affine,
+    AveragePool,
+    Binary,
+    BinaryKind,
+    Concatenation,
+    Convolution,
+    Dense,
+    Function,
+    MaxPool,
+    Nearest,
+    Pad,
+    PRelu,
+    Reduction,
+    ReductionKind,
+    Reshape,
+    Resize,
+    Sampling,
+    Slice,
+    Softmax,
+    Transpose,
+    TransposedConvolution,
+    Window,
+)
+from model.importing.tflite.context import Context
+from model.int8.geometry import extent
+from model.int8.graph import Operator, OperatorKind
+from model.int8.operators.slicing import slices
+
+__all__ = ["OPERATORS"]
+
+
+def _window(context: Context, operator: Operator, tensor: int, kernel: tuple[int, int]) -> Window:
+    options: Any = operator.options
+    stride = (options.stride_h, options.stride_w)
+    dilation = (getattr(options, "dilation_h", 1), getattr(options, "dilation_w", 1))
+    shape = context.graph.shapes[tensor]
+    if len(shape) != 3 or min(*kernel, *stride, *dilation) < 1:
+        raise context.error(operator, "its window makes no sense")
+    rows, columns = (
+        extent(*each, options.padding) for each in zip(shape[:2], kernel, stride, dilation)
+    )
+    pads = (rows.before, columns.before, rows.after, columns.after)
+    return Window(kernel, stride, dilation, pads)
+
+
+def _conv_2d(context: Context, operator: Operator) -> int:
+    tensor, filters = context.live(operator), context.array(operator, 1, "weights")
+    channels, rows, columns, inputs = filters.shape
+    window = _window(context, operator, tensor, (rows, columns))
+    groups = context.graph.shapes[tensor][2] // inputs
+    bias = context.bias(operator, 2, channels)
+    weights = filters.transpose(1, 2, 3, 0)
+    return context.add(operator, Convolution(weights, bias, window, groups), [tensor])
+
+
+def _depthwise(context: Context, operator: Operator) -> int:
+    tensor, filters = context.live(operator), context.array(operator, 1, "weights")
+    _, rows, columns, outputs = filters.shape
+    window = _window(context, operator, tensor, (rows, columns))
+    weights, bias = filters.transpose(1, 2, 0, 3), context.bias(operator, 2, outputs)
+    channels = context.graph.shapes[tensor][2]
+    return context.add(operator, Convolution(weights, bias, window, channels), [tensor])
+
+
+def _transpose_conv(context: Context, operator: Operator) -> int:
+    options: Any = operator.options
+    tensor, filters = context.live(operator, 2), context.array(operator, 1, "weights")
+    stride = (options.stride_h, options.stride_w)
+    shape, wanted = context.graph.shapes[tensor], context.shape(operator.outputs[0])
+    before, after = [], []
+    for axis in (0, 1):
+        full = (shape[axis] - 1) * stride[axis] + filters.shape[axis + 1]
+        first = max(full - wanted[axis], 0) // 2
+        before.append(first)
+        after.append(full - wanted[axis] - first)
+    weights = filters.transpose(1, 2, 3, 0)
+    bias = context.bias(operator, 3, weights.shape[3])
+    crop = (before[0], before[1], after[0], after[1])
+    return context.add(operator, TransposedConvolution(weights, bias, stride, crop), [tensor])
+
+
+def _fully_connected(context: Context, operator: Operator) -> int:
+    options: Any = operator.options
+    tensor, matrix = context.live(operator), context.array(operator, 1, "weights")
+    if matrix.ndim != 2:
+        raise context.error(operator, f"weights of {matrix.ndim} dimensions")
+    weights, bias = matrix.T, context.bias(operator, 2, len(matrix))
+    shape = context.graph.shapes[tensor]
+    if prod(shape) == len(weights):
+        if len(shape) > 1:
+            flat = (prod(shape),)
+            tensor = context.graph.append(Reshape(flat), [tensor], operator.name)
+        return context.add(operator, Dense(weights, bias), [tensor])
+    if not options.keep_num_dims and shape[-1] != len(weights):
+        raise context.error(operator, "changes the batch, which is not supported")
+    pointwise = Convolution(weights[np.newaxis, np.newaxis], bias, Window((1, 1)))
+    return context.add(operator, pointwise, [tensor])
+
+
+def _pool(average: bool) -> Callable[[Context, Operator], int]:
+    def build(context: Context, operator: Operator) -> int:
+        options: Any = operator.options
+        tensor = context.live(operator)
+        window = _window(context, operator, tensor, (options.kernel_h, options.kernel_w))
+        return context.add(operator, AveragePool(window) if average else MaxPool(window), [tensor])
+
+    return build
+
+
+def _binary(kind: BinaryKind) -> Callable[[Context, Operator], int]:
+    def build(context: Context, operator: Operator) -> int:
+        first, second = operator.inputs[:2]
+        if first in context.tensors and second in context.tensors:
+            return _of_two(context, operator, kind, context.tensors[first], context.tensors[second])
+        is_first = first in context.tensors
+        tensor = context.tensors[first if is_first else second]
+        values = context.array(operator, 1 if is_first else 0, "other input")
+        if values.ndim == len(context.source.tensors[first if is_first else second].shape):
+            values = values.reshape(values.shape[1:])
+        one, zero = np.array(1.0), np.array(0.0)
+        match kind:
+            case BinaryKind.ADD:
+                affine = Affine(one, values)
+            case BinaryKind.SUB:
+                affine = Affine(one, -values) if is_first else Affine(-one, values)
+            case BinaryKind.MUL:
+                affine = Affine(values, zero)
+            case _:
+                if values.size != 1:
+                    raise context.error(operator, "with an array is not supported")
+                bound = float(values.ravel()[0])
+                clamp = (bound, inf) if kind is BinaryKind.MAXIMUM else (-inf, bound)
+                return context.graph.append(Function("identity"), [tensor], operator.name, clamp)
+        return context.add(operator, affine, [tensor])
+
+    return build
+
+
+def _of_two(context: Context, operator: Operator, kind: BinaryKind, first: int, second: int) -> int:
+    graph = context.graph
+    rank = max(len(graph.shapes[first]), len(graph.shapes[second]))
+    inputs = []
+    for tensor in (first, second):
+        shape = graph.shapes[tensor]
+        if len(shape) < rank:
+            wider = (*[1] * (rank - len(shape)), *shape)
+            tensor = graph.append(Reshape(wider), [tensor], operator.name)
+        inputs.append(tensor)
+    return context.add(operator, Binary(kind), inputs)
+
+
+def _div(context: Context, operator: Operator) -> int:
+    values = context.array(operator, 1, "divisor")
+    if not values.all():
+        raise context.error(operator, "divides by 0")
+    rank = len(context.source.tensors[operator.inputs[0]].shape)
+    shape = values.shape[1:] if values.ndim == rank else values.shape
+    affine = Affine(1 / values.reshape(shape), np.array(0.0))
+    return context.add(operator, affine, [context.live(operator)])
+
+
+def _axes(context: Context, operator: Operator, place: int = 1) -> tuple[int, ...]:
+    """Axes of our tensor that an operator's constant names."""
+    rank = len(context.source.tensors[operator.inputs[0]].shape)
+    chosen = {int(axis) % rank for axis in np.ravel(context.array(operator, place, "axes"))}
+    if 0 in chosen:
+        raise context.error(operator, "over the batch is not supported")
+    return tuple(sorted(axis - 1 + (rank == 3) for axis in chosen))
+
+
+def _reduction(kind: ReductionKind) -> Callable[[Context, Operator], int]:
+    def build(context: Context, operator: Operator) -> int:
+        axes = _axes(context, operator)
+        return context.add(operator, Reduction(kind, axes), [context.live(operator)])
+
+    return build
+
+
+def _clip(low: float, high: float) -> Callable[[Context, Operator], int]:
+    def build(context: Context, operator: Operator) -> int:
+        tensor = context.live(operator)
+        return context.graph.append(Function("identity"), [tensor], operator.name, (low, high))
+
+    return build
+
+
+def _function(name: str) -> Callable[[Context, Operator], int]:
+    def build(context: Context, operator: Operator) -> int:
+        alpha = 1.0 if name == "elu" else float(getattr(operator.options, "alpha", 0.0))
+        return context.add(operator, Function(name, alpha), [context.live(operator)])
+
+    return build
+
+
+def _same(context: Context, operator: Operator) -> int:
+    return context.live(operator)
+
+
+def _softmax(context: Context, operator: Operator) -> int:
+    tensor = context.live(operator)
+    beta = float(getattr(operator.options, "beta", 1.0))
+    if beta != 1:
+        scale = Affine(np.array(beta), np.array(0.0))
+        tensor = context.graph.append(scale, [tensor], operator.name)
+    if operator.kind is OperatorKind.LOG_SOFTMAX:
+        context.graph.notes.append(f"{operator.name}: softmax in place of its logarithm")
+    return context.graph.append(Softmax(), [tensor], operator.name)
+
+
+def _prelu(context: Context, operator: Operator) -> int:
+    slope = context.array(operator, 1, "slope")
+    if slope.ndim == len(context.source.tensors[operator.inputs[0]].shape):
+        slope = slope[0]
+    if slope[..., :1].size == 1:
+        slope = slope.ravel()
+    return context.add(operator, PRelu(slope), [context.live(operator)])
+
+
+def _pad(context: Context, operator: Operator) -> int:
+    widths = context.array(operator, 1, "padding").tolist()
+    value = 0.0
+    if operator.kind is OperatorKind.PADV2:
+        value = float(context.array(operator, 2, "value").ravel()[0])
+    if any(widths[0]):
+        raise context.error(operator, "of the batch is not supported")
+    pads = [(int(before), int(after)) for before, after in widths[1:]]
+    if len(pads) == 2:
+        pads = [(0, 0), *pads]
+    return context.add(operator, Pad(tuple(pads), value), [context.live(operator)])
+
+
+def _transpose(context: Context, operator: Operator) -> int:
+    order = [int(axis) for axis in np.ravel(context.array(operator, 1, "order"))]
+    if not order or order[0] != 0:
+        raise context.error(operator, "touches the batch, which is not supported")
+    axes = tuple(axis - 1 for axis in order[1:])
+    if len(axes) == 2:
+        axes = (0, *(axis + 1 for axis in axes))
+    return context.add(operator, Transpose(axes), [context.live(operator)])
+
+
+def _concatenation(context: Context, operator: Operator) -> int:
+    options: Any = operator.options
+    rank = len(context.source.tensors[operator.inputs[0]].shape)
+    axis = options.axis % rank
+    if not axis:
+        raise context.error(operator, "of the batch is not supported")
+    tensors = [context.live(operator, place) for place in range(len(operator.inputs))]
+    return context.add(operator, Concatenation(axis - 1 + (rank == 3)), tensors)
+
+
+def _slice(context: Context, operator: Operator) -> int:
+    taken = slices(context.source, operator)
+    shape = context.source.tensors[operator.inputs[0]].shape
+    parts = [range(*part.indices(size)) for part, size in zip(taken, shape)]
+    if any(part.step < 1 or not len(part) for part in parts) or len(parts[0]) != 1:
+        raise context.error(operator, "takes nothing, or backwards, which is not supported")
+    parts = parts[1:]
+    if len(parts) == 2:
+        parts = [range(1), *parts]
+    begin, end, step = (
+        tuple(getattr(part, name) for part in parts) for name in ("start", "stop", "step")
+    )
+    return context.graph.append(Slice(begin, end, step), [context.live(operator)], operator.name)
+
+
+def _split(context: Context, operator: Operator) -> list[int]:
+    by_sizes = operator.kind is OperatorKind.SPLIT_V
+    source = operator.inputs[0 if by_sizes else 1]
+    axis = int(context.array(operator, 2 if by_sizes else 0, "axis").ravel()[0])
+    tensor = context.tensors[source]
+    rank = len(context.source.tensors[source].shape)
+    axis %= rank
+    if not axis:
+        raise context.error(operator, "of the batch is not supported")
+    ours = axis - 1 + (rank == 3)
+    shape = context.graph.shapes[tensor]
+    results, start = [], 0
+    for output in operator.outputs:
+        size = context.source.tensors[output].shape[axis]
+        begin, end = [0] * len(shape), list(shape)
+        begin[ours], end[ours] = start, start + size
+        part = Slice(tuple(begin), tuple(end), (1,) * len(shape))
+        results.append(context.graph.append(part, [tensor], operator.name))
+        start += size
+    return results
+
+
+def _resize(context: Context, operator: Operator) -> int:
+    options: Any = operator.options
+    size = [int(each) for each in np.ravel(context.array(operator, 1, "size"))]
+    linear = operator.kind is OperatorKind.RESIZE_BILINEAR
+    rounding = Nearest.FLOOR
+    if options.align_corners:
+        sampling, rounding = Sampling.ALIGN_CORNERS, Nearest.HALF_UP
+        if options.half_pixel_centers:
+            raise context.error(operator, "both corners and centres are not supported")
+    elif options.half_pixel_centers:
+        # floor((i + 0.5) * in / out), which rounds the place between half pixels
+        sampling, rounding = Sampling.HALF_PIXEL, Nearest.HALF_UP
+    else:
+        sampling = Sampling.ASYMMETRIC
+    resize = Resize((size[0], size[1]), linear, sampling, rounding)
+    return context.add(operator, resize, [context.live(operator)])
+
+
+OPERATORS: dict[OperatorKind, Callable[[Context, Operator], int | list[int]]] = {
+    OperatorKind.ABS: _function("abs"),
+    OperatorKind.ADD: _binary(BinaryKind.ADD),
+    OperatorKind.AVERAGE_POOL_2D: _pool(average=True),
+    OperatorKind.CONCATENATION: _concatenation,
+    OperatorKind.CONV_2D: _conv_2d,
+    OperatorKind.DEPTHWISE_CONV_2D: _depthwise,
+    OperatorKind.DEQUANTIZE: _same,
+    OperatorKind.DIV: _div,
+    OperatorKind.ELU: _function("elu"),
+    OperatorKind.EXPAND_DIMS: _same,
+    OperatorKind.FULLY_CONNECTED: _fully_connected,
+    OperatorKind.HARD_SWISH: _function("hard_swish"),
+    OperatorKind.LEAKY_RELU: _function("leaky_relu"),
+    OperatorKind.LOGISTIC: _function("sigmoid"),
+    OperatorKind.LOG_SOFTMAX: _softmax,
+    OperatorKind.MAXIMUM: _binary(BinaryKind.MAXIMUM),
+    OperatorKind.MAX_POOL_2D: _pool(average=False),
+    OperatorKind.MEAN: _reduction(ReductionKind.MEAN),
+    OperatorKind.MINIMUM: _binary(BinaryKind.MINIMUM),
+    OperatorKind.MUL: _binary(BinaryKind.MUL),
+    OperatorKind.PAD: _pad,
+    OperatorKind.PADV2: _pad,
+    OperatorKind.PRELU: _prelu,
+    OperatorKind.REDUCE_MAX: _reduction(ReductionKind.MAX),
+    OperatorKind.REDUCE_MIN: _reduction(ReductionKind.MIN),
+    OperatorKind.RELU: _clip(0.0, inf),
+    OperatorKind.RELU6: _clip(0.0, 6.0),
+    OperatorKind.RESHAPE: _same,
+    OperatorKind.RESIZE_BILINEAR: _resize,
+    OperatorKind.RESIZE_NEAREST_NEIGHBOR: _resize,
+    OperatorKind.SLICE: _slice,
+    OperatorKind.SOFTMAX: _softmax,
+    OperatorKind.SPLIT: _split,
+    OperatorKind.SPLIT_V: _split,
+    OperatorKind.SQUEEZE: _same,
+    OperatorKind.STRIDED_SLICE: _slice,
+    OperatorKind.SUB: _binary(BinaryKind.SUB),
+    OperatorKind.SUM: _reduction(ReductionKind.SUM),
+    OperatorKind.TANH: _function("tanh"),
+    OperatorKind.TRANSPOSE: _transpose,
+    OperatorKind.TRANSPOSE_CONV: _transpose_conv,
+}
+"""What each kind becomes. Those that only reshape get the output's shape from the file."""
