@@ -65,6 +65,8 @@ def split(graph: Graph) -> Ends:
     CompileError
         If something between the ends is not int8.
     """
+    if graph.variables:
+        raise CompileError(f"{graph.name}: keeps state between runs, which the engine does not yet")
     inputs = tuple(_input(graph, tensor) for tensor in graph.inputs)
     outputs = tuple(_output(graph, tensor) for tensor in graph.outputs)
     before = {id(operator) for end in inputs for operator in end.operators}

@@ -24,6 +24,7 @@ __all__ = [
     "Padding",
     "Quantization",
     "Tensor",
+    "Variable",
 ]
 
 ABSENT = -1
@@ -261,6 +262,31 @@ class Operator:
 
 
 @dataclass(frozen=True, eq=False)
+class Variable:
+    """State: a tensor whose bytes one run leaves to the next.
+
+    In a file, VAR_HANDLE names it, READ_VARIABLE and ASSIGN_VARIABLE copy it, and CALL_ONCE gives
+    it its first value. A graph has none of these: it is a function of its inputs and of what
+    ``tensor`` holds.
+
+    Attributes
+    ----------
+    name : str
+    tensor : int
+        What a run finds: no operator writes this tensor.
+    next : int
+        The tensor whose bytes the next run finds there; of the same type and shape.
+    initial : ndarray
+        What the first run finds, of type and shape of ``tensor``.
+    """
+
+    name: str
+    tensor: int
+    next: int
+    initial: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class Graph:
     """A network: operators in running order over a list of tensors.
 
@@ -269,13 +295,16 @@ class Graph:
     name : str
     tensors : tuple of Tensor
     operators : tuple of Operator
-        Each reads only tensors that are constant, inputs of the graph, or written before.
+        Each reads only tensors that are constant, inputs of the graph, variables, or written
+        before.
     inputs, outputs : tuple of int
         Tensor indexes.
     labels : tuple of str
         Class names in the order of the output's channels; empty if the model has none.
     notes : tuple of str
         What whoever reads the model should know: what of its file was left out.
+    variables : tuple of Variable
+        What a run leaves to the next; empty for most networks.
     """
 
     name: str
@@ -285,6 +314,7 @@ class Graph:
     outputs: tuple[int, ...]
     labels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    variables: tuple[Variable, ...] = ()
 
     @property
     def input(self) -> Tensor:

@@ -1,8 +1,9 @@
 """The exact int8 network: byte for byte what TensorFlow Lite for Microcontrollers computes.
 
-`run` and `predict` execute a whole graph on a batch. `requantization`, `window` and `table` give
-the integers that define a layer; the compiler takes them from here, so that hardware and reference
-cannot drift apart. Each operator's arithmetic is in its record, in `.operators`.
+`run` and `predict` execute a whole graph on a batch; `Session` keeps a network's state between
+batches. `requantization`, `window` and `table` give the integers that define a layer; the compiler
+takes them from here, so that hardware and reference cannot drift apart. Each operator's arithmetic
+is in its record, in `.operators`.
 
 Products are summed in floating point by BLAS, which is exact: every partial sum is an integer below
 2**24 in float32, or below 2**53 in float64; the bound of the actual weights chooses the type.
@@ -30,6 +31,7 @@ from model.int8.operators.window import Window, window
 
 __all__ = [
     "Requantization",
+    "Session",
     "Window",
     "addition",
     "compute",
@@ -104,20 +106,23 @@ def compute(
     return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
+def _value(graph: Graph, index: int, values: Mapping[int, np.ndarray]) -> np.ndarray:
+    """A tensor with the axis of examples, which has size 1 for a constant."""
+    if index in values:
+        return values[index]
+    data = graph.tensors[index].data
+    assert data is not None
+    return data[np.newaxis]
+
+
 def _execute(
     graph: Graph, operator: Operator, values: dict[int, np.ndarray]
 ) -> tuple[np.ndarray, ...]:
     """The operator's outputs, each with the axis of examples before its tensor's axes."""
-    inputs = []
-    for index in operator.inputs:
-        if index == ABSENT:
-            inputs.append(np.empty(0))
-        elif index in values:
-            inputs.append(values[index])
-        else:
-            data = graph.tensors[index].data
-            assert data is not None
-            inputs.append(data[np.newaxis])
+    inputs = [
+        np.empty(0) if index == ABSENT else _value(graph, index, values)
+        for index in operator.inputs
+    ]
     return tuple(
         output.reshape(-1, *graph.tensors[index].shape)
         for output, index in zip(compute(graph, operator, inputs), operator.outputs, strict=True)
@@ -173,6 +178,9 @@ def run(
 ) -> dict[int, np.ndarray]:
     """Execute a network on a batch of examples.
 
+    The examples are independent, unless the network has variables: then they are successive runs,
+    and the first one finds the variables' initial values.
+
     Parameters
     ----------
     graph : Graph
@@ -191,34 +199,73 @@ def run(
     ModelError
         If `x` does not fit the network.
     """
-    given, count = _examples(graph, x)
-    if keep == "all":
-        kept = {index for operator in graph.operators for index in operator.outputs}
-    else:
-        kept = {int(index) for index in keep}
-    kept |= set(graph.outputs)
-    results = {
-        index: np.empty((count, *graph.tensors[index].shape), graph.tensors[index].dtype)
-        for index in kept
-    }
-    last_use = {
-        index: step for step, operator in enumerate(graph.operators) for index in operator.inputs
-    }
-    batch = _batch(graph)
-    for start in range(0, count, batch):
-        values = {index: array[start : start + batch] for index, array in given.items()}
-        for step, operator in enumerate(graph.operators):
-            for index, value in zip(operator.outputs, _execute(graph, operator, values)):
-                values[index] = value
-            for used in set(operator.inputs):
-                if last_use[used] == step and used not in kept:
-                    values.pop(used, None)
-        for index in kept:
-            results[index][start : start + batch] = values[index]
-    return {
-        index: value.reshape(count, *graph.tensors[index].example_shape)
-        for index, value in results.items()
-    }
+    return Session(graph).run(x, keep)
+
+
+class Session:
+    """A network in use: what its variables hold after one run, the next one finds.
+
+    Parameters
+    ----------
+    graph : Graph
+
+    Attributes
+    ----------
+    state : dict of int to ndarray
+        By :attr:`.Variable.tensor`, what the next run will find, of the variable's shape.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.state: dict[int, np.ndarray] = {}
+        self.reset_state()
+
+    def reset_state(self) -> None:
+        """Let the next run be the first."""
+        self.state = {each.tensor: each.initial for each in self.graph.variables}
+
+    def run(
+        self,
+        x: np.ndarray | Mapping[str, np.ndarray],
+        keep: Iterable[int] | Literal["all"] = (),
+    ) -> dict[int, np.ndarray]:
+        """As the function :func:`run`; of a network with variables, one example after the other."""
+        graph = self.graph
+        given, count = _examples(graph, x)
+        if keep == "all":
+            kept = {index for operator in graph.operators for index in operator.outputs}
+        else:
+            kept = {int(index) for index in keep}
+        kept |= set(graph.outputs)
+        results = {
+            index: np.empty((count, *graph.tensors[index].shape), graph.tensors[index].dtype)
+            for index in kept
+        }
+        passed_on = {each.next for each in graph.variables}
+        last_use = {
+            index: step
+            for step, operator in enumerate(graph.operators)
+            for index in operator.inputs
+        }
+        batch = 1 if graph.variables else _batch(graph)
+        for start in range(0, count, batch):
+            values = {index: array[start : start + batch] for index, array in given.items()}
+            values |= {index: array[np.newaxis] for index, array in self.state.items()}
+            for step, operator in enumerate(graph.operators):
+                for index, value in zip(operator.outputs, _execute(graph, operator, values)):
+                    values[index] = value
+                for used in set(operator.inputs):
+                    if last_use[used] == step and used not in kept and used not in passed_on:
+                        values.pop(used, None)
+            for index in kept:
+                results[index][start : start + batch] = values[index]
+            self.state = {
+                each.tensor: _value(graph, each.next, values)[0] for each in graph.variables
+            }
+        return {
+            index: value.reshape(count, *graph.tensors[index].example_shape)
+            for index, value in results.items()
+        }
 
 
 def predict(graph: Graph, x: np.ndarray | Mapping[str, np.ndarray]) -> np.ndarray:

@@ -145,7 +145,7 @@ def one_picture(graph: Graph) -> Graph:
         for index in graph.inputs
         if 0 <= index < len(graph.tensors) and graph.tensors[index].shape
     }
-    if len(pictures) != 1 or len(graph.inputs) == 0 or pictures <= {0, 1}:
+    if len(pictures) != 1 or len(graph.inputs) == 0 or pictures <= {0, 1} or graph.variables:
         return graph
     (batch,) = pictures
     written = {index for op in graph.operators for index in op.outputs} | set(graph.inputs)

@@ -30,6 +30,14 @@ from model.int8.tflite_labels import read_labels
 from model.int8.tflite_schema import DTYPES, FILE_IDENTIFIER, METADATA_NAME, SCHEMA_VERSION
 from model.int8.tflite_writer import encode, save
 from model.int8.validation import Missing, validate
+from model.int8.variables import (
+    KINDS,
+    RESOURCE,
+    OnceOptions,
+    initial_values,
+    state_options,
+    with_state,
+)
 
 __all__ = ["decode", "encode", "load", "parse", "save"]
 
@@ -45,14 +53,9 @@ _BUILTIN_CODE: Final = 10
 
 _KINDS: Final = {kind.value: kind for kind in OperatorKind}
 
-_STATE: Final = "keeps state between runs, which is not supported yet"
 _REASONS: Final = {
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "an LSTM, which is not supported",
     "SVDF": "SVDF, which keeps state between runs, is not supported",
-    "VAR_HANDLE": _STATE,
-    "READ_VARIABLE": _STATE,
-    "ASSIGN_VARIABLE": _STATE,
-    "CALL_ONCE": _STATE,
     "IF": "IF is not supported",
     "WHILE": "loops are not supported",
 }
@@ -176,24 +179,53 @@ def _read_model(data: bytes, model: Any, name: str) -> tuple[Graph, list[Missing
         raise ModelError(f"has schema version {model.Version()}, not {SCHEMA_VERSION}")
     if model.SubgraphsLength() < 1:
         raise ModelError("holds no network")
-    subgraph = model.Subgraphs(0)
-    operators, missing = _read_operators(model, subgraph)
-    if model.SubgraphsLength() != 1 and not missing:
+    graph, missing = _read_subgraph(model, 0, name)
+    initial = _read_initial(model, graph)
+    if model.SubgraphsLength() != 1 + len(_once(graph)) and not missing:
         raise ModelError(f"holds {model.SubgraphsLength()} subgraphs, not one")
+    graph = with_state(graph, initial)
+    graph = one_picture(folded(with_known_shapes(graph)))
+    return _with_labels(graph, data, model), missing
+
+
+def _read_subgraph(model: Any, index: int, name: str) -> tuple[Graph, list[Missing]]:
+    """A subgraph as it stands in the file, and the layers that are not in it."""
+    subgraph = _item(model.Subgraphs, model.SubgraphsLength(), index, "subgraph")
+    operators, missing = _read_operators(model, subgraph)
     tensors = [
         _read_tensor(model, subgraph.Tensors(index))
         for index in _entries(subgraph.TensorsLength(), "tensors")
     ]
-    operators = [_completed(operator, tensors) for operator in operators]
     graph = Graph(
         name=name,
         tensors=_with_own_names(subgraph, tensors),
-        operators=tuple(operators),
+        operators=tuple(_completed(operator, tensors) for operator in operators),
         inputs=_indexes(subgraph, "Inputs"),
         outputs=_indexes(subgraph, "Outputs"),
     )
-    graph = one_picture(folded(with_known_shapes(graph)))
-    return _with_labels(graph, data, model), missing
+    return graph, missing
+
+
+def _once(graph: Graph) -> dict[int, str]:
+    """Subgraphs that CALL_ONCE names, and the layer that does."""
+    return {
+        operator.options.subgraph: operator.name
+        for operator in graph.operators
+        if isinstance(operator.options, OnceOptions)
+    }
+
+
+def _read_initial(model: Any, graph: Graph) -> dict[str, np.ndarray]:
+    """First values of the variables, from the subgraphs that CALL_ONCE names."""
+    values: dict[str, np.ndarray] = {}
+    for index, layer in _once(graph).items():
+        if index == 0:
+            raise LayerError(layer, "calls the network itself")
+        once, missing = _read_subgraph(model, index, graph.name)
+        if missing:
+            raise missing[0].error
+        values |= initial_values(folded(with_known_shapes(once)), layer)
+    return values
 
 
 def _with_own_names(subgraph: Any, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -260,9 +292,11 @@ def _read_tensor(model: Any, tensor: Any) -> Tensor:
     if any(size < -1 for size in shape):
         raise ModelError(f"tensor {name}: shape {shape} is not fixed")
     dtype = DTYPES.get(tensor.Type(), _OTHER_DTYPE)
+    if tensor.Type() == tflite.TensorType.RESOURCE:
+        dtype = RESOURCE
     content = _buffer(model, tensor.Buffer())
     array = None
-    if content is not None and dtype != _OTHER_DTYPE:
+    if content is not None and dtype not in (_OTHER_DTYPE, RESOURCE):
         if tensor.Sparsity() is not None:
             raise ModelError(f"tensor {name}: sparse weights are not supported")
         wanted = prod(shape) * np.dtype(dtype).itemsize
@@ -318,6 +352,11 @@ def _read_operators(model: Any, subgraph: Any) -> tuple[list[Operator], list[Mis
         name = f"{stem}{seen[stem]}"
         inputs, outputs = _indexes(operator, "Inputs"), _indexes(operator, "Outputs")
         try:
+            options: Options | None
+            if kind in KINDS:
+                options = state_options(kind, operator)
+                operators.append(Operator(kind, name, inputs, outputs, options))
+                continue
             if kind is None or kind not in OPERATORS:
                 reason = f"{kind_name} is not supported"
                 raise LayerError(name, _REASONS.get(kind_name, reason))
@@ -359,5 +398,5 @@ def _read_field(field: Field, layer: str, reader: Any) -> Any:
 
 
 def _completed(operator: Operator, tensors: Sequence[Tensor]) -> Operator:
-    complete = OPERATORS[operator.kind].complete
+    complete = None if operator.kind in KINDS else OPERATORS[operator.kind].complete
     return operator if complete is None else complete(operator, tensors)

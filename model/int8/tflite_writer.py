@@ -17,6 +17,7 @@ from model.int8.operators.definition import Field
 from model.int8.tflite_labels import append_labels, encode_metadata
 from model.int8.tflite_schema import DTYPES, FILE_IDENTIFIER, METADATA_NAME, SCHEMA_VERSION
 from model.int8.validation import validate
+from model.int8.variables import KINDS, RESOURCE, HandleOptions, OnceOptions, as_in_files
 
 __all__ = ["encode", "save"]
 
@@ -57,25 +58,22 @@ class _Writer:
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
+        self._subgraphs = as_in_files(graph) if graph.variables else (graph,)
         self._builder = flatbuffers.Builder(1024)
-        self._kinds = sorted({operator.kind for operator in graph.operators})
+        self._kinds = sorted(
+            {operator.kind for each in self._subgraphs for operator in each.operators}
+        )
         # Buffer 0 is empty by convention: it is the one of all activations.
         self._buffers: list[bytes] = [b""]
 
     def write(self) -> bytes:
         graph, builder = self._graph, self._builder
-        tensors = self._vector([self._tensor(tensor) for tensor in graph.tensors])
-        operators = self._vector([self._operator(operator) for operator in graph.operators])
-        inputs = self._integers(graph.inputs)
-        outputs = self._integers(graph.outputs)
-        name = builder.CreateString("main")
-        tflite.SubGraphStart(builder)
-        tflite.SubGraphAddTensors(builder, tensors)
-        tflite.SubGraphAddInputs(builder, inputs)
-        tflite.SubGraphAddOutputs(builder, outputs)
-        tflite.SubGraphAddOperators(builder, operators)
-        tflite.SubGraphAddName(builder, name)
-        subgraphs = self._vector([tflite.SubGraphEnd(builder)])
+        subgraphs = self._vector(
+            [
+                self._subgraph(each, "once" if number else "main")
+                for number, each in enumerate(self._subgraphs)
+            ]
+        )
         codes = self._vector([self._operator_code(kind) for kind in self._kinds])
         metadata = self._metadata() if graph.labels else None
         buffers = self._vector([self._buffer(content) for content in self._buffers])
@@ -90,6 +88,21 @@ class _Writer:
             tflite.ModelAddMetadata(builder, metadata)
         builder.Finish(tflite.ModelEnd(builder), file_identifier=FILE_IDENTIFIER)
         return bytes(builder.Output())
+
+    def _subgraph(self, graph: Graph, name: str) -> int:
+        builder = self._builder
+        tensors = self._vector([self._tensor(tensor) for tensor in graph.tensors])
+        operators = self._vector([self._operator(operator) for operator in graph.operators])
+        inputs = self._integers(graph.inputs)
+        outputs = self._integers(graph.outputs)
+        text = builder.CreateString(name)
+        tflite.SubGraphStart(builder)
+        tflite.SubGraphAddTensors(builder, tensors)
+        tflite.SubGraphAddInputs(builder, inputs)
+        tflite.SubGraphAddOutputs(builder, outputs)
+        tflite.SubGraphAddOperators(builder, operators)
+        tflite.SubGraphAddName(builder, text)
+        return int(tflite.SubGraphEnd(builder))
 
     def _vector(self, offsets: Sequence[int]) -> int:
         self._builder.StartVector(4, len(offsets), 4)
@@ -130,6 +143,8 @@ class _Writer:
     def _tensor(self, tensor: Tensor) -> int:
         builder = self._builder
         codes = [code for code, dtype in DTYPES.items() if dtype == tensor.dtype]
+        if tensor.dtype == RESOURCE:
+            codes = [tflite.TensorType.RESOURCE]
         if not codes:
             raise ModelError(f"tensor {tensor.name!r} is of a type that cannot be written")
         buffer = 0
@@ -165,7 +180,8 @@ class _Writer:
         code = getattr(tflite.BuiltinOperator, kind.value)
         tflite.OperatorCodeStart(builder)
         tflite.OperatorCodeAddDeprecatedBuiltinCode(builder, min(code, 127))
-        tflite.OperatorCodeAddVersion(builder, OPERATORS[kind].version)
+        version = 1 if kind in KINDS else OPERATORS[kind].version
+        tflite.OperatorCodeAddVersion(builder, version)
         tflite.OperatorCodeAddBuiltinCode(builder, code)
         return tflite.OperatorCodeEnd(builder)
 
@@ -179,14 +195,33 @@ class _Writer:
         tflite.OperatorAddInputs(builder, inputs)
         tflite.OperatorAddOutputs(builder, outputs)
         if options is not None:
-            table = OPERATORS[operator.kind].table
-            assert table is not None
-            code = getattr(tflite.BuiltinOptions, table.name)
+            code = getattr(tflite.BuiltinOptions, self._table_name(operator))
             tflite.OperatorAddBuiltinOptionsType(builder, code)
             tflite.OperatorAddBuiltinOptions(builder, options)
         return tflite.OperatorEnd(builder)
 
+    @staticmethod
+    def _table_name(operator: Operator) -> str:
+        if operator.kind in KINDS:
+            once = operator.kind is OperatorKind.CALL_ONCE
+            return "CallOnceOptions" if once else "VarHandleOptions"
+        table = OPERATORS[operator.kind].table
+        assert table is not None
+        return table.name
+
     def _options(self, operator: Operator) -> int | None:
+        builder = self._builder
+        if isinstance(operator.options, HandleOptions):
+            name = builder.CreateString(operator.options.name)
+            tflite.VarHandleOptionsStart(builder)
+            tflite.VarHandleOptionsAddSharedName(builder, name)
+            return int(tflite.VarHandleOptionsEnd(builder))
+        if isinstance(operator.options, OnceOptions):
+            tflite.CallOnceOptionsStart(builder)
+            tflite.CallOnceOptionsAddInitSubgraphIndex(builder, operator.options.subgraph)
+            return int(tflite.CallOnceOptionsEnd(builder))
+        if operator.kind in KINDS:
+            return None
         table = OPERATORS[operator.kind].table
         if operator.options is None or table is None:
             return None

@@ -13,7 +13,7 @@ from math import prod
 from typing import NamedTuple
 
 from model.errors import ModelError
-from model.int8.graph import ABSENT, Graph, Operator, Tensor
+from model.int8.graph import ABSENT, Graph, Operator, Tensor, Variable
 from model.int8.operators import OPERATORS
 from model.int8.operators.examined import Examined, LayerError, written
 
@@ -67,6 +67,7 @@ def validate(graph: Graph, missing: Sequence[Missing] = ()) -> None:
         for index in operator.inputs + operator.outputs
         if index != ABSENT
     }
+    used |= {index for each in graph.variables for index in (each.tensor, each.next)}
     for index in sorted(used | set(graph.inputs) | set(graph.outputs)):
         if not 0 <= index < len(graph.tensors):
             raise ModelError(f"tensor number {index} does not exist")
@@ -74,7 +75,9 @@ def validate(graph: Graph, missing: Sequence[Missing] = ()) -> None:
     for index in graph.inputs:
         if graph.tensors[index].data is not None:
             raise ModelError(f"tensor {graph.tensors[index].name}: an input, but constant")
-    known = set(graph.inputs)
+    for variable in graph.variables:
+        _check_variable(graph, variable)
+    known = set(graph.inputs) | {variable.tensor for variable in graph.variables}
     refused = [each.error for each in missing]
     elsewhere = {index for each in missing for index in each.outputs}
     for operator in graph.operators:
@@ -85,6 +88,9 @@ def validate(graph: Graph, missing: Sequence[Missing] = ()) -> None:
         known |= set(operator.outputs)
     if refused:
         raise ModelError(_listed(refused))
+    for variable in graph.variables:
+        if variable.next not in known and graph.tensors[variable.next].data is None:
+            raise ModelError(f"variable {variable.name}: nothing writes what it is assigned")
     for index in graph.outputs:
         if index not in known - set(graph.inputs):
             raise ModelError(f"nothing writes the output {graph.tensors[index].name}")
@@ -92,6 +98,19 @@ def validate(graph: Graph, missing: Sequence[Missing] = ()) -> None:
         raise ModelError(
             f"{len(graph.labels)} labels for an output of {written(graph.output.shape)}"
         )
+
+
+def _check_variable(graph: Graph, variable: Variable) -> None:
+    found, left = graph.tensors[variable.tensor], graph.tensors[variable.next]
+    for tensor in (found, left):
+        if (tensor.shape, tensor.dtype) != (variable.initial.shape, variable.initial.dtype.name):
+            raise ModelError(
+                f"variable {variable.name}: {variable.initial.dtype.name} of "
+                f"{written(variable.initial.shape)} at first, but {tensor.dtype} of "
+                f"{written(tensor.shape)} as {tensor.name}"
+            )
+    if found.data is not None or variable.tensor in graph.inputs:
+        raise ModelError(f"variable {variable.name}: {found.name} is no variable's tensor")
 
 
 def _check_operator(graph: Graph, operator: Operator, known: set[int]) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from model.int8.graph import Graph, Operator, OperatorKind, Options, Quantization, Tensor
+from model.int8.graph import Graph, Operator, OperatorKind, Options, Quantization, Tensor, Variable
 from model.int8.operators.window import window
 
 __all__ = ["Input", "LayerBuilder", "weight_constants"]
@@ -36,6 +37,7 @@ class LayerBuilder:
         self._tensors: list[Tensor] = []
         self._operators: list[Operator] = []
         self._inputs: list[int] = []
+        self._variables: dict[int, Variable] = {}
         self._seen: Counter[OperatorKind] = Counter()
         self.last = self.input(shape, scale, zero_point, dtype)
 
@@ -57,6 +59,29 @@ class LayerBuilder:
         quantization = None if scale is None else _affine([scale], [zero_point])
         return self._constant(f"constant{len(self._tensors)}", data, quantization)
 
+    def variable(
+        self,
+        shape: tuple[int, ...],
+        scale: float = 1 / 255,
+        zero_point: int = -128,
+        initial: np.ndarray | None = None,
+    ) -> int:
+        """State that one run leaves to the next: the tensor that a run finds becomes `last`.
+
+        It begins with `initial`, or its zero point, and stays so unless :meth:`assign` is called.
+        """
+        name = f"state{len(self._variables) + 1}"
+        self.last = self._activation(name, (1, *shape), (scale, zero_point))
+        values = np.full(shape, zero_point) if initial is None else initial
+        first = np.asarray(values, np.int8).reshape(1, *shape)
+        self._variables[self.last] = Variable(name, self.last, self.last, first)
+        return self.last
+
+    def assign(self, variable: int, tensor: int | None = None) -> None:
+        """Let the next run find `tensor`, or `last`, in `variable`."""
+        left = self.last if tensor is None else tensor
+        self._variables[variable] = replace(self._variables[variable], next=left)
+
     def build(self, labels: tuple[str, ...] = (), outputs: tuple[int, ...] = ()) -> Graph:
         """The graph so far; its output is `last`, unless `outputs` names tensors."""
         return Graph(
@@ -66,6 +91,7 @@ class LayerBuilder:
             inputs=tuple(self._inputs),
             outputs=outputs or (self.last,),
             labels=labels,
+            variables=tuple(self._variables.values()),
         )
 
     @property
