@@ -18,6 +18,7 @@ import numpy as np
 
 from model.errors import ModelError
 from model.importing.float_operators import Convolution, Dense, FloatOperator, Shape
+from model.int8.operators.examined import written
 
 __all__ = ["MOST", "Clamp", "FloatGraph", "Node", "is_relu", "is_relu6"]
 
@@ -110,11 +111,11 @@ class FloatGraph:
         """
         shape = tuple(int(size) for size in shape)
         if not shape or min(shape) < 1:
-            raise ModelError(f"a tensor of shape {_text(shape)} has no elements")
+            raise ModelError(f"a tensor of shape {written(shape)} has no elements")
         if prod(shape) > _MAX_ELEMENTS:
             raise ModelError(
-                f"a tensor of shape {_text(shape)} has {prod(shape)} elements; {_MAX_ELEMENTS} are "
-                "possible"
+                f"a tensor of shape {written(shape)} has {prod(shape)} elements; "
+                f"{_MAX_ELEMENTS} are possible"
             )
         self.shapes.append(shape)
         return len(self.shapes) - 1
@@ -242,7 +243,3 @@ class FloatGraph:
         scale, zero_point = self.fixed[tensor]
         stored = np.clip(np.rint(x / np.float32(scale)) + zero_point, -128, 127)
         return (stored - np.float32(zero_point)) * np.float32(scale)
-
-
-def _text(shape: Iterable[int]) -> str:
-    return "x".join(map(str, shape))

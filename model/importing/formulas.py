@@ -15,7 +15,6 @@ __all__ = ["recognize"]
 _GRID = np.linspace(-12, 12, 2401)
 """Where formulas are compared with functions."""
 
-
 _MAX_ROOTS = 6
 
 

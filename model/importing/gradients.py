@@ -6,7 +6,8 @@ gradients by x, one for each input, and by w, as a dictionary. Shapes are those 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import singledispatch
 
 import numpy as np
 
@@ -44,6 +45,7 @@ _STEP = 1e-3
 """For differences of functions of one number."""
 
 
+@singledispatch
 def gradients(operator: FloatOperator, inputs: Values, y: np.ndarray, dy: np.ndarray) -> Gradients:
     """Gradients by inputs and weights.
 
@@ -56,7 +58,7 @@ def gradients(operator: FloatOperator, inputs: Values, y: np.ndarray, dy: np.nda
     dy : ndarray
         Gradient by the output.
     """
-    return _RULES[type(operator)](operator, inputs, y, dy)
+    raise TypeError(f"no gradient of {operator.kind}")
 
 
 def _by_channel(x: np.ndarray) -> np.ndarray:
@@ -74,6 +76,7 @@ def _padded_like(window: Window, x: np.ndarray) -> np.ndarray:
     return np.zeros((count, top + height + bottom, left + width + right, channels), np.float32)
 
 
+@gradients.register
 def _convolution(operator: Convolution, inputs: Values, y: np.ndarray, dy: np.ndarray) -> Gradients:
     (x,) = inputs
     window = operator.window
@@ -105,6 +108,7 @@ def _convolution(operator: Convolution, inputs: Values, y: np.ndarray, dy: np.nd
     return [_unpadded(window, dx, x.shape)], {"weights": dw, "bias": rows_of_dy.sum(axis=0)}
 
 
+@gradients.register
 def _transposed(
     operator: TransposedConvolution, inputs: Values, y: np.ndarray, dy: np.ndarray
 ) -> Gradients:
@@ -135,16 +139,19 @@ def _transposed(
     return [dx], {"weights": dw, "bias": _by_channel(dy).sum(axis=0)}
 
 
+@gradients.register
 def _dense(operator: Dense, inputs: Values, y: np.ndarray, dy: np.ndarray) -> Gradients:
     (x,) = inputs
     dx = dy @ operator.weights.T.astype(np.float32)
     return [dx], {"weights": x.T @ dy, "bias": dy.sum(axis=0)}
 
 
+@gradients.register
 def _affine(operator: Affine, inputs: Values, y: np.ndarray, dy: np.ndarray) -> Gradients:
     return [dy * operator.factor.astype(np.float32)], {}
 
 
+@gradients.register
 def _max_pool(operator: MaxPool, inputs: Values, y: np.ndarray, dy: np.ndarray) -> Gradients:
     (x,) = inputs
     window = operator.window
@@ -158,6 +165,7 @@ def _max_pool(operator: MaxPool, inputs: Values, y: np.ndarray, dy: np.ndarray) 
     return [_unpadded(window, dx, x.shape)], {}
 
 
+@gradients.register
 def _average_pool(
     operator: AveragePool, inputs: Values, y: np.ndarray, dy: np.ndarray
 ) -> Gradients:
@@ -170,6 +178,7 @@ def _average_pool(
     return [_unpadded(window, dx, x.shape)], {}
 
 
+@gradients.register
 def _reduction(operator: Reduction, inputs: Values, y: np.ndarray, dy: np.ndarray) -> Gradients:
     (x,) = inputs
     if operator.reduction is ReductionKind.MEAN:
@@ -179,6 +188,7 @@ def _reduction(operator: Reduction, inputs: Values, y: np.ndarray, dy: np.ndarra
     return [dy * (x == y)], {}
 
 
+@gradients.register
 def _binary(operator: Binary, inputs: Values, y: np.ndarray, dy: np.ndarray) -> Gradients:
     first, second = inputs
     match operator.function:
@@ -201,6 +211,7 @@ def _summed(gradient: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return gradient.sum(axis=axes, keepdims=True) if axes else gradient
 
 
+@gradients.register
 def _concatenation(
     operator: Concatenation, inputs: Values, y: np.ndarray, dy: np.ndarray
 ) -> Gradients:
@@ -209,6 +220,7 @@ def _concatenation(
     return np.split(dy, ends, axis=axis), {}
 
 
+@gradients.register
 def _slice(operator: Slice, inputs: Values, y: np.ndarray, dy: np.ndarray) -> Gradients:
     dx = np.zeros(inputs[0].shape, np.float32)
     parts = [slice(*part) for part in zip(operator.begin, operator.end, operator.step)]
@@ -216,6 +228,7 @@ def _slice(operator: Slice, inputs: Values, y: np.ndarray, dy: np.ndarray) -> Gr
     return [dx], {}
 
 
+@gradients.register
 def _pad(operator: Pad, inputs: Values, y: np.ndarray, dy: np.ndarray) -> Gradients:
     parts = [
         slice(before, before + size)
@@ -224,6 +237,7 @@ def _pad(operator: Pad, inputs: Values, y: np.ndarray, dy: np.ndarray) -> Gradie
     return [dy[tuple([slice(None), *parts])]], {}
 
 
+@gradients.register
 def _resize(operator: Resize, inputs: Values, y: np.ndarray, dy: np.ndarray) -> Gradients:
     for axis in (1, 0):
         matrix = operator.matrix(axis, inputs[0].shape[axis + 1])
@@ -231,46 +245,30 @@ def _resize(operator: Resize, inputs: Values, y: np.ndarray, dy: np.ndarray) -> 
     return [dy], {}
 
 
+@gradients.register
 def _reshape(operator: Reshape, inputs: Values, y: np.ndarray, dy: np.ndarray) -> Gradients:
     return [dy.reshape(inputs[0].shape)], {}
 
 
+@gradients.register
 def _transpose(operator: Transpose, inputs: Values, y: np.ndarray, dy: np.ndarray) -> Gradients:
     return [dy.transpose(0, *(int(axis) + 1 for axis in np.argsort(operator.axes)))], {}
 
 
+@gradients.register
 def _softmax(operator: Softmax, inputs: Values, y: np.ndarray, dy: np.ndarray) -> Gradients:
     return [y * (dy - (dy * y).sum(axis=-1, keepdims=True))], {}
 
 
+@gradients.register
 def _prelu(operator: PRelu, inputs: Values, y: np.ndarray, dy: np.ndarray) -> Gradients:
     return [np.where(inputs[0] < 0, dy * operator.slope.astype(np.float32), dy)], {}
 
 
+@gradients.register
 def _function(operator: Function, inputs: Values, y: np.ndarray, dy: np.ndarray) -> Gradients:
     if operator.name == "identity":
         return [dy], {}
     x = inputs[0].astype(np.float64)
     rise = operator.forward(x + _STEP) - operator.forward(x - _STEP)
     return [dy * (rise / (2 * _STEP)).astype(np.float32)], {}
-
-
-_RULES: dict[type[FloatOperator], Callable[..., Gradients]] = {
-    Affine: _affine,
-    AveragePool: _average_pool,
-    Binary: _binary,
-    Concatenation: _concatenation,
-    Convolution: _convolution,
-    Dense: _dense,
-    Function: _function,
-    MaxPool: _max_pool,
-    PRelu: _prelu,
-    Pad: _pad,
-    Reduction: _reduction,
-    Reshape: _reshape,
-    Resize: _resize,
-    Slice: _slice,
-    Softmax: _softmax,
-    Transpose: _transpose,
-    TransposedConvolution: _transposed,
-}

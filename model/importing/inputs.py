@@ -13,6 +13,7 @@ from model.datasets.datasets import Dataset, Loading, divide
 from model.datasets.npz_files import check_classes, check_labels, read_npz
 from model.errors import DataError
 from model.importing.float_operators import Shape
+from model.int8.operators.examined import written
 
 __all__ = ["Inputs", "load_inputs", "shape_of"]
 
@@ -119,7 +120,7 @@ def shape_of(name_or_path: str) -> Shape | None:
 def _from_folder(path: Path, shape: Shape, progress: Loading | None) -> Dataset:
     if len(shape) != 3 or shape[2] not in (1, 3):
         raise DataError(
-            f"{path}: the model takes {_text(shape)}, which is no picture: give an .npz file"
+            f"{path}: the model takes {written(shape)}, which is no picture: give an .npz file"
         )
     return datasets.load(path, progress, size=(shape[0], shape[1]), channels=shape[2])
 
@@ -158,8 +159,6 @@ def _fitted(name: str, x: np.ndarray, shape: Shape) -> np.ndarray:
     hint = ""
     if len(given) == 3 and (*given[1:], given[0]) == shape:
         hint = ": channels come last, so save np.moveaxis(x, 1, -1)"
-    raise DataError(f"{name}: inputs of {_text(given)}, but the model takes {_text(shape)}{hint}")
-
-
-def _text(shape: Shape) -> str:
-    return "x".join(map(str, shape))
+    raise DataError(
+        f"{name}: inputs of {written(given)}, but the model takes {written(shape)}{hint}"
+    )

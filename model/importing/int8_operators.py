@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import singledispatch
 from typing import Any
 
 import numpy as np
@@ -88,10 +88,7 @@ class Export:
             self.at[0] = self.builder.quantize(*self.affines[0])
         for node in self.graph.nodes:
             self.builder.last = self.at[node.inputs[0]]
-            emit = _EMITTERS.get(type(node.operator))
-            if emit is None:
-                raise node.error("has no int8 form")
-            emit(self, node)
+            emit(node.operator, self, node)
             self.at[node.output] = self.builder.last
         outputs = tuple(self.at[tensor] for tensor in self.graph.outputs)
         return self.builder.build(labels, outputs), self.at
@@ -164,9 +161,20 @@ class Export:
         )
 
 
-def _convolution(export: Export, node: Node) -> None:
-    operator = node.operator
-    assert isinstance(operator, Convolution)
+@singledispatch
+def emit(operator: FloatOperator, export: Export, node: Node) -> None:
+    """Append what int8 has for a node, whose operator decides; a new operator is a function here.
+
+    Raises
+    ------
+    ModelError
+        If int8 has nothing for it.
+    """
+    raise node.error("has no int8 form")
+
+
+@emit.register
+def _convolution(operator: Convolution, export: Export, node: Node) -> None:
     window = operator.window
     options: dict[str, Any] = {
         **export.output(node),
@@ -185,9 +193,9 @@ def _convolution(export: Export, node: Node) -> None:
         export.builder.conv_2d(stored, found.scale, found.bias, **options)
 
 
-def _transposed_convolution(export: Export, node: Node) -> None:
-    operator, builder = node.operator, export.builder
-    assert isinstance(operator, TransposedConvolution)
+@emit.register
+def _transposed_convolution(operator: TransposedConvolution, export: Export, node: Node) -> None:
+    builder = export.builder
     found = export.weights(node, operator.weights, by_channel=True)
     shape = export.graph.shapes[node.inputs[0]]
     rows, columns, channels = export.graph.shapes[node.output]
@@ -214,19 +222,18 @@ def _transposed_convolution(export: Export, node: Node) -> None:
         builder.slice((0, top, left, 0), (1, rows, columns, channels))
 
 
-def _dense(export: Export, node: Node) -> None:
-    operator = node.operator
-    assert isinstance(operator, Dense)
+@emit.register
+def _dense(operator: Dense, export: Export, node: Node) -> None:
     found = export.weights(node, operator.weights, export.choices.dense_by_channel)
     export.builder.fully_connected(
         np.ascontiguousarray(found.stored.T), found.scale, found.bias, **export.output(node)
     )
 
 
-def _affine(export: Export, node: Node) -> None:
+@emit.register
+def _affine(operator: Affine, export: Export, node: Node) -> None:
     """By channel, a depthwise convolution of one tap; else a product and a sum with constants."""
-    operator, builder = node.operator, export.builder
-    assert isinstance(operator, Affine)
+    builder = export.builder
     shape = export.graph.shapes[node.output]
     both = operator.by_channel(shape[-1])
     source = export.affines[node.inputs[0]]
@@ -264,9 +271,8 @@ def _by_element(export: Export, node: Node, operator: Affine) -> None:
         builder.add(constant(operator.offset), **output)
 
 
-def _max_pool(export: Export, node: Node) -> None:
-    operator = node.operator
-    assert isinstance(operator, MaxPool)
+@emit.register
+def _max_pool(operator: MaxPool, export: Export, node: Node) -> None:
     if operator.window.dilation != (1, 1):
         raise node.error("dilation has no int8 form")
     source = export.statistics[node.inputs[0]].range
@@ -275,9 +281,8 @@ def _max_pool(export: Export, node: Node) -> None:
     export.builder.max_pool_2d(operator.window.kernel, operator.window.stride, padding)
 
 
-def _average_pool(export: Export, node: Node) -> None:
-    operator = node.operator
-    assert isinstance(operator, AveragePool)
+@emit.register
+def _average_pool(operator: AveragePool, export: Export, node: Node) -> None:
     window = operator.window
     if window.dilation != (1, 1):
         raise node.error("dilation has no int8 form")
@@ -290,15 +295,14 @@ def _average_pool(export: Export, node: Node) -> None:
     export.builder.average_pool_2d(window.kernel, window.stride, padding)
 
 
-def _reduction(export: Export, node: Node) -> None:
-    operator = node.operator
-    assert isinstance(operator, Reduction)
+@emit.register
+def _reduction(operator: Reduction, export: Export, node: Node) -> None:
     export.builder.mean(*export.affines[node.output])
 
 
-def _binary(export: Export, node: Node) -> None:
-    operator, builder = node.operator, export.builder
-    assert isinstance(operator, Binary)
+@emit.register
+def _binary(operator: Binary, export: Export, node: Node) -> None:
+    builder = export.builder
     other = export.at[node.inputs[1]]
     match operator.function:
         case BinaryKind.ADD:
@@ -313,9 +317,9 @@ def _binary(export: Export, node: Node) -> None:
             builder.minimum(other)
 
 
-def _function(export: Export, node: Node) -> None:
-    operator, builder = node.operator, export.builder
-    assert isinstance(operator, Function)
+@emit.register
+def _function(operator: Function, export: Export, node: Node) -> None:
+    builder = export.builder
     scale, zero_point = affine = export.affines[node.output]
     source = builder.last
     match operator.name:
@@ -347,7 +351,6 @@ def _function(export: Export, node: Node) -> None:
 
 _GELU_SLOPE = 1.702
 
-
 _LOGISTIC_END = 8.0
 """Where the sigmoid is within a byte's step of its ends."""
 
@@ -366,16 +369,14 @@ def _gelu(export: Export, node: Node) -> None:
     builder.logistic()
 
 
-def _concatenation(export: Export, node: Node) -> None:
-    operator = node.operator
-    assert isinstance(operator, Concatenation)
+@emit.register
+def _concatenation(operator: Concatenation, export: Export, node: Node) -> None:
     others = [export.at[index] for index in node.inputs[1:]]
     export.builder.concatenation(others, operator.axis + 1)
 
 
-def _slice(export: Export, node: Node) -> None:
-    operator = node.operator
-    assert isinstance(operator, Slice)
+@emit.register
+def _slice(operator: Slice, export: Export, node: Node) -> None:
     begin, end, step = ((first, *each) for first, each in zip((0, 1, 1), _bounds(operator)))
     if all(each == 1 for each in step):
         size = tuple(last - first for first, last in zip(begin, end))
@@ -388,15 +389,14 @@ def _bounds(operator: Slice) -> tuple[tuple[int, ...], ...]:
     return operator.begin, operator.end, operator.step
 
 
-def _transpose(export: Export, node: Node) -> None:
-    operator = node.operator
-    assert isinstance(operator, Transpose)
+@emit.register
+def _transpose(operator: Transpose, export: Export, node: Node) -> None:
     export.builder.transpose((0, *(axis + 1 for axis in operator.axes)))
 
 
-def _resize(export: Export, node: Node) -> None:
-    operator, builder = node.operator, export.builder
-    assert isinstance(operator, Resize)
+@emit.register
+def _resize(operator: Resize, export: Export, node: Node) -> None:
+    builder = export.builder
     corners, half = operator.sampling is Sampling.ALIGN_CORNERS, False
     if operator.linear:
         half = operator.sampling is Sampling.HALF_PIXEL
@@ -417,9 +417,8 @@ def _resize(export: Export, node: Node) -> None:
     raise node.error("TensorFlow Lite has no such choice of the nearest pixels")
 
 
-def _prelu(export: Export, node: Node) -> None:
-    operator = node.operator
-    assert isinstance(operator, PRelu)
+@emit.register
+def _prelu(operator: PRelu, export: Export, node: Node) -> None:
     rank = len(export.graph.shapes[node.output])
     stored, slope_scale = symmetric(operator.slope.astype(np.float32), None)
     shape = (1, *[1] * (rank - stored.ndim), *stored.shape)
@@ -429,9 +428,8 @@ def _prelu(export: Export, node: Node) -> None:
     )
 
 
-def _pad(export: Export, node: Node) -> None:
-    operator = node.operator
-    assert isinstance(operator, Pad)
+@emit.register
+def _pad(operator: Pad, export: Export, node: Node) -> None:
     scale, zero_point = export.affines[node.output]
     byte = None
     if operator.value:
@@ -439,31 +437,11 @@ def _pad(export: Export, node: Node) -> None:
     export.builder.pad_by(operator.pads, byte)
 
 
-def _reshape(export: Export, node: Node) -> None:
+@emit.register
+def _reshape(operator: Reshape, export: Export, node: Node) -> None:
     export.builder.reshape(export.graph.shapes[node.output])
 
 
-def _softmax(export: Export, node: Node) -> None:
+@emit.register
+def _softmax(operator: Softmax, export: Export, node: Node) -> None:
     export.builder.softmax()
-
-
-_EMITTERS: dict[type[FloatOperator], Callable[[Export, Node], None]] = {
-    Affine: _affine,
-    AveragePool: _average_pool,
-    Binary: _binary,
-    Concatenation: _concatenation,
-    Convolution: _convolution,
-    Dense: _dense,
-    Function: _function,
-    MaxPool: _max_pool,
-    PRelu: _prelu,
-    Pad: _pad,
-    Reduction: _reduction,
-    Reshape: _reshape,
-    Resize: _resize,
-    Slice: _slice,
-    Softmax: _softmax,
-    Transpose: _transpose,
-    TransposedConvolution: _transposed_convolution,
-}
-"""What int8 has for each operator: a new one is a function here."""

@@ -13,7 +13,6 @@ __all__ = ["ACCUMULATOR_BITS", "Affine8", "Weights", "rounded"]
 ACCUMULATOR_BITS = 24
 """Of the narrowest engine: sums of products fit into these, with the bias into one bit less."""
 
-
 Affine8 = tuple[float, int]
 """Scale and zero point."""
 

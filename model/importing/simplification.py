@@ -128,7 +128,6 @@ def _drop_identity(graph: FloatGraph, node: Node, _: float) -> bool:
 
 _Weighted = Convolution | Dense | TransposedConvolution
 
-
 _CLAMPED = (Affine, Binary, Convolution, Dense, TransposedConvolution)
 
 

@@ -7,7 +7,8 @@ from math import prod
 
 import numpy as np
 
-from model.importing.float_operators.definition import FloatOperator, Shape, require, written
+from model.importing.float_operators.definition import FloatOperator, Shape, require
+from model.int8.operators.examined import written
 
 __all__ = ["Concatenation", "Pad", "Reshape", "Slice", "Transpose"]
 

@@ -11,8 +11,9 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from model.errors import ModelError
+from model.int8.operators.examined import written
 
-__all__ = ["FloatOperator", "Shape", "as_picture", "require", "written"]
+__all__ = ["FloatOperator", "Shape", "as_picture", "require"]
 
 Shape = tuple[int, ...]
 
@@ -53,7 +54,3 @@ def require(condition: bool, reason: str) -> None:
 def as_picture(shape: Shape) -> tuple[int, int, int]:
     require(len(shape) == 3, f"needs pictures, not shape {written(shape)}")
     return shape[0], shape[1], shape[2]
-
-
-def written(shape: Shape) -> str:
-    return "x".join(map(str, shape))

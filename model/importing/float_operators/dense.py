@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.importing.float_operators.definition import FloatOperator, Shape, require, written
+from model.importing.float_operators.definition import FloatOperator, Shape, require
+from model.int8.operators.examined import written
 
 __all__ = ["Dense"]
 

@@ -8,7 +8,8 @@ from enum import Enum
 
 import numpy as np
 
-from model.importing.float_operators.definition import FloatOperator, Shape, require, written
+from model.importing.float_operators.definition import FloatOperator, Shape, require
+from model.int8.operators.examined import written
 
 __all__ = ["Affine", "Binary", "BinaryKind", "PRelu"]
 

@@ -14,7 +14,6 @@ __all__ = ["FUNCTIONS", "Function", "Softmax"]
 
 _ERF_AT = np.linspace(-6, 6, 1 << 14)
 
-
 _ERF = np.array([erf(x) for x in _ERF_AT])
 
 

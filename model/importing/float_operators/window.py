@@ -8,9 +8,10 @@ from math import prod
 
 import numpy as np
 
-from model.importing.float_operators.definition import Shape, as_picture, require, written
+from model.importing.float_operators.definition import Shape, as_picture, require
 from model.int8.geometry import extent
 from model.int8.graph import Padding
+from model.int8.operators.examined import written
 
 __all__ = ["Window"]
 

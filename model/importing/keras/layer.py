@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from model.errors import ModelError
+from model.importing.channels_last import ours, padded_window
 from model.importing.float_graph import Clamp, FloatGraph
 from model.importing.float_operators import FloatOperator, Reshape, Shape, Window
-from model.int8.geometry import extent
+from model.importing.float_operators.definition import as_picture
 from model.int8.graph import Padding
+from model.int8.operators.examined import written
 
-__all__ = ["KerasTensor", "Layer", "ours"]
+__all__ = ["KerasTensor", "Layer"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Layer:
     def reshaped(self, tensor: KerasTensor, shape: Shape) -> KerasTensor:
         """The same elements under another shape of Keras's."""
         if prod(shape) != prod(tensor.shape) or not 1 <= len(shape) <= 3:
-            raise self.error(f"{text(tensor.shape)} to {text(shape)} is not supported")
+            raise self.error(f"{written(tensor.shape)} to {written(shape)} is not supported")
         wanted = ours(shape)
         if self.graph.shapes[tensor.number] == wanted:
             return KerasTensor(tensor.number, shape)
@@ -60,6 +62,7 @@ class Layer:
         return KerasTensor(number, shape)
 
     def variable(self, place: int) -> np.ndarray:
+        """A weight array, by its number."""
         if place >= len(self.variables):
             raise self.error(f"has {len(self.variables)} variables only")
         return self.variables[place]
@@ -75,11 +78,21 @@ class Layer:
         return sizes[0], sizes[-1]
 
     def bias(self, place: int, channels: int) -> np.ndarray:
+        """The variable at `place`, or zeros where the layer has no bias."""
         if not self.config.get("use_bias", True):
             return np.zeros(channels)
         return self.variable(place)
 
+    def kernel(self, place: int = 0) -> np.ndarray:
+        """Weights of four axes, rows and columns first; those of a sequence with one row."""
+        kernel = self.variable(place)
+        kernel = kernel[np.newaxis] if kernel.ndim == 3 else kernel
+        if kernel.ndim != 4:
+            raise self.error(f"a kernel of shape {written(kernel.shape)}")
+        return kernel
+
     def check_format(self) -> None:
+        """Refuse channels first."""
         if self.config.get("data_format") not in (None, "channels_last"):
             raise self.error("channels first is not supported")
 
@@ -93,26 +106,9 @@ class Layer:
             raise self.error(f"padding {name!r} is not supported")
         if min(*kernel, *stride, *dilation) < 1:
             raise self.error(f"kernel {kernel}, strides {stride}, dilation {dilation}")
-        shape = self.graph.shapes[tensor.number]
-        if len(shape) != 3:
-            raise self.error(f"needs pictures, not shape {text(tensor.shape)}")
+        shape = as_picture(self.graph.shapes[tensor.number])
         if name == "causal":
             before = (kernel[1] - 1) * dilation[1]
             return Window(kernel, stride, dilation, (0, before, 0, 0))
         padding = Padding.SAME if name == "same" else Padding.VALID
-        rows, columns = (
-            extent(*each, padding) for each in zip(shape[:2], kernel, stride, dilation)
-        )
-        if padding is Padding.VALID:
-            return Window(kernel, stride, dilation)
-        pads = (rows.before, columns.before, rows.after, columns.after)
-        return Window(kernel, stride, dilation, pads)
-
-
-def text(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape))
-
-
-def ours(shape: Shape) -> Shape:
-    """Shape of our tensor for one of Keras's: a sequence has height 1."""
-    return (1, *shape) if len(shape) == 2 else shape
+        return padded_window(shape, kernel, stride, dilation, padding)

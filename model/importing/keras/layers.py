@@ -10,6 +10,7 @@ from math import inf, prod
 
 import numpy as np
 
+from model.importing.channels_last import our_axis, our_order, scaled, transposed
 from model.importing.float_graph import Clamp
 from model.importing.float_operators import (
     Affine,
@@ -31,11 +32,11 @@ from model.importing.float_operators import (
     Slice,
     Softmax,
     Transpose,
-    TransposedConvolution,
     Window,
 )
-from model.importing.keras.layer import KerasTensor, Layer, text
-from model.importing.onnx.file import printable
+from model.importing.keras.layer import KerasTensor, Layer
+from model.importing.names import printable
+from model.int8.operators.examined import written
 
 __all__ = ["LAYERS", "WITH_NUMBER", "activated"]
 
@@ -56,7 +57,6 @@ _ACTIVATIONS: dict[str, Callable[[], FloatOperator]] = {
     "exponential": lambda: Function("exp"),
 }
 
-
 _CLAMPS: dict[str, Clamp] = {"relu": (0.0, inf), "relu6": (0.0, 6.0)}
 
 
@@ -70,8 +70,8 @@ def activated(layer: Layer, tensor: KerasTensor) -> KerasTensor:
     if name in _CLAMPS:
         return layer.append(Function("identity"), [tensor], _CLAMPS[name])
     if name == "hard_sigmoid":
-        scaled = layer.append(Affine(np.array(1 / 6), np.array(0.5)), [tensor])
-        return layer.append(Function("identity"), [scaled], (0.0, 1.0))
+        risen = layer.append(scaled(1 / 6, 0.5), [tensor])
+        return layer.append(Function("identity"), [risen], (0.0, 1.0))
     if name == "log_softmax":
         layer.graph.notes.append(f"{layer.name}: softmax in place of its logarithm")
         name = "softmax"
@@ -84,11 +84,7 @@ Build = Callable[[Layer, list[KerasTensor]], KerasTensor]
 
 
 def _convolution(layer: Layer, tensors: list[KerasTensor]) -> KerasTensor:
-    kernel = layer.variable(0)
-    if kernel.ndim == 3:
-        kernel = kernel[np.newaxis]
-    if kernel.ndim != 4:
-        raise layer.error(f"a kernel of shape {text(kernel.shape)}")
+    kernel = layer.kernel()
     window = layer.window(tensors[0], (kernel.shape[0], kernel.shape[1]), layer.pair("strides"))
     groups = int(layer.config.get("groups", 1))
     if groups < 1:
@@ -104,11 +100,7 @@ def _depthwise(layer: Layer, tensors: list[KerasTensor]) -> KerasTensor:
 def _depthwise_operator(
     layer: Layer, tensor: KerasTensor, bias: Callable[[int, int], np.ndarray]
 ) -> Convolution:
-    kernel = layer.variable(0)
-    if kernel.ndim == 3:
-        kernel = kernel[np.newaxis]
-    if kernel.ndim != 4:
-        raise layer.error(f"a kernel of shape {text(kernel.shape)}")
+    kernel = layer.kernel()
     rows, columns, channels, multiplier = kernel.shape
     window = layer.window(tensor, (rows, columns), layer.pair("strides"))
     # Keras's (rows, columns, channels, multiplier) has output channels in our order.
@@ -119,46 +111,32 @@ def _depthwise_operator(
 def _separable(layer: Layer, tensors: list[KerasTensor]) -> KerasTensor:
     operator = _depthwise_operator(layer, tensors[0], lambda _, channels: np.zeros(channels))
     inner = layer.append(operator, tensors)
-    pointwise = layer.variable(1)
-    if pointwise.ndim == 3:
-        pointwise = pointwise[np.newaxis]
+    pointwise = layer.kernel(1)
     bias = layer.bias(2, pointwise.shape[3])
     return layer.append(Convolution(pointwise, bias, Window((1, 1))), [inner])
 
 
 def _transposed(layer: Layer, tensors: list[KerasTensor]) -> KerasTensor:
     layer.check_format()
-    kernel = layer.variable(0)
-    if kernel.ndim == 3:
-        kernel = kernel[np.newaxis]
-    if kernel.ndim != 4:
-        raise layer.error(f"a kernel of shape {text(kernel.shape)}")
+    kernel = layer.kernel()
     stride = layer.pair("strides")
     if layer.pair("dilation_rate") != (1, 1) or layer.config.get("output_padding") is not None:
         raise layer.error("dilation and output padding are not supported")
-    crop = [0, 0, 0, 0]
-    for axis in (0, 1):
-        size = layer.graph.shapes[tensors[0].number][axis]
-        full = (size - 1) * stride[axis] + kernel.shape[axis]
-        wanted = size * stride[axis]
-        if layer.config.get("padding") != "same":
-            wanted = max(full, wanted)
-            crop[axis + 2] = full - wanted
-        else:
-            total = max(full - wanted, 0)
-            crop[axis] = total // 2
-            crop[axis + 2] = full - wanted - crop[axis]
     weights = kernel.transpose(0, 1, 3, 2)
     bias = layer.bias(1, weights.shape[3])
-    top, left, bottom, right = crop
-    operator = TransposedConvolution(weights, bias, stride, (top, left, bottom, right))
-    return layer.append(operator, tensors)
+    shape = layer.graph.shapes[tensors[0].number]
+    same = layer.config.get("padding") == "same"
+    wanted = [
+        size * step + (0 if same else max(reach - step, 0))
+        for size, step, reach in zip(shape, stride, weights.shape)
+    ]
+    return layer.append(transposed(weights, bias, stride, shape, wanted), tensors)
 
 
 def _dense(layer: Layer, tensors: list[KerasTensor]) -> KerasTensor:
     weights = layer.variable(0)
     if weights.ndim != 2:
-        raise layer.error(f"weights of shape {text(weights.shape)}")
+        raise layer.error(f"weights of shape {written(weights.shape)}")
     bias = layer.bias(1, weights.shape[1])
     if len(tensors[0].shape) == 1:
         return layer.append(Dense(weights, bias), tensors)
@@ -214,7 +192,7 @@ def _global_pool(kind: ReductionKind) -> Build:
         layer.check_format()
         (tensor,) = tensors
         if len(tensor.shape) < 2:
-            raise layer.error(f"on shape {text(tensor.shape)}")
+            raise layer.error(f"on shape {written(tensor.shape)}")
         result = layer.append(Reduction(kind, (0, 1)), tensors)
         channels = tensor.shape[-1]
         if layer.config.get("keepdims"):
@@ -241,15 +219,11 @@ def _reshape(layer: Layer, tensors: list[KerasTensor]) -> KerasTensor:
 
 
 def _permute(layer: Layer, tensors: list[KerasTensor]) -> KerasTensor:
-    order = [int(axis) - 1 for axis in layer.config["dims"]]
     (tensor,) = tensors
+    order = [int(axis) - 1 for axis in layer.config["dims"]]
     if sorted(order) != list(range(len(tensor.shape))):
         raise layer.error(f"dims {layer.config['dims']}")
-    if len(order) == 2:
-        order = [0, *(axis + 1 for axis in order)]
-    number = layer.graph.append(Transpose(tuple(order)), [tensor.number], layer.name)
-    shape = layer.graph.shapes[number]
-    return KerasTensor(number, shape[1:] if len(tensor.shape) == 2 else shape)
+    return layer.append(Transpose(our_order(order)), tensors)
 
 
 def _edges(layer: Layer, key: str) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -311,12 +285,7 @@ def _elu(layer: Layer, tensors: list[KerasTensor]) -> KerasTensor:
 
 
 def _prelu(layer: Layer, tensors: list[KerasTensor]) -> KerasTensor:
-    slope = layer.variable(0)
-    if slope.ndim == 2:
-        slope = slope[np.newaxis]
-    if slope[..., :1].size == 1:
-        slope = slope.ravel()
-    return layer.append(PRelu(slope), tensors)
+    return layer.append(PRelu(layer.variable(0)), tensors)
 
 
 def _softmax(layer: Layer, tensors: list[KerasTensor]) -> KerasTensor:
@@ -343,7 +312,7 @@ def _joined(kind: BinaryKind) -> Build:
 
 def _average(layer: Layer, tensors: list[KerasTensor]) -> KerasTensor:
     total = _joined(BinaryKind.ADD)(layer, tensors)
-    return layer.append(Affine(np.array(1 / len(tensors)), np.array(0.0)), [total])
+    return layer.append(scaled(1 / len(tensors)), [total])
 
 
 def _concatenate(layer: Layer, tensors: list[KerasTensor]) -> KerasTensor:
@@ -354,17 +323,16 @@ def _concatenate(layer: Layer, tensors: list[KerasTensor]) -> KerasTensor:
         raise layer.error(f"axis {layer.config.get('axis')}")
     if len(tensors) == 1:
         return tensors[0]
-    return layer.append(Concatenation(axis + (rank == 2)), tensors)
+    return layer.append(Concatenation(our_axis(axis, rank)), tensors)
 
 
 WITH_NUMBER: dict[str, Callable[[float], FloatOperator]] = {
-    "Add": lambda number: Affine(np.array(1.0), np.array(number)),
-    "Subtract": lambda number: Affine(np.array(1.0), np.array(-number)),
-    "Multiply": lambda number: Affine(np.array(number), np.array(0.0)),
-    "TrueDivide": lambda number: Affine(np.array(1 / number), np.array(0.0)),
+    "Add": lambda number: scaled(1.0, number),
+    "Subtract": lambda number: scaled(1.0, -number),
+    "Multiply": scaled,
+    "TrueDivide": lambda number: scaled(1 / number),
 }
 """Arithmetic of a tensor and a number, which a Functional model may hold as it was written."""
-
 
 LAYERS: dict[str, Build] = {
     "Activation": _same,

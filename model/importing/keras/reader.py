@@ -15,12 +15,11 @@ from model.importing.float_graph import FloatGraph
 from model.importing.keras.file import KerasWeights, read_keras
 from model.importing.keras.layer import KerasTensor, Layer, ours
 from model.importing.keras.layers import LAYERS, WITH_NUMBER, activated
-from model.importing.onnx.file import printable
+from model.importing.names import printable
 
 __all__ = ["load"]
 
 _MAX_LAYERS = 10_000
-
 
 _MAX_DEPTH = 20
 

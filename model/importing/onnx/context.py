@@ -12,6 +12,7 @@ from model.importing.float_graph import Clamp, FloatGraph
 from model.importing.float_operators import FloatOperator, Function, Shape
 from model.importing.layout import Value
 from model.importing.onnx.file import OnnxNode
+from model.int8.operators.examined import written
 
 __all__ = [
     "Argument",
@@ -28,9 +29,7 @@ __all__ = [
 
 Argument = Value | np.ndarray | None
 
-
 Arguments = Sequence[Argument]
-
 
 Translation = Callable[["Context", OnnxNode, Arguments], "Value | list[Value]"]
 
@@ -89,7 +88,8 @@ def channels_last(node: OnnxNode, index: np.ndarray) -> np.ndarray:
 
 
 def text(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape)) or "a single number"
+    """A shape as messages have it."""
+    return written(shape) or "a single number"
 
 
 def live(node: OnnxNode, arguments: Arguments, place: int = 0) -> Value:

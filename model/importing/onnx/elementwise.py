@@ -24,11 +24,25 @@ from model.importing.onnx.file import OnnxNode
 __all__ = ["MICROSOFT", "TRANSLATIONS", "of_two"]
 
 
+def _in_our_order(context: Context, node: OnnxNode, value: Value, values: np.ndarray) -> np.ndarray:
+    """Constants that broadcast to `value`, in our order: one number a channel if that does."""
+    full = np.empty(value.index.size)
+    try:
+        full[value.index] = np.broadcast_to(values, value.shape)
+    except ValueError:
+        raise node.error(
+            f"a constant of shape {text(values.shape)} on shape {text(value.shape)} is not "
+            "supported"
+        ) from None
+    ours = context.graph.shapes[value.tensor]
+    rows = full.reshape(-1, ours[-1])
+    return rows[0] if (rows == rows[0]).all() else full.reshape(ours)
+
+
 def _affine(
     context: Context, node: OnnxNode, value: Value, factor: np.ndarray, offset: np.ndarray
 ) -> Value:
     """``value * factor + offset`` with constants that broadcast as ONNX's do."""
-    ours = context.graph.shapes[value.tensor]
     both = []
     for values in (np.asarray(factor, np.float64), np.asarray(offset, np.float64)):
         if values.size == 1:
@@ -39,16 +53,7 @@ def _affine(
             if any(size != 1 for size in values.shape[:lead]):
                 raise node.error(f"a constant of shape {text(values.shape)} is not supported")
             values = values.reshape(values.shape[lead:])
-        full = np.empty(value.index.size)
-        try:
-            full[value.index] = np.broadcast_to(values, value.shape)
-        except ValueError:
-            raise node.error(
-                f"a constant of shape {text(values.shape)} on shape {text(value.shape)} is not "
-                "supported"
-            ) from None
-        rows = full.reshape(-1, ours[-1])
-        both.append(rows[0] if (rows == rows[0]).all() else full.reshape(ours))
+        both.append(_in_our_order(context, node, value, values))
     return context.same(node, value, Affine(*both))
 
 
@@ -212,18 +217,11 @@ def _prelu(context: Context, node: OnnxNode, arguments: Arguments) -> Value:
     value, slope = live(node, arguments), array(node, arguments, 1, "slope")
     if slope.size == 1:
         return context.same(node, value, Function("leaky_relu", float(slope.ravel()[0])))
-    full = np.empty(value.index.size)
     # Old exporters give one number a channel without its trailing axes.
     if slope.ndim == 1 and value.index.ndim > 1 and len(slope) == value.shape[0]:
         slope = slope.reshape(-1, *[1] * (value.index.ndim - 1))
-    full[value.index] = np.broadcast_to(
-        slope.reshape(slope.shape[-value.index.ndim :]), value.shape
-    )
-    ours = context.graph.shapes[value.tensor]
-    rows = full.reshape(-1, ours[-1])
-    return context.same(
-        node, value, PRelu(rows[0] if (rows == rows[0]).all() else full.reshape(ours))
-    )
+    slope = slope.reshape(slope.shape[-value.index.ndim :])
+    return context.same(node, value, PRelu(_in_our_order(context, node, value, slope)))
 
 
 def _softmax(context: Context, node: OnnxNode, arguments: Arguments) -> Value:

@@ -17,12 +17,12 @@ import numpy as np
 
 from model.errors import ModelError
 from model.file_kinds import file_kind
+from model.importing.names import printable
 
-__all__ = ["OnnxModel", "OnnxNode", "printable", "read_onnx"]
+__all__ = ["OnnxModel", "OnnxNode", "read_onnx"]
 
 _MAX_FILE_BYTES: Final = 512 << 20
 _MAX_NODES: Final = 20_000
-_MAX_NAME: Final = 100
 
 _STANDARD_DOMAINS: Final = ("", "ai.onnx")
 
@@ -80,12 +80,6 @@ class OnnxModel:
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     inputs: dict[str, tuple[int | None, ...]] = field(default_factory=dict)
     outputs: dict[str, tuple[int | None, ...]] = field(default_factory=dict)
-
-
-def printable(text: str) -> str:
-    """A name from a file, fit for one line of a message."""
-    shown = "".join(character if character.isprintable() else "?" for character in text[:_MAX_NAME])
-    return shown + ("…" if len(text) > _MAX_NAME else "")
 
 
 def _other_kind(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 
 import numpy as np
@@ -10,7 +11,6 @@ from model.importing.float_operators import BinaryKind, Function
 from model.importing.layout import Value
 from model.importing.onnx.constants import dequantized
 from model.importing.onnx.context import (
-    Argument,
     Arguments,
     Context,
     Translation,
@@ -55,33 +55,49 @@ def _quantize(context: Context, node: OnnxNode, arguments: Arguments) -> Value:
     return _fixed(context, node, live(node, arguments), _affine_int8(node, arguments, 1))
 
 
-def _qlinear_conv(context: Context, node: OnnxNode, arguments: Arguments) -> Value:
-    value = _fixed(context, node, live(node, arguments), _affine_int8(node, arguments, 1))
+def _weights(
+    node: OnnxNode, arguments: Arguments, axis: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Inputs 3 to 5 as real weights; their scale along `axis`; that again if int8 keeps it."""
     stored = array(node, arguments, 3, "weights")
     scale = array(node, arguments, 4, "weights' scale")
     zero = array(node, arguments, 5, "weights' zero point")
-    along = OnnxNode(node.op, "", node.name, (), (), {"axis": 0})
+    along = replace(node, attributes={"axis": axis})
     weights = dequantized(along, stored, scale, zero)
-    plain: list[Argument] = [value, weights]
-    if optional(arguments, 8) is not None:
-        unit = np.float64(context.graph.fixed[value.tensor][0]) * scale.astype(np.float64)
-        plain.append(array(node, arguments, 8, "bias") * unit)
-    inner = OnnxNode("Conv", "", node.name, ("", node.inputs[3], ""), (), node.attributes)
-    if stored.dtype == np.int8 and not zero.any():
-        context.scales[node.inputs[3]] = np.ravel(scale)
-    result = convolution(context, inner, plain)
+    exact = stored.dtype == np.int8 and not zero.any()
+    return weights, scale.astype(np.float64), np.ravel(scale) if exact else None
+
+
+def _bias(
+    context: Context,
+    node: OnnxNode,
+    arguments: Arguments,
+    place: int,
+    value: Value,
+    scale: np.ndarray,
+) -> np.ndarray | None:
+    """The bias at `place`, stored in steps of the input's scale times the weights'."""
+    if optional(arguments, place) is None:
+        return None
+    return array(node, arguments, place, "bias") * (context.graph.fixed[value.tensor][0] * scale)
+
+
+def _qlinear_conv(context: Context, node: OnnxNode, arguments: Arguments) -> Value:
+    value = _fixed(context, node, live(node, arguments), _affine_int8(node, arguments, 1))
+    weights, scale, kept = _weights(node, arguments, 0)
+    bias = _bias(context, node, arguments, 8, value, scale)
+    name = node.inputs[3]
+    if kept is not None:
+        context.scales[name] = kept
+    inner = replace(node, op="Conv", inputs=("", name, ""))
+    result = convolution(context, inner, [value, weights, bias])
     return _fixed(context, node, result, _affine_int8(node, arguments, 6))
 
 
 def _qlinear_matmul(context: Context, node: OnnxNode, arguments: Arguments) -> Value:
     value = _fixed(context, node, live(node, arguments), _affine_int8(node, arguments, 1))
-    stored = array(node, arguments, 3, "weights")
-    scale = array(node, arguments, 4, "weights' scale")
-    zero = array(node, arguments, 5, "weights' zero point")
-    along = OnnxNode(node.op, "", node.name, (), (), {"axis": 1})
-    weights = dequantized(along, stored, scale, zero)
-    exact = stored.dtype == np.int8 and not zero.any()
-    result = dense(context, node, value, weights, np.zeros(1), np.ravel(scale) if exact else None)
+    weights, _, kept = _weights(node, arguments, 1)
+    result = dense(context, node, value, weights, np.zeros(1), kept)
     return _fixed(context, node, result, _affine_int8(node, arguments, 6))
 
 
@@ -94,25 +110,11 @@ def _qlinear_add(context: Context, node: OnnxNode, arguments: Arguments) -> Valu
 
 def _qgemm(context: Context, node: OnnxNode, arguments: Arguments) -> Value:
     value = _fixed(context, node, live(node, arguments), _affine_int8(node, arguments, 1))
-    stored = array(node, arguments, 3, "weights")
-    scale = array(node, arguments, 4, "weights' scale")
-    zero = array(node, arguments, 5, "weights' zero point")
     transposed = bool(node.attributes.get("transB"))
-    along = OnnxNode(node.op, "", node.name, (), (), {"axis": 0 if transposed else 1})
-    weights = dequantized(along, stored, scale, zero)
-    bias = np.zeros(1)
-    if optional(arguments, 6) is not None:
-        unit = np.float64(context.graph.fixed[value.tensor][0]) * scale.astype(np.float64)
-        bias = array(node, arguments, 6, "bias") * unit
-    exact = stored.dtype == np.int8 and not zero.any()
-    result = dense(
-        context,
-        node,
-        value,
-        weights.T if transposed else weights,
-        bias,
-        np.ravel(scale) if exact else None,
-    )
+    weights, scale, kept = _weights(node, arguments, 0 if transposed else 1)
+    weights = weights.T if transposed else weights
+    bias = _bias(context, node, arguments, 6, value, scale)
+    result = dense(context, node, value, weights, np.zeros(1) if bias is None else bias, kept)
     if optional(arguments, 7) is None:
         return result
     return _fixed(context, node, result, _affine_int8(node, arguments, 7))

@@ -21,9 +21,10 @@ from model.importing import layout
 from model.importing.float_graph import FloatGraph
 from model.importing.float_operators import Shape, Transpose
 from model.importing.layout import Value
+from model.importing.names import printable
 from model.importing.onnx.constants import constant
 from model.importing.onnx.context import Context
-from model.importing.onnx.file import OnnxModel, OnnxNode, printable, read_onnx
+from model.importing.onnx.file import OnnxModel, OnnxNode, read_onnx
 from model.importing.onnx.operators import OPERATORS
 
 __all__ = ["load"]

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import inf
 
 import numpy as np
 
 from model.errors import ModelError
+from model.importing.channels_last import our_axis
 from model.importing.float_graph import Clamp, FloatGraph
 from model.importing.float_operators import FloatOperator, Function, Shape
 from model.int8.graph import ABSENT, Activation, Graph, Operator
+from model.int8.operators.examined import written
 
-__all__ = ["Context", "ours"]
+__all__ = ["Context"]
 
 _CLAMPS: dict[Activation, Clamp] = {
     Activation.RELU: (0.0, inf),
     Activation.RELU6: (0.0, 6.0),
     Activation.RELU_N1_TO_1: (-1.0, 1.0),
 }
-
-
-def ours(shape: Sequence[int]) -> Shape:
-    """Our shape for one without the batch: a sequence has height 1, a single number is a vector."""
-    shape = tuple(shape)
-    if len(shape) == 2:
-        return (1, *shape)
-    return shape or (1,)
 
 
 class Context:
@@ -50,15 +43,33 @@ class Context:
 
     @staticmethod
     def error(operator: Operator, reason: str) -> ModelError:
+        """An error that names the operator."""
         return ModelError(f"layer {operator.name} ({operator.kind.value}): {reason}")
 
     def shape(self, index: int) -> Shape:
         """Shape of a tensor without the batch, which is 1."""
         shape = self.source.tensors[index].shape
         if not 1 <= len(shape) <= 4 or shape[0] != 1:
-            text = "x".join(map(str, shape))
-            raise ModelError(f"a tensor has shape {text}; the first of one to four sizes must be 1")
+            raise ModelError(
+                f"a tensor has shape {written(shape)}; the first of one to four sizes must be 1"
+            )
         return shape[1:]
+
+    def rank(self, operator: Operator, place: int = 0) -> int:
+        """Axes of an input as the file has it, without the batch."""
+        return len(self.source.tensors[operator.inputs[place]].shape) - 1
+
+    def axis(self, operator: Operator, axis: int, place: int = 0) -> int:
+        """Our axis for an axis of an input as the file counts it."""
+        rank = self.rank(operator, place)
+        axis %= rank + 1
+        if not axis:
+            raise self.error(operator, "touches the batch, which is not supported")
+        return our_axis(axis - 1, rank)
+
+    def unbatched(self, operator: Operator, values: np.ndarray, place: int = 0) -> np.ndarray:
+        """A constant that broadcasts to an input, without its first axis if that is the batch."""
+        return values[0] if values.ndim > self.rank(operator, place) else values
 
     def live(self, operator: Operator, place: int = 0) -> int:
         """Our tensor for an input that depends on the model's input."""
@@ -68,12 +79,14 @@ class Context:
         return self.tensors[index]
 
     def array(self, operator: Operator, place: int, what: str) -> np.ndarray:
+        """A constant input."""
         index = operator.inputs[place] if place < len(operator.inputs) else ABSENT
         if index not in self.constants:
             raise self.error(operator, f"its {what} must be constant")
         return self.constants[index]
 
     def bias(self, operator: Operator, place: int, channels: int) -> np.ndarray:
+        """The biases, or zeros where they are left out."""
         if place >= len(operator.inputs) or operator.inputs[place] == ABSENT:
             return np.zeros(channels)
         return self.array(operator, place, "bias").ravel()

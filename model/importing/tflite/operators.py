@@ -11,6 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from model.importing.channels_last import (
+    our_order,
+    ours,
+    padded_window,
+    scaled,
+    transposed,
+    widened,
+)
 from model.importing.float_operators import (
     Affine,
     AveragePool,
@@ -32,11 +40,9 @@ from model.importing.float_operators import (
     Slice,
     Softmax,
     Transpose,
-    TransposedConvolution,
     Window,
 )
 from model.importing.tflite.context import Context
-from model.int8.geometry import extent
 from model.int8.graph import Operator, OperatorKind
 from model.int8.operators.slicing import slices
 
@@ -50,11 +56,7 @@ def _window(context: Context, operator: Operator, tensor: int, kernel: tuple[int
     shape = context.graph.shapes[tensor]
     if len(shape) != 3 or min(*kernel, *stride, *dilation) < 1:
         raise context.error(operator, "its window makes no sense")
-    rows, columns = (
-        extent(*each, options.padding) for each in zip(shape[:2], kernel, stride, dilation)
-    )
-    pads = (rows.before, columns.before, rows.after, columns.after)
-    return Window(kernel, stride, dilation, pads)
+    return padded_window(shape, kernel, stride, dilation, options.padding)
 
 
 def _conv_2d(context: Context, operator: Operator) -> int:
@@ -80,17 +82,10 @@ def _transpose_conv(context: Context, operator: Operator) -> int:
     options: Any = operator.options
     tensor, filters = context.live(operator, 2), context.array(operator, 1, "weights")
     stride = (options.stride_h, options.stride_w)
-    shape, wanted = context.graph.shapes[tensor], context.shape(operator.outputs[0])
-    before, after = [], []
-    for axis in (0, 1):
-        full = (shape[axis] - 1) * stride[axis] + filters.shape[axis + 1]
-        first = max(full - wanted[axis], 0) // 2
-        before.append(first)
-        after.append(full - wanted[axis] - first)
     weights = filters.transpose(1, 2, 3, 0)
     bias = context.bias(operator, 3, weights.shape[3])
-    crop = (before[0], before[1], after[0], after[1])
-    return context.add(operator, TransposedConvolution(weights, bias, stride, crop), [tensor])
+    shape, wanted = context.graph.shapes[tensor], context.shape(operator.outputs[0])
+    return context.add(operator, transposed(weights, bias, stride, shape, wanted), [tensor])
 
 
 def _fully_connected(context: Context, operator: Operator) -> int:
@@ -127,10 +122,10 @@ def _binary(kind: BinaryKind) -> Callable[[Context, Operator], int]:
         if first in context.tensors and second in context.tensors:
             return _of_two(context, operator, kind, context.tensors[first], context.tensors[second])
         is_first = first in context.tensors
-        tensor = context.tensors[first if is_first else second]
-        values = context.array(operator, 1 if is_first else 0, "other input")
-        if values.ndim == len(context.source.tensors[first if is_first else second].shape):
-            values = values.reshape(values.shape[1:])
+        place = 0 if is_first else 1
+        tensor = context.live(operator, place)
+        values = context.array(operator, 1 - place, "other input")
+        values = context.unbatched(operator, values, place)
         one, zero = np.array(1.0), np.array(0.0)
         match kind:
             case BinaryKind.ADD:
@@ -167,24 +162,14 @@ def _div(context: Context, operator: Operator) -> int:
     values = context.array(operator, 1, "divisor")
     if not values.all():
         raise context.error(operator, "divides by 0")
-    rank = len(context.source.tensors[operator.inputs[0]].shape)
-    shape = values.shape[1:] if values.ndim == rank else values.shape
-    affine = Affine(1 / values.reshape(shape), np.array(0.0))
+    affine = Affine(1 / context.unbatched(operator, values), np.array(0.0))
     return context.add(operator, affine, [context.live(operator)])
-
-
-def _axes(context: Context, operator: Operator, place: int = 1) -> tuple[int, ...]:
-    """Axes of our tensor that an operator's constant names."""
-    rank = len(context.source.tensors[operator.inputs[0]].shape)
-    chosen = {int(axis) % rank for axis in np.ravel(context.array(operator, place, "axes"))}
-    if 0 in chosen:
-        raise context.error(operator, "over the batch is not supported")
-    return tuple(sorted(axis - 1 + (rank == 3) for axis in chosen))
 
 
 def _reduction(kind: ReductionKind) -> Callable[[Context, Operator], int]:
     def build(context: Context, operator: Operator) -> int:
-        axes = _axes(context, operator)
+        named = np.ravel(context.array(operator, 1, "axes")).tolist()
+        axes = tuple(sorted({context.axis(operator, axis) for axis in named}))
         return context.add(operator, Reduction(kind, axes), [context.live(operator)])
 
     return build
@@ -214,19 +199,14 @@ def _softmax(context: Context, operator: Operator) -> int:
     tensor = context.live(operator)
     beta = float(getattr(operator.options, "beta", 1.0))
     if beta != 1:
-        scale = Affine(np.array(beta), np.array(0.0))
-        tensor = context.graph.append(scale, [tensor], operator.name)
+        tensor = context.graph.append(scaled(beta), [tensor], operator.name)
     if operator.kind is OperatorKind.LOG_SOFTMAX:
         context.graph.notes.append(f"{operator.name}: softmax in place of its logarithm")
     return context.graph.append(Softmax(), [tensor], operator.name)
 
 
 def _prelu(context: Context, operator: Operator) -> int:
-    slope = context.array(operator, 1, "slope")
-    if slope.ndim == len(context.source.tensors[operator.inputs[0]].shape):
-        slope = slope[0]
-    if slope[..., :1].size == 1:
-        slope = slope.ravel()
+    slope = context.unbatched(operator, context.array(operator, 1, "slope"))
     return context.add(operator, PRelu(slope), [context.live(operator)])
 
 
@@ -237,30 +217,23 @@ def _pad(context: Context, operator: Operator) -> int:
         value = float(context.array(operator, 2, "value").ravel()[0])
     if any(widths[0]):
         raise context.error(operator, "of the batch is not supported")
-    pads = [(int(before), int(after)) for before, after in widths[1:]]
-    if len(pads) == 2:
-        pads = [(0, 0), *pads]
-    return context.add(operator, Pad(tuple(pads), value), [context.live(operator)])
+    pads = widened([(int(before), int(after)) for before, after in widths[1:]], (0, 0))
+    return context.add(operator, Pad(pads, value), [context.live(operator)])
 
 
 def _transpose(context: Context, operator: Operator) -> int:
     order = [int(axis) for axis in np.ravel(context.array(operator, 1, "order"))]
     if not order or order[0] != 0:
         raise context.error(operator, "touches the batch, which is not supported")
-    axes = tuple(axis - 1 for axis in order[1:])
-    if len(axes) == 2:
-        axes = (0, *(axis + 1 for axis in axes))
+    axes = our_order([axis - 1 for axis in order[1:]])
     return context.add(operator, Transpose(axes), [context.live(operator)])
 
 
 def _concatenation(context: Context, operator: Operator) -> int:
     options: Any = operator.options
-    rank = len(context.source.tensors[operator.inputs[0]].shape)
-    axis = options.axis % rank
-    if not axis:
-        raise context.error(operator, "of the batch is not supported")
+    axis = context.axis(operator, options.axis)
     tensors = [context.live(operator, place) for place in range(len(operator.inputs))]
-    return context.add(operator, Concatenation(axis - 1 + (rank == 3)), tensors)
+    return context.add(operator, Concatenation(axis), tensors)
 
 
 def _slice(context: Context, operator: Operator) -> int:
@@ -269,31 +242,25 @@ def _slice(context: Context, operator: Operator) -> int:
     parts = [range(*part.indices(size)) for part, size in zip(taken, shape)]
     if any(part.step < 1 or not len(part) for part in parts) or len(parts[0]) != 1:
         raise context.error(operator, "takes nothing, or backwards, which is not supported")
-    parts = parts[1:]
-    if len(parts) == 2:
-        parts = [range(1), *parts]
+    ours = widened(parts[1:], range(1))
     begin, end, step = (
-        tuple(getattr(part, name) for part in parts) for name in ("start", "stop", "step")
+        tuple(getattr(part, name) for part in ours) for name in ("start", "stop", "step")
     )
     return context.graph.append(Slice(begin, end, step), [context.live(operator)], operator.name)
 
 
 def _split(context: Context, operator: Operator) -> list[int]:
     by_sizes = operator.kind is OperatorKind.SPLIT_V
-    source = operator.inputs[0 if by_sizes else 1]
-    axis = int(context.array(operator, 2 if by_sizes else 0, "axis").ravel()[0])
-    tensor = context.tensors[source]
-    rank = len(context.source.tensors[source].shape)
-    axis %= rank
-    if not axis:
-        raise context.error(operator, "of the batch is not supported")
-    ours = axis - 1 + (rank == 3)
+    place = 0 if by_sizes else 1
+    tensor = context.live(operator, place)
+    named = int(context.array(operator, 2 if by_sizes else 0, "axis").ravel()[0])
+    axis = context.axis(operator, named, place)
     shape = context.graph.shapes[tensor]
     results, start = [], 0
     for output in operator.outputs:
-        size = context.source.tensors[output].shape[axis]
+        size = ours(context.shape(output))[axis]
         begin, end = [0] * len(shape), list(shape)
-        begin[ours], end[ours] = start, start + size
+        begin[axis], end[axis] = start, start + size
         part = Slice(tuple(begin), tuple(end), (1,) * len(shape))
         results.append(context.graph.append(part, [tensor], operator.name))
         start += size

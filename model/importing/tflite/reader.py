@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from model.errors import ModelError
+from model.importing.channels_last import ours
 from model.importing.float_graph import FloatGraph
 from model.importing.float_operators import Reshape
-from model.importing.tflite.context import Context, ours
+from model.importing.tflite.context import Context
 from model.importing.tflite.operators import OPERATORS
 from model.int8 import tflite
 from model.int8.graph import ABSENT, Graph, Operator, OperatorKind, Tensor
@@ -22,7 +23,6 @@ from model.int8.graph import ABSENT, Graph, Operator, OperatorKind, Tensor
 __all__ = ["load"]
 
 _MAX_FILE_BYTES = 64 << 20
-
 
 _FLOATS = ("float32", "float16")
 
