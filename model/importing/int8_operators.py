@@ -182,13 +182,12 @@ def _convolution(operator: Convolution, export: Export, node: Node) -> None:
         "padding": export.padding(node, window),
         "dilation": window.dilation,
     }
+    found = export.weights(node, operator.weights, by_channel=True)
     if operator.is_depthwise:
-        found = export.weights(node, operator.weights, by_channel=True)
         stored = found.stored.transpose(2, 0, 1, 3)
         export.builder.depthwise_conv_2d(stored, found.scale, found.bias, **options)
     else:
-        # The engine knows no groups: zeros for the channels of the others are the same.
-        found = export.weights(node, operator.dense_weights(), by_channel=True)
+        # Fewer input channels in the weights than the input has mean groups, here as there.
         stored = found.stored.transpose(3, 0, 1, 2)
         export.builder.conv_2d(stored, found.scale, found.bias, **options)
 

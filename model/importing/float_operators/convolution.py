@@ -89,16 +89,6 @@ class Convolution(FloatOperator):
                 slice(group * outputs, (group + 1) * outputs),
             )
 
-    def dense_weights(self) -> np.ndarray:
-        """The same weights for all input channels, zero where a group does not look."""
-        if self.groups == 1:
-            return self.weights
-        rows, columns, inputs, outputs = self.weights.shape
-        weights = np.zeros((rows, columns, inputs * self.groups, outputs))
-        for inside, outside in self.slices():
-            weights[:, :, inside, outside] = self.weights[..., outside]
-        return weights
-
 
 @dataclass(frozen=True, eq=False)
 class TransposedConvolution(FloatOperator):
