@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,7 @@ from ..model_card import ModelCard
 from .classes import Classification, classification
 from .flash import BoardFlash
 from .flash_slots import FlashError, Slot
-from .inference import Example, Inference, LayerRun, Runner
+from .inference import Example, Inference, LayerRun, Progress, Runner
 from .memory import REFUSALS, BoardMemory, checked, write_requests
 
 if TYPE_CHECKING:
@@ -44,9 +44,6 @@ if TYPE_CHECKING:
     from ..compiler import CompiledModel
 
 __all__ = ["Board"]
-
-Progress = Callable[[int, int], None]
-"""Called with how much is done and how much there is to do."""
 
 
 class Board:
@@ -313,7 +310,9 @@ class Board:
         """
         return self._require_runner().run_many(inputs, stall_cause)
 
-    def run_layers(self, x: Example, layouts: Sequence[TensorLayout]) -> list[LayerRun]:
+    def run_layers(
+        self, x: Example, layouts: Sequence[TensorLayout], progress: Progress | None = None
+    ) -> list[LayerRun]:
         """Run the model once for each of its layers, up to that layer, and read what it left.
 
         Parameters
@@ -322,8 +321,10 @@ class Board:
             The model's inputs.
         layouts : sequence of TensorLayout
             Where each layer's output lies, in running order.
+        progress : callable, optional
+            Called with the layers that were run and how many there are.
         """
-        return self._require_runner().run_layers(x, layouts)
+        return self._require_runner().run_layers(x, layouts, progress)
 
     def classify(
         self,

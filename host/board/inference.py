@@ -6,7 +6,7 @@ READs of the rest. While the engine computes, the next input is on its way where
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
@@ -24,11 +24,13 @@ from ..link.link import Link
 from ..model_card import ModelCard
 from .memory import checked, payload_of, read_request, read_requests, write_requests
 
-__all__ = ["Inference", "Int8Array", "LayerRun", "Runner"]
+__all__ = ["Inference", "Int8Array", "LayerRun", "Progress", "Runner"]
 
 Int8Array = npt.NDArray[np.int8]
 Example = npt.ArrayLike | Sequence[npt.ArrayLike] | Mapping[str, npt.ArrayLike]
 """A model's inputs: the only one; or all, in their order or by name."""
+Progress = Callable[[int, int], None]
+"""Called with how much is done and how much there is to do."""
 
 #: The counters, and a byte for which nobody asks.
 _RESULT = read_request(Opcode.RESULT, 0, 1)
@@ -181,7 +183,9 @@ class Runner:
             self._input_cycles = read
         return self._input_cycles
 
-    def run_layers(self, x: Example, layouts: Sequence[TensorLayout]) -> list[LayerRun]:
+    def run_layers(
+        self, x: Example, layouts: Sequence[TensorLayout], progress: Progress | None = None
+    ) -> list[LayerRun]:
         """Run the model once for each of its layers, up to that layer, and read what it left.
 
         Parameters
@@ -190,6 +194,8 @@ class Runner:
             The model's inputs.
         layouts : sequence of TensorLayout
             Where each layer's output lies, in running order.
+        progress : callable, optional
+            Called with the layers that were run and how many there are.
         """
         runs = []
         for count, layout in enumerate(layouts, start=1):
@@ -201,6 +207,8 @@ class Runner:
             if self._answer([proof], [_RESULT])[0].cycles != result.cycles:
                 raise BoardError(_WAS_RESET)
             runs.append(LayerRun(data, result.cycles))
+            if progress is not None:
+                progress(count, len(layouts))
         return runs
 
     def _writes_of(self, x: Example) -> list[Request]:

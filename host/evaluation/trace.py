@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,7 @@ def trace(
     graph: Graph,
     compiled: CompiledModel,
     x: npt.NDArray[Any] | tuple[npt.NDArray[Any], ...],
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[LayerTrace]:
     """Run one input up to each layer, and through the reference.
 
@@ -115,6 +116,8 @@ def trace(
         Of ``graph``.
     x : ndarray, or a tuple of one for each input
         Of the network's input type and shape, without the batch dimension.
+    progress : callable, optional
+        Called with the layers that the board ran and how many there are.
     """
     tensors = [layer.tensor for layer in compiled.layers]
     names = [graph.tensors[tensor].name for tensor in graph.inputs]
@@ -124,7 +127,7 @@ def trace(
     expected = reference.run(graph, inputs, keep=[each for each in tensors if each is not None])
     traces = []
     before = 0
-    runs = board.run_layers(x, [layer.output for layer in compiled.layers])
+    runs = board.run_layers(x, [layer.output for layer in compiled.layers], progress)
     for layer, run in zip(compiled.layers, runs, strict=True):
         values = layer.unpack(run.data)
         wanted = None if layer.tensor is None else expected[layer.tensor][0]

@@ -38,6 +38,7 @@ __all__ = [
     "mean",
     "outputs",
     "predict",
+    "replay",
     "requantization",
     "run",
     "table",
@@ -266,6 +267,43 @@ class Session:
             index: value.reshape(count, *graph.tensors[index].example_shape)
             for index, value in results.items()
         }
+
+
+def replay(graph: Graph, x: np.ndarray, stored: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
+    """What is on the way from one example to the answer, given what a board stored of it.
+
+    Every operator is computed on what it reads; where `stored` has its output, that takes the place
+    of the computed one. So a tensor that a board never stores is what its engine made of what it
+    did store.
+
+    Parameters
+    ----------
+    graph : Graph
+    x : ndarray
+        An example of the first input, of its type and `Tensor.example_shape`.
+    stored : mapping of int to ndarray
+        By tensor, of its type and number of elements.
+
+    Returns
+    -------
+    dict of int to ndarray
+        By tensor index, constants included: its elements, of its type and `Tensor.shape`.
+    """
+    values = {graph.inputs[0]: np.asarray(x).reshape(graph.input.shape)}
+    values |= {
+        index: tensor.data for index, tensor in enumerate(graph.tensors) if tensor.data is not None
+    }
+
+    def keep(index: int, value: np.ndarray) -> None:
+        given = stored.get(index)
+        values[index] = (value if given is None else given).reshape(graph.tensors[index].shape)
+
+    keep(graph.inputs[0], values[graph.inputs[0]])
+    for operator in graph.operators:
+        batched = {index: values[index][np.newaxis] for index in operator.inputs if index in values}
+        for index, value in zip(operator.outputs, _execute(graph, operator, batched), strict=True):
+            keep(index, value)
+    return values
 
 
 def predict(graph: Graph, x: np.ndarray | Mapping[str, np.ndarray]) -> np.ndarray:

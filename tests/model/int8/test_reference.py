@@ -7,6 +7,8 @@ import os
 import numpy as np
 import pytest
 
+from model import zoo
+from model.datasets import datasets
 from model.errors import ModelError
 from model.int8 import fixed_point, reference, tflite
 from model.int8.builder import GraphBuilder
@@ -288,3 +290,23 @@ def test_batches_of_any_size_agree():
     whole = reference.predict(graph, x)
     assert np.array_equal(whole[650:651], reference.predict(graph, x[650:651]))
     assert reference.predict(graph, x[:0]).shape == (0, *whole.shape[1:])
+
+
+def test_a_replay_takes_what_was_stored():
+    """What a board stored is taken as it is, and all that follows is made of that."""
+    graph = zoo.load("digits")
+    x = datasets.to_int8(datasets.load("digits").x_test[0])
+    every = reference.run(graph, x[np.newaxis], keep="all")
+    values = reference.replay(graph, x, {})
+    for index, expected in every.items():
+        np.testing.assert_array_equal(values[index].reshape(expected[0].shape), expected[0])
+    first = graph.operators[0].outputs[0]
+    stored = every[first][0] ^ np.int8(1)
+    changed = reference.replay(graph, x, {first: stored})
+    np.testing.assert_array_equal(changed[first].reshape(stored.shape), stored)
+    second = graph.operators[1]
+    expected = reference.compute(
+        graph, second, [changed[index][np.newaxis] for index in second.inputs]
+    )[0]
+    np.testing.assert_array_equal(changed[second.outputs[0]].ravel(), expected.ravel())
+    assert (changed[second.outputs[0]] != values[second.outputs[0]]).any()
