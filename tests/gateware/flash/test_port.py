@@ -157,20 +157,23 @@ def test_moves_bytes_between_flash_and_memory(pixels, stall):
         before = bytes(bench.memory[:LAST_PAGE])
         assert bench.memory[LAST_PAGE:] == expected
         assert not bench.invalidations
-        # From any address on, up to the end of its sector.
-        begin = 5 * SECTOR_BYTES - 600
-        await bench.load(ctx, 1, begin)
-        first = AREA + PAGE_BYTES
-        assert bench.memory[begin : begin + 600] == bytes(bench.flash.memory[first : first + 600])
+        # From any address on, up to the end of its sector; the flash's last page of a sector.
+        begin = 5 * SECTOR_BYTES - 200
+        page = SECTOR_PAGES - 1
+        await bench.load(ctx, page, begin)
+        first = AREA + page * PAGE_BYTES
+        assert bench.memory[begin : begin + 200] == bytes(bench.flash.memory[first : first + 200])
         assert bench.memory[:begin] == before[:begin]
-        assert bench.memory[begin + 600 : LAST_PAGE] == before[begin + 600 :]
+        assert bench.memory[begin + 200 : LAST_PAGE] == before[begin + 200 :]
         assert bench.invalidations == 1
         # What follows in the flash needs no seek; and may cross sectors of the flash.
+        begin = SECTOR_BYTES - 304
         for number in range(2):
-            await bench.carry_out(ctx, FlashOperation.READ, number * SECTOR_BYTES)
-        first += 600
-        expected = bytes(bench.flash.memory[first : first + 2 * SECTOR_BYTES])
-        assert bench.memory[: 2 * SECTOR_BYTES] == expected
+            await bench.carry_out(ctx, FlashOperation.READ, number * SECTOR_BYTES + begin)
+            first += 304 if number else 200
+            expected = bytes(bench.flash.memory[first : first + 304])
+            at = number * SECTOR_BYTES + begin
+            assert bench.memory[at : at + 304] == expected
         assert bench.invalidations == 3
         # And the way back.
         page = SLOT_PAGES + 5 * SECTOR_PAGES
@@ -202,13 +205,15 @@ def test_a_run_waits_for_a_read_that_is_under_way():
     async def test(ctx) -> None:
         await bench.finish(ctx)
         await bench.carry_out(ctx, FlashOperation.SEEK, 0)
-        await bench.write(ctx, MEMORY, pack_request(FlashOperation.READ, bench.tag ^ 1, 0))
+        begin = SECTOR_BYTES - 304
+        request = pack_request(FlashOperation.READ, bench.tag ^ 1, begin)
+        await bench.write(ctx, MEMORY, request)
         ctx.set(bench.port.running, 1)
         ctx.set(bench.port.wants_stream, 1)
         first = AREA + STREAM_PAGE * PAGE_BYTES
         word = int.from_bytes(bytes(bench.flash.memory[first : first + 2]), "little")
         assert await receive(ctx, bench.port.stream, 1, bench.rng) == [word]
-        assert bench.memory[:SECTOR_BYTES] == bytes(bench.flash.memory[AREA : AREA + SECTOR_BYTES])
+        assert bench.memory[begin:SECTOR_BYTES] == bytes(bench.flash.memory[AREA : AREA + 304])
 
     bench.run(test)
 
