@@ -1,6 +1,19 @@
 """Common to all tests."""
 
 import pytest
+from amaranth.back import rtlil
+from amaranth.hdl._ir import Fragment
+from amaranth.sim import Simulator
+from amaranth.sim.pysim import PySimEngine
+
+from tests import tape_interpreter
+from tests.tracing import leave_untraced
+
+leave_untraced(Simulator, "run", "run_until")
+leave_untraced(PySimEngine, "__init__")
+leave_untraced(Fragment, "prepare")
+leave_untraced(rtlil, "convert_fragment")
+leave_untraced(tape_interpreter, "execute")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

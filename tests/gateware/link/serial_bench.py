@@ -13,7 +13,6 @@ from amaranth.sim import Simulator
 from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.protocol import REPLY_FLAG, Info, Opcode, Status
 from gateware.link.commands import CommandHandler
-from tests.gateware.streams import untraced
 
 INFO = replace(
     Info.of(EngineConfiguration(), clock_hz=36_000_000, source_hash=0xDEADBEEF, board="icebreaker"),
@@ -267,8 +266,7 @@ class CommandBench:
             assert not self.replies, f"Replies to nothing: {self.replies!r}"
 
         simulator.add_testbench(testbench)
-        with untraced():
-            simulator.run()
+        simulator.run()
 
 
 def simulate(dut, *testbenches, background=None) -> None:
@@ -279,5 +277,4 @@ def simulate(dut, *testbenches, background=None) -> None:
         simulator.add_testbench(background, background=True)
     for testbench in testbenches:
         simulator.add_testbench(testbench)
-    with untraced():
-        simulator.run()
+    simulator.run()

@@ -10,7 +10,6 @@ from amaranth.sim import Simulator
 from gateware.interface.protocol import Info, Opcode, Status
 from gateware.link.link import Link
 from tests.gateware.link.serial_bench import INFO, parse_reply, request, wait, with_crc
-from tests.gateware.streams import untraced
 
 
 @pytest.mark.parametrize("bit", [4 * 0.98, 4, 4 * 1.02, 7])
@@ -159,5 +158,4 @@ class LineBench:
         simulator.add_testbench(self._serve_memory, background=True)
         simulator.add_testbench(self._listen, background=True)
         simulator.add_testbench(host)
-        with untraced():
-            simulator.run()
+        simulator.run()

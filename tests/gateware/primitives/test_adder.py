@@ -7,7 +7,7 @@ from amaranth.sim import Simulator
 
 from gateware.primitives import Technology
 from gateware.primitives.adder import AdderMode, SelectAdder
-from tests.gateware.streams import untraced, unused_components
+from tests.gateware.streams import unused_components
 
 
 def expected(mode: AdderMode, width: int, a: int, b: int, select: int) -> int:
@@ -38,8 +38,7 @@ def test_adds_or_selects(mode: AdderMode, width: int) -> None:
 
     simulator = Simulator(dut)
     simulator.add_testbench(testbench)
-    with untraced():
-        simulator.run()
+    simulator.run()
 
 
 @pytest.mark.parametrize("mode", AdderMode)
