@@ -99,6 +99,7 @@ class Bench:
             Route("/api/picture", self._receive_picture, methods=["POST"]),
             Route("/api/samples/{name}", self._samples),
             Route("/api/look", self._look),
+            Route("/api/explain", self._explain),
         ]
         return Guard(Starlette(routes=routes), port, token)
 
@@ -304,6 +305,19 @@ class Bench:
             raise EyespotError("there was no look inside yet")
         clock_hz = self.session.status.info.clock_hz if self.session.status.info else 1
         return JSONResponse(await run_in_threadpool(view.looked, found, clock_hz))
+
+    @_answers
+    async def _explain(self, request: Request) -> Response:
+        found, asked = self.session.looked, request.query_params
+        if found is None or asked.get("look") != str(found.number):
+            raise EyespotError("the picture has changed meanwhile")
+        try:
+            position = tuple(map(int, filter(None, asked.get("position", "").split(","))))
+            tensor = int(asked.get("tensor", ""))
+            told = await run_in_threadpool(view.explained, found, tensor, position)
+        except (IndexError, ValueError) as error:
+            raise EyespotError(f"there is no such value: {error}") from error
+        return JSONResponse(told)
 
 
 async def _send_all(client: Client, socket: WebSocket) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import math
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from model.datasets import datasets
-from model.int8.graph import Graph
+from model.int8.explain import explain
+from model.int8.explanation import Explanation, Source, Step
+from model.int8.graph import Graph, OperatorKind
 
 from ..compiler import CompiledModel
 from ..errors import PictureError
@@ -19,12 +22,16 @@ from ..model_card import ModelCard
 from ..pictures import picture_shape
 from .session import Answer, Choice, Looked, Status
 
-__all__ = ["answer", "board", "looked", "model", "sample_sets", "status"]
+__all__ = ["answer", "board", "explained", "looked", "model", "sample_sets", "status"]
 
 #: Data sets whose test pictures a model may be tried on: those that are there without a download.
 SAMPLE_SETS = ("digits", "mnist-5k", "patterns")
 #: Cells of a detector's answer that are told, the surest first.
 _MOST_CELLS = 100
+#: Values on the way, which no board stores, that are followed from one that it does.
+_MOST_INNER = 12
+#: Operators that change nothing but the shape.
+_SHAPES = (OperatorKind.RESHAPE, OperatorKind.SQUEEZE, OperatorKind.EXPAND_DIMS)
 
 
 def encoded(values: npt.NDArray[np.int8]) -> str:
@@ -197,3 +204,98 @@ def looked(found: Looked, clock_hz: int) -> dict[str, Any]:
         },
         "layers": layers,
     }
+
+
+def explained(found: Looked, tensor: int, position: tuple[int, ...]) -> dict[str, Any]:
+    """How a value was made; behind it, those on the way to it that the board never stored.
+
+    Raises
+    ------
+    IndexError
+        If there is no such value.
+    """
+    graph = found.choice.graph
+    stored = {layer.tensor for layer in found.compiled.layers} | set(graph.inputs)
+    chain: list[dict[str, Any]] = []
+    waiting = [(tensor, position)]
+    while waiting and len(chain) < _MOST_INNER:
+        told = explain(graph, *waiting.pop(0), found.values)
+        told = replace(told, sources=tuple(_origin(graph, each, stored) for each in told.sources))
+        chain.append(_explanation(found, told, stored))
+        waiting += [
+            (source.tensor, tuple(int(at) for at in source.positions[which]))
+            for source in told.sources
+            if source.tensor not in stored and graph.tensors[source.tensor].data is None
+            for which in [_deciding(told, source)]
+        ]
+    return {"number": found.number, "chain": chain}
+
+
+def _origin(graph: Graph, source: Source, stored: set[int | None]) -> Source:
+    """The source as the board stores it: another shape of a tensor is no tensor of its own."""
+    while source.tensor not in stored:
+        maker = graph.producer(source.tensor)
+        if maker is None or graph.operators[maker].kind not in _SHAPES:
+            break
+        origin = graph.operators[maker].inputs[0]
+        shapes = (graph.tensors[each].example_shape for each in (source.tensor, origin))
+        before, behind = shapes
+        flat = (
+            np.ravel_multi_index(tuple(source.positions.T), before) if before else np.zeros(1, int)
+        )
+        places = np.unravel_index(flat, behind) if behind else ()
+        positions = np.stack(places, axis=1) if behind else source.positions[:, :0]
+        source = replace(source, tensor=origin, positions=positions)
+    return source
+
+
+def _deciding(told: Explanation, source: Source) -> int:
+    """Of the values that were read, the one that matters most."""
+    terms = np.where(source.inside, source.terms, 0)
+    if told.how == "greatest":
+        return int(np.where(source.inside, source.values, -129).argmax())
+    if told.how == "least":
+        return int(np.where(source.inside, source.values, 128).argmin())
+    return int(np.abs(terms).argmax())
+
+
+def _explanation(found: Looked, told: Explanation, stored: set[int | None]) -> dict[str, Any]:
+    graph, operator = found.choice.graph, told.operator
+    at_board = None
+    if told.tensor in stored:
+        shape = graph.tensors[told.tensor].example_shape
+        at_board = int(found.values[told.tensor].reshape(shape)[told.position])
+    return {
+        "tensor": told.tensor,
+        "position": list(told.position),
+        "layer": operator.name if operator is not None else graph.tensors[told.tensor].name,
+        "op": operator.kind.value if operator is not None else None,
+        "how": told.how,
+        "sources": [_source(graph, source, stored) for source in told.sources],
+        "joined": told.joined,
+        "steps": [_step(step) for step in told.steps],
+        "result": told.result,
+        "board": at_board,
+        "table": None if told.table is None else told.table.tolist(),
+    }
+
+
+def _source(graph: Graph, source: Source, stored: set[int | None]) -> dict[str, Any]:
+    return {
+        "tensor": source.tensor,
+        "name": graph.tensors[source.tensor].name,
+        "stored": source.tensor in stored,
+        "constant": graph.tensors[source.tensor].data is not None,
+        "shape": list(source.shape),
+        "positions": source.positions.tolist(),
+        "inside": source.inside.tolist(),
+        "values": source.values.tolist(),
+        "zero": source.zero_point,
+        "weights": None if source.weights is None else source.weights.tolist(),
+        "terms": source.terms.tolist(),
+        "steps": [_step(step) for step in source.steps],
+    }
+
+
+def _step(step: Step) -> dict[str, Any]:
+    return {"what": step.what, "with": list(step.operands), "gives": step.result}

@@ -269,7 +269,9 @@ class Session:
         }
 
 
-def replay(graph: Graph, x: np.ndarray, stored: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
+def replay(
+    graph: Graph, x: np.ndarray | Mapping[str, np.ndarray], stored: Mapping[int, np.ndarray]
+) -> dict[int, np.ndarray]:
     """What is on the way from one example to the answer, given what a board stored of it.
 
     Every operator is computed on what it reads; where `stored` has its output, that takes the place
@@ -279,8 +281,8 @@ def replay(graph: Graph, x: np.ndarray, stored: Mapping[int, np.ndarray]) -> dic
     Parameters
     ----------
     graph : Graph
-    x : ndarray
-        An example of the first input, of its type and `Tensor.example_shape`.
+    x : ndarray, or mapping of str to ndarray
+        An example of the input's type and `Tensor.example_shape`; for several inputs, by name.
     stored : mapping of int to ndarray
         By tensor, of its type and number of elements.
 
@@ -289,16 +291,20 @@ def replay(graph: Graph, x: np.ndarray, stored: Mapping[int, np.ndarray]) -> dic
     dict of int to ndarray
         By tensor index, constants included: its elements, of its type and `Tensor.shape`.
     """
-    values = {graph.inputs[0]: np.asarray(x).reshape(graph.input.shape)}
-    values |= {
+    batch = (
+        {name: each[np.newaxis] for name, each in x.items()} if isinstance(x, Mapping) else x[None]
+    )
+    given, _ = _examples(graph, batch)
+    values = {
         index: tensor.data for index, tensor in enumerate(graph.tensors) if tensor.data is not None
     }
 
     def keep(index: int, value: np.ndarray) -> None:
-        given = stored.get(index)
-        values[index] = (value if given is None else given).reshape(graph.tensors[index].shape)
+        value = stored.get(index, value)
+        values[index] = value.reshape(graph.tensors[index].shape)
 
-    keep(graph.inputs[0], values[graph.inputs[0]])
+    for index, value in given.items():
+        keep(index, value)
     for operator in graph.operators:
         batched = {index: values[index][np.newaxis] for index in operator.inputs if index in values}
         for index, value in zip(operator.outputs, _execute(graph, operator, batched), strict=True):

@@ -3,9 +3,10 @@
 
 import { Connection } from "/page/connection.js";
 import { make, toast } from "/page/dom.js";
+import * as inside from "/page/inside.js";
 import * as run from "/page/run.js";
 
-const TABS = [["run", run]];
+const TABS = [["run", run], ["inside", inside]];
 
 const connection = new Connection();
 const main = document.getElementById("main");

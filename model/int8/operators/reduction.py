@@ -18,7 +18,7 @@ from model.int8.operators.definition import Definition, Field, OptionTable
 from model.int8.operators.examined import Examined, written
 from model.int8.operators.quantization import affine, constant, saturate
 
-__all__ = ["DEFINITIONS", "ReductionLayers", "ReductionOptions", "mean", "reduced_axes"]
+__all__ = ["DEFINITIONS", "ReductionLayers", "ReductionOptions", "factor", "mean", "reduced_axes"]
 
 
 @dataclass(frozen=True)
@@ -48,24 +48,28 @@ def _mean(graph: Graph, operator: Operator, inputs: Sequence[np.ndarray]) -> np.
 
 
 def _mean_of_sum(graph: Graph, operator: Operator, total: np.ndarray) -> np.ndarray:
-    """``QuantizedMeanOrSum``, the count folded into the multiplier."""
-    multiplier, shift = _factor(graph, operator)
-    count = _count(graph, operator)
-    places = min(count.bit_length() - 1, 32, 31 + shift)
-    multiplier, shift = (multiplier << places) // count, shift - places
-    return _scaled_sum(graph, operator, total, multiplier, shift)
+    return _scaled_sum(graph, operator, total, *factor(graph, operator))
 
 
 def _sum(graph: Graph, operator: Operator, inputs: Sequence[np.ndarray]) -> np.ndarray:
     total = _total(graph, operator, inputs[0])
-    return _scaled_sum(graph, operator, total, *_factor(graph, operator))
+    return _scaled_sum(graph, operator, total, *factor(graph, operator))
 
 
-def _factor(graph: Graph, operator: Operator) -> tuple[int, int]:
+def factor(graph: Graph, operator: Operator) -> tuple[int, int]:
+    """Multiplier and shift of a MEAN's or SUM's sum.
+
+    ``QuantizedMeanOrSum``: a MEAN's count is folded into the multiplier.
+    """
     scale_in, _ = affine(graph, operator.inputs[0])
     scale_out, _ = affine(graph, operator.outputs[0])
-    multiplier, shift = fixed_point.quantize_multiplier(float(scale_in) / float(scale_out))
-    return int(multiplier), int(shift)
+    found = fixed_point.quantize_multiplier(float(scale_in) / float(scale_out))
+    multiplier, shift = (int(part) for part in found)
+    if operator.kind is OperatorKind.SUM:
+        return multiplier, shift
+    count = _count(graph, operator)
+    places = min(count.bit_length() - 1, 32, 31 + shift)
+    return (multiplier << places) // count, shift - places
 
 
 def _scaled_sum(
@@ -89,7 +93,7 @@ def mean(graph: Graph, operator: Operator) -> np.ndarray:
     count = _count(graph, operator)
     every = np.arange(-128 * count, 127 * count + 1)
     if operator.kind is OperatorKind.SUM:
-        return _scaled_sum(graph, operator, every, *_factor(graph, operator))
+        return _scaled_sum(graph, operator, every, *factor(graph, operator))
     return _mean_of_sum(graph, operator, every)
 
 
