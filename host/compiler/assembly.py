@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
@@ -27,6 +28,12 @@ from .tape_writer import Addresses, tape_bytes, write_layer
 
 #: Characters of an input's or output's name in the card: converters make up names.
 _MAX_NAME = 64
+#: What tensors may need at once, of the memory beside the image, where the network does not fit as
+#: it is fastest: gaps between tensors need some, too.
+_PARTS_OF_MEMORY = (1.0, 0.96, 0.92, 0.86, 0.8)
+#: The engine counts layers in a byte. A run of all begins at 0 and so ends, at the latest, with
+#: this one.
+_MOST_LAYERS = MAX_RUN_LAYERS + 1
 
 
 def compile(graph: Graph, configuration: EngineConfiguration) -> CompiledModel:
@@ -47,6 +54,41 @@ def compile(graph: Graph, configuration: EngineConfiguration) -> CompiledModel:
     """
     ends = split(graph)
     lowered = lower(ends.core, configuration)
+    assert lowered is not None
+    try:
+        return _assemble(graph, ends, lowered, configuration)
+    except DoesNotFitError as error:
+        refusal = error
+    for part in _PARTS_OF_MEMORY:
+        most = int(part * (refusal.available - refusal.image))
+        lowered = lower(ends.core, configuration, most) if most > 0 else None
+        if lowered is None:
+            break
+        try:
+            return _assemble(graph, ends, lowered, configuration)
+        except CompileError:
+            # More in bands has more layers, but may fit where less did not.
+            continue
+    raise refusal
+
+
+def _assemble(
+    graph: Graph, ends: Ends, lowered: Lowered, configuration: EngineConfiguration
+) -> CompiledModel:
+    """The image of a lowered network.
+
+    Raises
+    ------
+    CompileError
+        If it has too many layers.
+    DoesNotFitError
+    """
+    if len(lowered.layers) > _MOST_LAYERS:
+        name, count = Counter(layer.name for layer in lowered.layers).most_common(1)[0]
+        raise CompileError(
+            f"the network takes {len(lowered.layers)} layers of the engine, whose limit is "
+            f"{_MOST_LAYERS}; {count} of them for layer {name}"
+        )
     loops = [Loops.of(layer, configuration) for layer in lowered.layers]
     sizes = [tape_bytes(*work, configuration) for work in zip(lowered.layers, loops)]
     # The metadata's length depends on the addresses in it: as long as they can be, at first.
@@ -278,7 +320,7 @@ def _report(
 ) -> LayerReport:
     layer, later = lowered.layers[index], lowered.layers[index + 1 :]
     tensor, view = layer.result, lowered.results[layer.result]
-    complete = all(tensor != other.result for other in later)
+    complete = tensor not in lowered.partial and all(tensor != other.result for other in later)
     output = TensorLayout(
         address=addresses[view.tensor] + view.offset,
         height=view.height,

@@ -52,9 +52,12 @@ class DoesNotFitError(CompileError):
     ----------
     needed, available : int
         Bytes.
+    image : int
+        Of those needed, the ones of the image.
     """
 
-    def __init__(self, message: str, needed: int, available: int) -> None:
+    def __init__(self, message: str, needed: int, available: int, image: int) -> None:
         super().__init__(message)
         self.needed = needed
         self.available = available
+        self.image = image

@@ -170,6 +170,7 @@ def _place(
         f"{best.end - image_bytes} for activations), the board has {configuration.usable_bytes}",
         needed=best.end,
         available=configuration.usable_bytes,
+        image=image_bytes,
     )
 
 

@@ -31,7 +31,8 @@ class LayerReport:
         The resource that limits it: ``multipliers``, ``port``, ``requantiser`` or ``tape``.
     tensor : int
         Index in the graph of the tensor that is in memory after the layer; None for a copy that
-        only the compiler knows, and for all but the last of the layers that one operator takes.
+        only the compiler knows, for all but the last of the layers that one operator takes, and
+        where memory holds a band of the tensor's rows at a time.
     output : TensorLayout
         Layout of the tensor in memory. It may have more channels than the tensor: see
         :meth:`unpack`.

@@ -9,7 +9,6 @@ import numpy as np
 from ..layers import Epilogue, Kernel, Layer, Mode
 from ..loops import MAX_GROUPS
 from .plan import Step, Table
-from .reshape import in_long_rows
 from .storage import Stored
 
 
@@ -59,18 +58,19 @@ def build_copy(stored: Stored, step: Step) -> list[Layer]:
     if dense or source.pixel_pitch % group == 0:
         return build_bytes(stored, step)
     weights = 2 * np.eye(source.channels, dtype=np.int64)[:, np.newaxis, np.newaxis, :]
-    layer = Layer(
-        name=step.name,
-        kinds=step.kinds,
-        mode=Mode.CONVOLUTION,
-        source=source,
-        target=target,
-        kernel=Kernel(),
-        weights=weights,
-        pad_value=0,
-        epilogue=Epilogue.half(source.channels, table=step.table),
-    )
-    return [in_long_rows(layer, stored.plan.configuration)]
+    return [
+        Layer(
+            name=step.name,
+            kinds=step.kinds,
+            mode=Mode.CONVOLUTION,
+            source=source,
+            target=target,
+            kernel=Kernel(),
+            weights=weights,
+            pad_value=0,
+            epilogue=Epilogue.half(source.channels, table=step.table),
+        )
+    ]
 
 
 def greatest(

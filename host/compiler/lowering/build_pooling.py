@@ -18,7 +18,7 @@ from ..errors import CompileError
 from ..layers import Epilogue, Layer, Mode
 from .build_bytes import build_copy, greatest
 from .plan import REDUCTIONS, Step, Table, clamp, reduced
-from .reshape import in_long_rows, narrowed
+from .reshape import narrowed
 from .storage import Stored
 
 #: Never greater than any byte of the picture.
@@ -76,7 +76,7 @@ def _sum(stored: Stored, step: Step, weight: int) -> Layer:
         # One channel of all.
         weights = np.zeros((1, kernel.height, kernel.width, source.pixel_pitch), np.int64)
         weights[..., : source.channels] = weight
-        layer = Layer(
+        return Layer(
             name=step.name,
             kinds=step.kinds,
             mode=Mode.CONVOLUTION,
@@ -87,7 +87,6 @@ def _sum(stored: Stored, step: Step, weight: int) -> Layer:
             pad_value=0,
             epilogue=Epilogue.half(1),
         )
-        return in_long_rows(layer, stored.plan.configuration)
     source, kernel = narrowed(source, kernel, stored.plan.configuration)
     return Layer(
         name=step.name,

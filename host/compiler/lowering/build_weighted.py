@@ -15,7 +15,7 @@ from ..errors import AccumulatorError, CompileError
 from ..layers import Epilogue, IntArray, Kernel, Layer, Mode, View
 from ..wide import combined, fit_wide
 from .plan import Plan, Step
-from .reshape import in_long_rows, spread_channels, without_horizontal_dilation
+from .reshape import spread_channels, without_horizontal_dilation
 from .storage import Stored
 
 
@@ -108,7 +108,7 @@ def _convolution(
         _, height, width, _ = graph.tensors[operator.outputs[0]].shape
         macs = macs * 4 * target.height * target.width // (height * width)
     passes = _passes(stored, step, operator, weights.reshape(len(weights), -1), bias)
-    layers = [
+    return [
         Layer(
             name=step.name,
             kinds=step.kinds,
@@ -125,7 +125,6 @@ def _convolution(
         )
         for flat, epilogue in passes
     ]
-    return [in_long_rows(layer, stored.plan.configuration) for layer in layers]
 
 
 def build_depthwise(stored: Stored, step: Step, operator: Operator) -> list[Layer]:

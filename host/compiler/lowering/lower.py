@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from ..errors import ReshapeError
 from ..layers import Layer
 from ..schedule import cycles, schedule
 from .analysis import analyse
+from .bands import in_bands
 from .build_bytes import build_copy
 from .build_move import build_move
 from .build_pairs import build_lines, build_pair
@@ -24,6 +26,7 @@ from .build_weighted import build_convolution, build_depthwise, build_fully_conn
 from .fuse import fuse
 from .network import Network
 from .plan import Lowered, Step
+from .reshape import in_long_rows
 from .rewrite import rewrite, with_macs_of
 from .storage import Stored, store
 from .sums import place_sums
@@ -40,8 +43,22 @@ _BUILDERS: dict[OperatorKind, Callable[[Stored, Step, Operator], list[Layer]]] =
 }
 
 
-def lower(graph: Graph, configuration: EngineConfiguration) -> Lowered:
+def lower(
+    graph: Graph, configuration: EngineConfiguration, most_bytes: int | None = None
+) -> Lowered | None:
     """Turn ``graph`` into layers.
+
+    Parameters
+    ----------
+    graph : Graph
+    configuration : EngineConfiguration
+    most_bytes : int or None
+        That tensors may need at once; None: what is fastest.
+
+    Returns
+    -------
+    Lowered or None
+        None if they need more than ``most_bytes``.
 
     Raises
     ------
@@ -53,49 +70,64 @@ def lower(graph: Graph, configuration: EngineConfiguration) -> Lowered:
     copied: frozenset[int] = frozenset()
     while True:
         try:
-            best = _fastest(network, configuration, copied)
+            best = _fastest(network, configuration, copied, most_bytes)
         except ReshapeError as error:
             # Its bytes do not lie as the layer reads them: they are put so.
             if error.tensor in copied:
                 raise
             copied |= {error.tensor}
         else:
+            if best is None:
+                return None
             return replace(best, layers=with_macs_of(graph, rewritten, best.layers))
 
 
 def _fastest(
-    network: Network, configuration: EngineConfiguration, copied: frozenset[int]
-) -> Lowered:
+    network: Network,
+    configuration: EngineConfiguration,
+    copied: frozenset[int],
+    most_bytes: int | None,
+) -> Lowered | None:
     found = []
     for pools in (False, True) if configuration.pooling else (False,):
         plan = place_sums(fuse(network, configuration, pools, copied))
         if pools and not any(step.pooled for step in plan.steps):
             break
         plain = store(plan)
-        found.append(_build(plain))
+        found.append(_build(plain, most_bytes))
         # Padding that the host writes with the picture saves the fetcher's starting within a word.
         padded = store(plan, stores_padding=True)
         if any(padded.margin):
-            found.append(_build(padded))
-    return min(found, key=lambda lowered: cycles(lowered.layers, configuration))
+            found.append(_build(padded, most_bytes))
+    fitting = [lowered for lowered in found if lowered is not None]
+    return min(fitting, key=lambda lowered: cycles(lowered.layers, configuration), default=None)
 
 
-def _build(stored: Stored) -> Lowered:
+def _build(stored: Stored, most_bytes: int | None) -> Lowered | None:
     plan = stored.plan
-    layers = tuple(
-        replace(part, result=step.target)
+    stages = [
+        tuple(replace(layer, result=step.target) for layer in _layers(stored, step))
         for step in plan.steps
-        for layer in _layers(stored, step)
-        for part in schedule(layer, plan.configuration)
-    )
-    return Lowered(
-        layers=layers,
+    ]
+    lowered = Lowered(
+        layers=tuple(chain.from_iterable(stages)),
         storage=stored.storage,
         results={step.target: stored.target(step) for step in plan.steps},
         inputs=plan.graph.inputs,
         outputs={tensor: plan.root(tensor) for tensor in plan.graph.outputs},
         margin=stored.margin,
     )
+    if most_bytes is not None:
+        found = in_bands(stages, lowered, most_bytes, plan.configuration)
+        if found is None:
+            return None
+        lowered = found
+    layers = (
+        part
+        for layer in lowered.layers
+        for part in schedule(in_long_rows(layer, plan.configuration), plan.configuration)
+    )
+    return replace(lowered, layers=tuple(layers))
 
 
 def _layers(stored: Stored, step: Step) -> list[Layer]:

@@ -64,6 +64,8 @@ class Lowered:
     margin : tuple of int
         Pixels of padding to the left and the right of the only input's rows that the host writes
         too.
+    partial : frozenset of int
+        Of :attr:`results` those of which memory never holds more than a band of rows.
     """
 
     layers: tuple[Layer, ...]
@@ -72,6 +74,7 @@ class Lowered:
     inputs: tuple[int, ...]
     outputs: Mapping[int, int]
     margin: tuple[int, int] = (0, 0)
+    partial: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)

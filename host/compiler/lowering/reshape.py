@@ -8,7 +8,7 @@ import numpy as np
 
 from gateware.interface.configuration import EngineConfiguration
 
-from ..layers import IntArray, Kernel, Layer, View
+from ..layers import IntArray, Kernel, Layer, Mode, View
 from ..loops import MAX_GROUPS, MAX_WINDOW_HEIGHT, MAX_WINDOW_WIDTH, max_row_bytes
 from ..nest import ceil_divide
 
@@ -55,10 +55,14 @@ def spread_channels(weights: IntArray, pixel_pitch: int) -> IntArray:
 def in_long_rows(layer: Layer, configuration: EngineConfiguration) -> Layer:
     """The same convolution over longer rows, where neither picture has gaps between them.
 
+    Other layers stay as they are.
+
     A window of the whole picture becomes one run; a 1x1 window sees rows of any length, and long
     ones waste less where the width is no multiple of ``P``.
     """
     source, target, kernel = layer.source, layer.target, layer.kernel
+    if layer.mode is not Mode.CONVOLUTION:
+        return layer
     longest = max_row_bytes(configuration)
     whole = (
         source.row_pitch == source.row_bytes

@@ -117,7 +117,7 @@ def store(plan: Plan, stores_padding: bool = False) -> Stored:
     padded = _padded_tensors(plan, shapes)
     for tensor in plan.graph.inputs:
         if tensor in padded:
-            plan, copy = _with_padded_copy(plan, tensor, padded)
+            plan, copy = _with_padded_copy(plan, tensor, shapes[tensor], padded)
             shapes[copy] = shapes[tensor]
             padded = padded - {tensor} | {copy}
     storage = {
@@ -228,8 +228,14 @@ def _reads_groups(plan: Plan, step: Step, padded: set[int]) -> bool:
     return step.kind in CHANNEL_WISE or (each_byte and plan.root(step.target) in padded)
 
 
-def _with_padded_copy(plan: Plan, tensor: int, padded: set[int]) -> tuple[Plan, int]:
-    """Let channel-wise layers read a padded copy of an input."""
+def _with_padded_copy(plan: Plan, tensor: int, shape: Shape, padded: set[int]) -> tuple[Plan, int]:
+    """Let channel-wise layers read a padded copy of an input.
+
+    Raises
+    ------
+    ReshapeError
+        If one reads it in another shape.
+    """
     reading = [
         index
         for index, step in enumerate(plan.steps)
@@ -240,6 +246,13 @@ def _with_padded_copy(plan: Plan, tensor: int, padded: set[int]) -> tuple[Plan, 
     copied, copy = plan.with_copy(tensor, before=reading[0])
     for index in reading:
         step = plan.steps[index]
+        for each in step.pair or (step.source,):
+            if plan.root(each) == tensor and picture_shape(plan.graph, each) != shape:
+                raise ReshapeError(
+                    f"layer {step.name}: reads an input in another shape, whose channels do not "
+                    f"lie in memory in whole groups",
+                    each,
+                )
         if step.pair is not None:
             one, other = (copy if plan.root(each) == tensor else each for each in step.pair)
             step = replace(step, source=one, pair=(one, other))

@@ -25,7 +25,7 @@ from tests.host.compiler.test_pairs import operand
 
 COUNT = int(os.environ.get("EYESPOT_RANDOM_NETWORKS", "24"))
 #: Seeds that once gave a wrong byte or broke the tape.
-FOUND: tuple[int, ...] = ()
+FOUND: tuple[int, ...] = (3760,)
 SEEDS = [*FOUND, *range(3000, 3000 + COUNT)]
 #: Refused for what they are: nothing to do, or sums of scales that no two tables give.
 KNOWN = ("has no layer", "rounds some halves", "too far and wide", "over channels")

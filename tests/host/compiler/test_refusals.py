@@ -118,6 +118,16 @@ def test_too_little_memory():
     assert caught.value.needed == len(compile(builder.build(), ICE40).image) + 32 * 32 * 20
 
 
+def test_more_layers_than_the_engine_counts():
+    for count in (256, 257):
+        builder = GraphBuilder("net", (1, 1, 1))
+        for _ in range(count):
+            builder.fully_connected(np.ones((1, 1), np.int8), 0.5, None, scale=0.5, zero_point=0)
+        if count == 256:
+            assert len(compile(builder.build(), ICE40).layers) == count
+    refuses(builder, "the network takes 257 layers of the engine, whose limit is 256; 1 of them ")
+
+
 def test_softmax_in_the_middle():
     builder = dense(4, np.ones((4, 4)))
     builder.softmax()
