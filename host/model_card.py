@@ -7,7 +7,9 @@ nothing: every value has its type and its range checked before anything is compu
 
 from __future__ import annotations
 
+import base64
 import math
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +19,23 @@ import numpy.typing as npt
 from gateware.interface.layout import TensorLayout
 from gateware.interface.protocol import MAX_RUN_CYCLES, MAX_RUN_LAYERS
 
-__all__ = ["HOST_KINDS", "MAX_TEXT", "HostStep", "HostTensor", "ModelCard", "TensorCard"]
+__all__ = [
+    "HOST_KINDS",
+    "MAX_TEXT",
+    "TICKET_BYTES",
+    "HostStep",
+    "HostTensor",
+    "ModelCard",
+    "StateCard",
+    "TensorCard",
+    "Ticket",
+]
 
 #: Characters of a name.
 MAX_TEXT = 256
+#: Bytes of the number of a run, little-endian.
+TICKET_BYTES = 8
+_MAX_VARIABLES = 256
 _MAX_RANK = 6
 _MAX_LABELS = 4096
 _MAX_ENDS = 64
@@ -73,6 +88,22 @@ def _shape(value: Any, what: str, most: int) -> tuple[int, ...]:
     if math.prod(shape) > most:
         raise ValueError(f"{what} has more than {most} elements")
     return shape
+
+
+def _layout(value: Any, shape: tuple[int, ...], what: str, memory_bytes: int) -> TensorLayout:
+    numbers = _list(value, f"{what}.layout", 6)
+    if len(numbers) < 5:
+        raise ValueError(f"{what}.layout must have 5 or 6 numbers, not {len(numbers)}")
+    layout = TensorLayout(
+        *(_integer(number, f"{what}.layout", 0, memory_bytes) for number in numbers)
+    )
+    used = layout.left * layout.channels + layout.row_bytes
+    if layout.row_pitch < used or layout.address + layout.size > memory_bytes:
+        raise ValueError(f"{what} does not lie within the memory")
+    pixels = layout.height * layout.width
+    if not pixels or math.prod(shape) % pixels or math.prod(shape) > pixels * layout.channels:
+        raise ValueError(f"{what}.shape does not fit {what}.layout")
+    return layout
 
 
 def _object(value: Any, what: str) -> dict[str, Any]:
@@ -244,18 +275,7 @@ class TensorCard:
         """Raise ValueError where ``value`` is no tensor within ``memory_bytes``."""
         value = _object(value, what)
         shape = _shape(value.get("shape"), f"{what}.shape", memory_bytes)
-        numbers = _list(value.get("layout"), f"{what}.layout", 6)
-        if len(numbers) < 5:
-            raise ValueError(f"{what}.layout must have 5 or 6 numbers, not {len(numbers)}")
-        layout = TensorLayout(
-            *(_integer(number, f"{what}.layout", 0, memory_bytes) for number in numbers)
-        )
-        used = layout.left * layout.channels + layout.row_bytes
-        if layout.row_pitch < used or layout.address + layout.size > memory_bytes:
-            raise ValueError(f"{what} does not lie within the memory")
-        pixels = layout.height * layout.width
-        if not pixels or math.prod(shape) % pixels or math.prod(shape) > pixels * layout.channels:
-            raise ValueError(f"{what}.shape does not fit {what}.layout")
+        layout = _layout(value.get("layout"), shape, what, memory_bytes)
         return cls(
             shape=shape,
             scale=_real(value.get("scale"), f"{what}.scale"),
@@ -267,6 +287,95 @@ class TensorCard:
                 for step in _list(value.get("steps", []), f"{what}.steps", _MAX_STEPS)
             ),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class StateCard:
+    """A variable: what a run leaves in the board's memory for the next one.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Without the batch dimension.
+    layout : TensorLayout
+        Where and how it lies in the board's memory; nothing else ever lies there.
+    initial : ndarray of int8, of ``shape``
+        What the first run finds.
+    """
+
+    shape: tuple[int, ...]
+    layout: TensorLayout
+    initial: npt.NDArray[np.int8]
+
+    def pack(self) -> bytes:
+        """The first value, as it lies in memory."""
+        layout = self.layout
+        pixels = np.zeros((layout.height, layout.width, layout.channels), np.int8)
+        channels = math.prod(self.shape) // (layout.height * layout.width)
+        pixels[:, :, :channels] = self.initial.reshape(layout.height, layout.width, channels)
+        return layout.pack(pixels)
+
+    def to_dict(self) -> dict[str, Any]:
+        values = np.unique(self.initial)
+        initial: int | str = int(values[0])
+        if len(values) > 1:
+            initial = base64.b64encode(zlib.compress(self.initial.tobytes(), 9)).decode()
+        layout = self.layout
+        return {
+            "shape": list(self.shape),
+            "layout": [
+                layout.address,
+                layout.height,
+                layout.width,
+                layout.channels,
+                layout.row_pitch,
+            ],
+            "initial": initial,
+        }
+
+    @classmethod
+    def from_dict(cls, value: Any, memory_bytes: int) -> StateCard:
+        """Raise ValueError where ``value`` is no variable within ``memory_bytes``."""
+        what = "variables"
+        value = _object(value, what)
+        shape = _shape(value.get("shape"), f"{what}.shape", memory_bytes)
+        layout = _layout(value.get("layout"), shape, what, memory_bytes)
+        initial, count = value.get("initial"), math.prod(shape)
+        if isinstance(initial, str):
+            try:
+                inflater = zlib.decompressobj()
+                data = inflater.decompress(base64.b64decode(initial, validate=True), count + 1)
+            except (ValueError, zlib.error) as error:
+                raise ValueError(f"{what}.initial is damaged: {error}") from None
+            if len(data) != count:
+                raise ValueError(f"{what}.initial has {len(data)} bytes or more, not {count}")
+            values = np.frombuffer(data, np.int8)
+        else:
+            values = np.full(count, _integer(initial, f"{what}.initial", -128, 127), np.int8)
+        return cls(shape, layout, values.reshape(shape))
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """Where the host writes the number of a run, and where the run puts it last of all.
+
+    Attributes
+    ----------
+    given, left : int
+        Addresses of :data:`TICKET_BYTES` bytes each.
+    """
+
+    given: int
+    left: int
+
+    @classmethod
+    def from_dict(cls, value: Any, memory_bytes: int) -> Ticket:
+        """Raise ValueError where ``value`` is not two addresses within ``memory_bytes``."""
+        addresses = _list(value, "ticket", 2)
+        if len(addresses) != 2:
+            raise ValueError("ticket must have two addresses")
+        last = memory_bytes - TICKET_BYTES
+        return cls(*(_integer(address, "ticket", 0, last) for address in addresses))
 
 
 @dataclass(frozen=True)
@@ -288,6 +397,10 @@ class ModelCard:
     finds_best : bool
         Whether the engine finds the index of the first output's greatest byte. It does that for an
         answer of one pixel, which the last layer computes alone.
+    variables : tuple of StateCard
+        What a run leaves to the next; empty for most models.
+    ticket : Ticket or None
+        How the host sees that a run has been carried out; None without variables.
     """
 
     name: str
@@ -297,6 +410,8 @@ class ModelCard:
     cycles: int = 0
     input_layers: int = 0
     finds_best: bool = False
+    variables: tuple[StateCard, ...] = ()
+    ticket: Ticket | None = None
 
     @property
     def input(self) -> TensorCard:
@@ -322,6 +437,8 @@ class ModelCard:
             "cycles": self.cycles,
             "input_layers": self.input_layers,
             "finds_best": self.finds_best,
+            **({"variables": [each.to_dict() for each in self.variables]} if self.ticket else {}),
+            **({"ticket": [self.ticket.given, self.ticket.left]} if self.ticket else {}),
         }
 
     @classmethod
@@ -350,6 +467,9 @@ class ModelCard:
         finds_best = value.get("finds_best", False)
         if not isinstance(finds_best, bool):
             raise ValueError(f"finds_best must be true or false, not {finds_best!r}")
+        variables = _list(value.get("variables", []), "variables", _MAX_VARIABLES)
+        if bool(variables) != ("ticket" in value):
+            raise ValueError("variables and ticket need one another")
         return cls(
             name=_text(value.get("name"), "name"),
             inputs=ends["input"],
@@ -361,4 +481,6 @@ class ModelCard:
             cycles=_integer(value.get("cycles", 0), "cycles", 0, MAX_RUN_CYCLES),
             input_layers=_integer(value.get("input_layers", 0), "input_layers", 0, MAX_RUN_LAYERS),
             finds_best=finds_best,
+            variables=tuple(StateCard.from_dict(each, memory_bytes) for each in variables),
+            ticket=Ticket.from_dict(value["ticket"], memory_bytes) if variables else None,
         )

@@ -122,6 +122,8 @@ class Runner:
             If an input does not fit the model.
         """
         card = self.card
+        if card.ticket is not None:
+            raise BoardError(f"{card.name}: keeps state between runs, which the host does not yet")
         reads = [
             request
             for index, each in enumerate(card.outputs)

@@ -12,15 +12,23 @@ from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.image import TAPE_ADDRESS, build_image
 from gateware.interface.layout import TensorLayout
 from gateware.interface.protocol import MAX_RUN_LAYERS
-from host.model_card import MAX_TEXT, HostStep, HostTensor, ModelCard, TensorCard
+from host.model_card import (
+    MAX_TEXT,
+    HostStep,
+    HostTensor,
+    ModelCard,
+    StateCard,
+    TensorCard,
+    Ticket,
+)
 from model.int8.graph import Graph, Operator
 
 from .cycles import CycleEstimate, Sharing, Work, estimate
 from .ends import End, Ends, split
 from .errors import CompileError, DoesNotFitError
-from .layers import Layer
+from .layers import Layer, View
 from .loops import Loops
-from .lowering import Lowered, lower
+from .lowering import Lowered, lower, with_ticket
 from .placement import Block, bank_shares, meeting, place
 from .report import CompiledModel, LayerReport, MemoryBlock
 from .residency import cut, in_order_of_cost, resident_sizes
@@ -52,6 +60,7 @@ def compile(graph: Graph, configuration: EngineConfiguration) -> CompiledModel:
     DoesNotFitError
         If the memory is too small for it.
     """
+    graph = with_ticket(graph)
     ends = split(graph)
     lowered = lower(ends.core, configuration)
     assert lowered is not None
@@ -100,7 +109,7 @@ def _assemble(
     tape, stream = cut(parts, streamed, configuration)
     lifetimes = [blocks[tensor].lifetime for tensor in lowered.inputs]
     read = max(lifetime.last for lifetime in lifetimes) + 1
-    if read > MAX_RUN_LAYERS or not all(lifetime.kept for lifetime in lifetimes):
+    if read > MAX_RUN_LAYERS or graph.variables or not all(each.kept for each in lifetimes):
         read = 0
     card = _card(graph, ends, lowered, addresses, read)
     image = build_image(configuration, tape, card.to_dict(), len(sizes))
@@ -198,11 +207,13 @@ def _write_tape(
     ]
 
 
-def _layout(lowered: Lowered, addresses: dict[int, int], tensor: int) -> TensorLayout:
-    view = lowered.storage[tensor]
+def _layout(
+    lowered: Lowered, addresses: dict[int, int], tensor: int, view: View | None = None
+) -> TensorLayout:
+    view = view or lowered.storage[tensor]
     left, right = lowered.margin if tensor in lowered.inputs else (0, 0)
     return TensorLayout(
-        address=addresses[tensor],
+        address=addresses[view.tensor] + view.offset,
         height=view.height,
         width=view.width - left - right,
         channels=view.pixel_pitch,
@@ -214,11 +225,26 @@ def _layout(lowered: Lowered, addresses: dict[int, int], tensor: int) -> TensorL
 def _card(
     graph: Graph, ends: Ends, lowered: Lowered, addresses: dict[int, int], input_layers: int
 ) -> ModelCard:
+    places = {
+        tensor: _layout(lowered, addresses, tensor, view)
+        for tensor, view in lowered.variables.items()
+    }
+    variables = tuple(
+        StateCard(shape, places[each.tensor], each.initial.reshape(shape))
+        for each in graph.variables[:-1]
+        for shape in (graph.tensors[each.tensor].example_shape,)
+    )
+    ticket, inputs = None, ends.inputs
+    if graph.variables:
+        # The last input and the last variable are the ticket's.
+        inputs, given = ends.inputs[:-1], ends.inputs[-1]
+        left = places[graph.variables[-1].tensor]
+        ticket = Ticket(_layout(lowered, addresses, given.board).address, left.address)
     return ModelCard(
         name=graph.name[:MAX_TEXT],
         inputs=tuple(
             _tensor_card(graph, end, _layout(lowered, addresses, end.board), is_input=True)
-            for end in ends.inputs
+            for end in inputs
         ),
         outputs=tuple(
             _tensor_card(
@@ -229,6 +255,8 @@ def _card(
         labels=tuple(label[:MAX_TEXT] for label in graph.labels),
         input_layers=input_layers,
         finds_best=_finds_best(ends, lowered),
+        variables=variables,
+        ticket=ticket,
     )
 
 
@@ -320,7 +348,12 @@ def _report(
 ) -> LayerReport:
     layer, later = lowered.layers[index], lowered.layers[index + 1 :]
     tensor, view = layer.result, lowered.results[layer.result]
-    complete = tensor not in lowered.partial and all(tensor != other.result for other in later)
+    # Of a ring, later layers may write new rows; what moves into a variable is no tensor's value.
+    complete = tensor not in (*lowered.partial, *lowered.variables) and not any(
+        other.result == tensor or (there.tensor == view.tensor and there.size < view.size)
+        for other in later
+        for there in (lowered.results[other.result],)
+    )
     output = TensorLayout(
         address=addresses[view.tensor] + view.offset,
         height=view.height,

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from model.int8.graph import Graph, Operator
 
 from .errors import CompileError
@@ -49,7 +51,7 @@ class Ends:
     inputs, outputs : tuple of End
         In the network's order.
     core : Graph
-        What the board runs. Its inputs and outputs are the board's, each once.
+        What the board runs, with its variables. Its inputs and outputs are the board's, each once.
     """
 
     inputs: tuple[End, ...]
@@ -65,13 +67,11 @@ def split(graph: Graph) -> Ends:
     CompileError
         If something between the ends is not int8.
     """
-    if graph.variables:
-        raise CompileError(f"{graph.name}: keeps state between runs, which the engine does not yet")
     inputs = tuple(_input(graph, tensor) for tensor in graph.inputs)
     outputs = tuple(_output(graph, tensor) for tensor in graph.outputs)
     before = {id(operator) for end in inputs for operator in end.operators}
     # What the host does behind the board may be needed on the board as well.
-    needed = {end.board for end in outputs}
+    needed = {end.board for end in outputs} | {each.next for each in graph.variables}
     core = []
     for operator in reversed(graph.operators):
         if id(operator) not in before and needed.intersection(operator.outputs):
@@ -85,6 +85,11 @@ def split(graph: Graph) -> Ends:
                     f"layer {operator.name}: tensor {value.name} is {value.dtype}, and the engine "
                     f"computes with int8"
                 )
+    for variable in graph.variables:
+        if variable.initial.dtype != np.int8:
+            raise CompileError(
+                f"variable {variable.name}: is {variable.initial.dtype}, and the engine keeps int8"
+            )
     return Ends(
         inputs,
         outputs,

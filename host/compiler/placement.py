@@ -81,14 +81,15 @@ def lifetimes(lowered: Lowered, keep_inputs: bool = False) -> list[Lifetime]:
         The inputs' memory is nobody else's: the host may write the next ones once they have been
         read.
     """
-    first = dict.fromkeys(lowered.inputs, -1)
+    homes = {view.tensor for view in lowered.variables.values()}
+    first = dict.fromkeys([*lowered.inputs, *sorted(homes)], -1)
     last = dict(first)
     for index, layer in enumerate(lowered.layers):
         last |= {view.tensor: index for view in layer.sources}
         first.setdefault(layer.target.tensor, index)
         last[layer.target.tensor] = index
     end = len(lowered.layers)
-    last.update(dict.fromkeys(lowered.outputs.values(), end))
+    last.update(dict.fromkeys([*lowered.outputs.values(), *homes], end))
     until = {**last, **dict.fromkeys(lowered.inputs, end)} if keep_inputs else last
     return [
         Lifetime(tensor, lowered.storage[tensor].size, first[tensor], last[tensor], until[tensor])

@@ -4,11 +4,11 @@ An accumulator of so many bits gives a sum modulo their power of two. That is en
 matters: what lies far outside is clamped anyway. So the exact pass is told, by a coarse one before
 it, whether a sum lies surely below what the clamp lets through, within, or surely above.
 
-The coarse pass has the weights rounded to multiples of ``2**k``, so that its sums fit. It writes
+The coarse pass has the weights rounded to multiples of a unit, so that its sums fit. It writes
 -1, 0 or 1 where the result goes. The exact pass then adds: the epilogue's two tables take the
 result of a sum in range as it is, and move any other to the clamp's end.
 
-With ``A`` the exact sum, bias included, and ``C`` the coarse one, ``2**k * C - A`` is the sum of
+With ``A`` the exact sum, bias included, and ``C`` the coarse one, ``unit * C - A`` is the sum of
 the roundings' errors, bounded over all inputs by the actual weights. The coarse pass must say 0 for
 every ``A`` whose output is not at the clamp's end, and 1 for every ``A`` that the accumulator does
 not hold: there is a threshold between if the bounds leave room, else the layer is refused.
@@ -32,6 +32,10 @@ from .errors import AccumulatorError
 from .layers import UNIT_MULTIPLIER, Epilogue, IntArray
 
 __all__ = ["WideSums", "combined", "fit_wide"]
+
+#: What coarse weights may be multiples of. Powers of two nearly always do; between those lie the
+#: only ones that do for a dense layer of thousands of values.
+_UNITS = (2, 4, 8, 16, 32, 64, 128, 3, 5, 6, 7, 10, 12, 14, 20, 24, 28)
 
 #: Beyond every result: more than 256 outputs, less than half the tables' range.
 _FAR = 1 << (ADDITION_SHIFT + 9)
@@ -138,20 +142,19 @@ def _coarse_channel(
     top = _last(low, high, lambda total: output(total) < rule.maximum) + 1
     if (high >= half and top > half) or (low < -half and bottom < -half - 1):
         return None
-    for k in range(1, 8):
-        rounded = (weights + (1 << (k - 1))) >> k
+    for unit in _UNITS:
+        rounded = (2 * weights + unit) // (2 * unit)
         if rounded.size and rounded.max() > 127:
             continue
-        errors = (rounded << k) - weights
+        errors = unit * rounded - weights
         least, greatest = (int(each[0]) - bias for each in sum_bounds(errors[np.newaxis]))
-        # 2**k * C is between A + least and A + greatest, C being the sum without a bias.
-        inside_high = (top - 1 + greatest) >> k
-        above = -(-(half + least) >> k)
-        inside_low = -(-(bottom + 1 + least) >> k)
-        below = (-half - 1 + greatest) >> k
+        # unit * C is between A + least and A + greatest, C being the sum without a bias.
+        inside_high = (top - 1 + greatest) // unit
+        above = -(-(half + least) // unit)
+        inside_low = -(-(bottom + 1 + least) // unit)
+        below = (-half - 1 + greatest) // unit
         if inside_high >= above or below >= inside_low:
-            # Coarser weights leave even less room.
-            return None
+            continue
         found = _three_levels((below, inside_low, inside_high, above), rounded, half)
         if found is not None:
             return (rounded, *found)

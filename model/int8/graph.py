@@ -327,6 +327,16 @@ class Graph:
         return self.tensors[self.outputs[0]]
 
     @property
+    def given(self) -> tuple[int, ...]:
+        """Tensors that a run finds: the inputs, and the variables."""
+        return (*self.inputs, *(each.tensor for each in self.variables))
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """Tensors that a run leaves: the outputs, and what the variables are assigned."""
+        return (*self.outputs, *(each.next for each in self.variables))
+
+    @property
     def parameters(self) -> int:
         """Weights and biases, counted one by one; a shared constant counts once."""
         constants = {

@@ -14,5 +14,6 @@ but the input are like that.
 
 from .lower import lower
 from .plan import Lowered, picture_shape
+from .state import with_ticket
 
-__all__ = ["Lowered", "lower", "picture_shape"]
+__all__ = ["Lowered", "lower", "picture_shape", "with_ticket"]

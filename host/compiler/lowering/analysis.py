@@ -71,14 +71,14 @@ class _Analysis:
         self.origins: dict[int, int] = {}
         self.reductions: dict[int, tuple[Operator, Move]] = {}
         #: Tensors that must be made whatever functions and moves make of them.
-        self.needed = set(graph.outputs)
+        self.needed = set(graph.kept)
         for operator in graph.operators:
             if not self._elementwise(operator) and operator.kind not in _MOVES:
                 self.needed.update(self._activations(operator))
 
     def network(self) -> Network:
         items = []
-        needed = set(self.graph.outputs)
+        needed = set(self.graph.kept)
         for operator in reversed(self.graph.operators):
             for target in reversed(operator.outputs):
                 made = self.reductions[target][0].outputs if target in self.reductions else ()
@@ -210,7 +210,7 @@ class _Analysis:
     def _moved(self, tensor: int) -> Move | None:
         """Of what ``tensor`` was moved from; None if it was not."""
         producer = self.producers.get(tensor)
-        if producer is None or tensor in self.graph.outputs:
+        if producer is None or tensor in self.graph.kept:
             return None
         if producer.kind in _MOVES:
             return self._move(tensor)

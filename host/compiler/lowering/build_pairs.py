@@ -23,10 +23,11 @@ def build_lines(stored: Stored, step: Step) -> list[Layer]:
     lines = step.lines
     assert lines is not None
     weights, kernel = lines.weight.reshape(-1, 1, 1), Kernel()
-    if weights.min() < -128 or weights.max() > 127:
-        # The same byte twice.
-        weights = np.concatenate([weights // 2, weights - weights // 2], axis=2)
-        kernel = Kernel(width=2, dilation_w=0)
+    times = max(-(-int(weights.max()) // 127), -(int(weights.min()) // 128), 1)
+    if times > 1:
+        # The same byte as often as it takes.
+        whole = weights * np.arange(times + 1) // times
+        weights, kernel = np.diff(whole, axis=2), Kernel(width=times, dilation_w=0)
     return [
         Layer(
             name=step.name,

@@ -111,7 +111,7 @@ def reads_through(network: Network, target: int, cut: Crop) -> bool:
                     return False
         return True
 
-    return bool(readers) and target not in graph.outputs and all(map(can, readers))
+    return bool(readers) and target not in graph.kept and all(map(can, readers))
 
 
 def hangs_over(window: Window) -> bool:

@@ -112,10 +112,7 @@ def _feeds_dense(plan: Plan, item: Item) -> bool:
     unique = few and len(set(item.move.index.ravel().tolist())) == size
     constant = bool((item.move.which < 0).any())
     return (
-        unique
-        and not constant
-        and item.target not in plan.graph.outputs
-        and all(map(flat, readers))
+        unique and not constant and item.target not in plan.graph.kept and all(map(flat, readers))
     )
 
 

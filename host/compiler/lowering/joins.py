@@ -8,6 +8,7 @@ import numpy as np
 
 from .network import Move
 from .plan import SUMS, Plan, Region, Step, picture_shape
+from .state import may_lie_in_join, with_shift
 
 __all__ = ["place_parts"]
 
@@ -27,11 +28,13 @@ def place_parts(plan: Plan, step: Step) -> Plan:
         made = plan.maker(value)
         if (
             region is None
-            or made is None
+            or not (
+                _can_write_there(plan, made)
+                if made is not None
+                else may_lie_in_join(replace(plan, regions=regions), value, step.target)
+            )
             or value in plan.places
             or value in regions
-            or plan.steps[made].move is not None
-            or plan.steps[made].kind in SUMS
             or not plan.only_use(source)
             or (value != source and not plan.only_use(value))
             or picture_shape(plan.graph, value) != picture_shape(plan.graph, source)
@@ -53,9 +56,14 @@ def place_parts(plan: Plan, step: Step) -> Plan:
         tuple(each[place] for place in used) for each in (step.move.sources, step.move.sizes)
     )
     rest = Move(sources, sizes, which, step.move.index)
-    return replace(plan, regions=regions).with_step(
-        replace(step, move=rest, source=rest.sources[0])
+    return with_shift(
+        replace(plan, regions=regions), replace(step, move=rest, source=rest.sources[0])
     )
+
+
+def _can_write_there(plan: Plan, made: int) -> bool:
+    """Whether a step can write its result as a part of another tensor."""
+    return plan.steps[made].move is None and plan.steps[made].kind not in SUMS
 
 
 def _region(plan: Plan, move: Move, place: int, target: int) -> Region | None:

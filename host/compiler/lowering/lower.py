@@ -28,6 +28,7 @@ from .network import Network
 from .plan import Lowered, Step
 from .reshape import in_long_rows
 from .rewrite import rewrite, with_macs_of
+from .state import keep_state
 from .storage import Stored, store
 from .sums import place_sums
 
@@ -65,6 +66,8 @@ def lower(
     CompileError
         If the engine has no way to run a layer; the text names it and the reason.
     """
+    if most_bytes is not None and graph.variables:
+        return None  # bands do not know that variables stay where they are
     rewritten = rewrite(graph)
     network = analyse(rewritten)
     copied: frozenset[int] = frozenset()
@@ -90,7 +93,7 @@ def _fastest(
 ) -> Lowered | None:
     found = []
     for pools in (False, True) if configuration.pooling else (False,):
-        plan = place_sums(fuse(network, configuration, pools, copied))
+        plan = keep_state(place_sums(fuse(network, configuration, pools, copied)))
         if pools and not any(step.pooled for step in plan.steps):
             break
         plain = store(plan)
@@ -114,8 +117,11 @@ def _build(stored: Stored, most_bytes: int | None) -> Lowered | None:
         storage=stored.storage,
         results={step.target: stored.target(step) for step in plan.steps},
         inputs=plan.graph.inputs,
-        outputs={tensor: plan.root(tensor) for tensor in plan.graph.outputs},
+        outputs={
+            tensor: plan.answers.get(tensor, plan.root(tensor)) for tensor in plan.graph.outputs
+        },
         margin=stored.margin,
+        variables={each.tensor: stored.value_view(each.tensor) for each in plan.graph.variables},
     )
     if most_bytes is not None:
         found = in_bands(stages, lowered, most_bytes, plan.configuration)

@@ -222,8 +222,8 @@ def _product(
     multiplier, shift = (int(each) for each in factor)
     if shift > 0:
         weight, shift = weight << shift, 0
-    # Two weights of a byte are their sum.
-    if not -256 <= weight <= 254 or shift < -31 or multiplier < UNIT_MULTIPLIER:
+    # Two or three weights of a byte are their sum.
+    if not -256 <= weight <= 255 or shift < -31 or multiplier < UNIT_MULTIPLIER:
         return None
     return weight, -zero_in * weight, multiplier, -shift
 

@@ -58,6 +58,8 @@ class Lowered:
         For each :attr:`.Layer.result` where it lies, which may be a part of a stored tensor.
     inputs : tuple of int
         Tensors in memory that the host writes.
+    variables : mapping of int to View
+        Where each variable lies, which may be a part of a stored tensor.
     outputs : mapping of int to int
         For each output of the graph the tensor in memory that has its bytes, maybe in another
         shape.
@@ -75,6 +77,7 @@ class Lowered:
     outputs: Mapping[int, int]
     margin: tuple[int, int] = (0, 0)
     partial: frozenset[int] = frozenset()
+    variables: Mapping[int, View] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -196,6 +199,8 @@ class Plan:
     copies : tuple of int
         What the tensors that only the compiler knows are copies of; their indexes follow the
         graph's.
+    answers : mapping of int to int
+        Outputs of the graph that are read from a copy.
     """
 
     network: Network
@@ -205,6 +210,7 @@ class Plan:
     regions: Mapping[int, Region] = field(default_factory=dict)
     places: Mapping[int, int] = field(default_factory=dict)
     copies: tuple[int, ...] = ()
+    answers: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def graph(self) -> Graph:
@@ -232,7 +238,7 @@ class Plan:
     def only_use(self, tensor: int) -> bool:
         """Whether one item alone reads ``tensor``."""
         readers = self.network.readers.get(tensor, ())
-        return len(readers) == 1 and tensor not in self.graph.outputs
+        return len(readers) == 1 and tensor not in self.graph.kept
 
     def is_read(self, value: int, steps: Iterable[Step]) -> bool:
         """Whether any of ``steps`` reads the bytes of ``value``."""

@@ -110,10 +110,12 @@ def store(plan: Plan, stores_padding: bool = False) -> Stored:
     stores_padding : bool
         Let the host write the padding of the layer that reads the input, where that can be.
     """
-    shapes = {tensor: _input_shape(plan, tensor) for tensor in plan.graph.inputs}
+    given = [tensor for tensor in plan.graph.given if plan.root(tensor) == tensor]
+    shapes = {tensor: _input_shape(plan, tensor) for tensor in given}
     for step in plan.steps:
         root = plan.root(step.target)
-        shapes[root] = plan.shape(root)
+        if root not in given:
+            shapes[root] = plan.shape(root)
     padded = _padded_tensors(plan, shapes)
     for tensor in plan.graph.inputs:
         if tensor in padded:

@@ -95,7 +95,7 @@ def _move_first(
         return None
     maker, move = plan.steps[last], plan.steps[found]
     sources = [plan.maker(plan.value(source)) for source in move.reads]
-    known = [plan.value(source) in plan.graph.inputs for source in move.reads]
+    known = [plan.value(source) in plan.graph.given for source in move.reads]
     if (
         maker.sum
         or maker.pooled
@@ -136,7 +136,12 @@ def _move_first(
 def _may_take(plan: Plan, step: Step, tensor: int, later: Sequence[Step]) -> bool:
     """Whether a sum may take the place of its addend ``tensor``, if ``later`` comes after."""
     value = plan.value(tensor)
-    kept = (*plan.graph.inputs, *map(plan.value, plan.graph.outputs))
+    kept = (*map(plan.root, plan.graph.given), *map(plan.value, plan.graph.kept))
     twice = [plan.value(each) for each in step.reads].count(value) == 2
     alike = plan.shape(step.target) == plan.shape(value) == plan.shape(plan.root(value))
-    return alike and not twice and value not in kept and not plan.is_read(value, later)
+    return (
+        alike
+        and not twice
+        and not {value, plan.root(value)} & {*kept}
+        and not plan.is_read(value, later)
+    )
