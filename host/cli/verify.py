@@ -3,8 +3,8 @@
 Uploads the model, runs it on pictures of a data set, and compares every output tensor; with
 --layers also what every layer leaves in memory. DATA is a data set's name (its test part), or an
 .npz file with `x` and, for the accuracy, `y`. With --jobs several simulated boards, which keep
-nothing, share the pictures. The exit status is 1 if anything differs; --json then still prints its
-object.
+nothing, share the pictures; so do real ones at several ports, with commas between them. The exit
+status is 1 if anything differs; --json then still prints its object.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from .common import (
     open_board,
     positive,
     progress,
+    say,
     table,
 )
 
@@ -58,8 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> Outcome:
     import numpy as np
 
-    from ..evaluation.parallel import verify_in_parallel
+    from ..evaluation.parallel import open_queues, verify_in_parallel
     from ..evaluation.verify import load_samples, verify
+    from ..link.ports import split_ports
 
     if arguments.save is not None:
         check_writable(arguments.save, arguments.model, arguments.data)
@@ -67,17 +69,13 @@ def run(arguments: argparse.Namespace) -> Outcome:
     with loading() as show:
         x, y = load_samples(arguments.data, graph, arguments.count, show)
     started = time.monotonic()
-    if arguments.jobs > 1:
-        with progress("Comparing", "comparisons") as show:
+    if arguments.jobs > 1 or len(split_ports(arguments.port)) > 1:
+        with (
+            progress("Comparing", "comparisons") as show,
+            open_queues(arguments.port, arguments.baud, arguments.jobs) as queues,
+        ):
             several = verify_in_parallel(
-                arguments.port,
-                arguments.baud,
-                graph,
-                x,
-                y,
-                jobs=arguments.jobs,
-                layers=arguments.layers,
-                progress=show,
+                queues, graph, x, y, layers=arguments.layers, progress=show, note=say
             )
         report, compiled = several.report, several.compiled
         info, repeats = several.info, several.repeats

@@ -1,30 +1,35 @@
-"""Verification on several simulated boards at once: a process each, and its share of the inputs."""
+"""Verification by several workers: the inputs in pieces, and the results put together in order.
+
+A board stays open in its worker between pieces, with the model that it holds.
+"""
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
-import threading
-import traceback
+import pickle
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from functools import cache, lru_cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gateware.interface.protocol import Info
+from model.executor import Note, Processes, Queue, compute, cut
 from model.int8.graph import Graph
 
 from ..board import Board
 from ..compiler import CompiledModel
-from ..errors import BoardError, EyespotError
+from ..errors import BoardError
+from ..link.ports import split_ports
 from ..simulation.address import fresh_board
 from .verify import Arrays, Verification, merge, verify
 
-__all__ = ["ParallelVerification", "verify_in_parallel"]
+__all__ = ["ParallelVerification", "open_queues", "verify_in_parallel"]
+
+_MOST_IDLE = 8
 
 Classes = npt.NDArray[np.int64]
 Progress = Callable[[int, int], None]
@@ -52,187 +57,181 @@ class ParallelVerification:
     repeats: int
 
 
-@dataclass(frozen=True, eq=False)
-class _Task:
-    """What a process is to do."""
+@dataclass(eq=False)
+class _Held:
+    """A board that a worker keeps open, and the model in it: as it came, and None before."""
 
-    port: str
-    baud: int | None
-    graph: Graph
-    compiled: CompiledModel
-    x: Arrays
-    y: Classes | None
-    layers: bool
+    port: tuple[str, int | None]
+    board: Board
+    model: bytes | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class _Result:
-    report: Verification
-    repeats: int
+class _Boards:
+    """The boards of this process that are open, and idle: the last ones that were used."""
 
+    def __init__(self) -> None:
+        self._idle: list[_Held] = []
+        self._lock = Lock()
 
-@dataclass(frozen=True)
-class _Failure:
-    """An error of a process; exceptions themselves do not all survive the way between two."""
+    @contextmanager
+    def use(self, port: str, baud: int | None, model: bytes | None, new: bool) -> Iterator[_Held]:
+        """A board at that port, with the model if there is one; closed if anything goes wrong.
 
-    text: str
-    trace: str
-
-
-def _work(task: _Task, connection: Connection) -> None:
-    """A process: sends (done, to do) after each comparison, then a _Result or a _Failure."""
-    from threadpoolctl import threadpool_limits
-
-    # Ctrl-C reaches all of a terminal's processes; the parent ends this one.
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with closing(connection):
+        With ``new`` it is one that did nothing before.
+        """
+        held = self._take((port, baud), model, new) or _Held((port, baud), Board.open(port, baud))
         try:
-            with threadpool_limits(1), Board.open(task.port, task.baud) as board:
-                board.load(task.compiled, flash=None)
-                report = verify(
-                    board,
-                    task.graph,
-                    task.compiled,
-                    task.x,
-                    task.y,
-                    layers=task.layers,
-                    progress=lambda done, total: connection.send((done, total)),
-                )
-                repeats = board.link.repeats
-            connection.send(_Result(report, repeats))
-        except EyespotError as error:
-            connection.send(_Failure(str(error), traceback.format_exc()))
+            yield held
+        except BaseException:
+            held.board.close()
+            raise
+        with self._lock:
+            self._idle.append(held)
+            if len(self._idle) > _MOST_IDLE:
+                self._idle.pop(0).board.close()
+
+    def _take(self, port: tuple[str, int | None], model: bytes | None, new: bool) -> _Held | None:
+        with self._lock:
+            there = [each for each in self._idle if each.port[0] == port[0]]
+            able = [each for each in there if each.port == port and not (new and each.model)]
+            best = max(able, key=lambda each: each.model == model, default=None)
+            # A port is open once; with a board taken, the others are other threads'.
+            gone = there if best is None else [best]
+            self._idle = [each for each in self._idle if each not in gone]
+            for each in there if best is None else ():
+                each.board.close()
+            return best
 
 
-@contextmanager
-def _ctrl_c_is_ignored() -> Iterator[None]:
-    """Processes started meanwhile ignore it from their first moment, where that is inherited."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+@cache
+def _boards() -> _Boards:
+    return _Boards()
 
 
-@contextmanager
-def _processes(tasks: Sequence[_Task]) -> Iterator[list[Connection]]:
-    """A process for each task; ended, whatever happens, with the block."""
-    # Not fork: the numeric libraries have threads.
-    context = multiprocessing.get_context("spawn")
-    processes = []
-    connections: list[Connection] = []
-    try:
-        with _ctrl_c_is_ignored():
-            for task in tasks:
-                ours, theirs = context.Pipe(duplex=False)
-                connections.append(ours)
-                with closing(theirs):
-                    process = context.Process(target=_work, args=(task, theirs), daemon=True)
-                    process.start()
-                    processes.append(process)
-        yield connections
-    finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.join()
-            process.close()
-        for connection in connections:
-            connection.close()
+#: Of a model as it comes, which each piece brings along; the last ones are kept.
+_unpack = lru_cache(2)(pickle.loads)
 
 
-def _gather(connections: Sequence[Connection], total: int, progress: Progress) -> list[_Result]:
-    """The processes' results, in their order."""
-    done = [0] * len(connections)
-    results: list[_Result | None] = [None] * len(connections)
-    while None in results:
-        open_ones = [each for each, result in zip(connections, results) if result is None]
-        for ready in wait(open_ones):
-            place = next(index for index, each in enumerate(connections) if each is ready)
-            try:
-                message: Any = connections[place].recv()
-            except (EOFError, OSError) as error:
-                raise BoardError("the process of a simulated board ended unexpectedly") from error
-            if isinstance(message, _Failure):
-                raise BoardError(message.text) from RuntimeError(message.trace)
-            if isinstance(message, _Result):
-                results[place] = message
-            else:
-                done[place] = message[0]
-                progress(sum(done), total)
-    return [result for result in results if result is not None]
+def _describe(port: str, baud: int | None) -> Info:
+    """In a worker: what the board is."""
+    with _boards().use(port, baud, None, False) as held:
+        return held.board.info
 
 
-def verify_in_parallel(
+def _verify_piece(
     port: str,
     baud: int | None,
-    graph: Graph,
-    x: npt.NDArray[Any] | Arrays,
-    y: Classes | None = None,
-    *,
-    jobs: int,
-    layers: bool = False,
-    progress: Progress | None = None,
-) -> ParallelVerification:
-    """Run the reference, and simulated boards that have just been switched on, on the same inputs.
+    model: bytes,
+    x: Arrays,
+    y: Classes | None,
+    layers: bool,
+    new: bool,
+) -> tuple[Verification, int]:
+    """In a worker: what came of one piece, and how many requests were sent again.
+
+    With ``new`` a simulated board was just switched on, so that the time that passes in it does not
+    depend on what it did before.
+    """
+    graph, compiled = _unpack(model)
+    with _boards().use(port, baud, model, new) as held:
+        if held.model != model:
+            held.board.load(compiled, flash=None)
+            held.model = model
+        before = held.board.link.repeats
+        report = verify(held.board, graph, compiled, x, y, layers=layers)
+        return report, held.board.link.repeats - before
+
+
+@contextmanager
+def open_queues(port: str, baud: int | None, jobs: int) -> Iterator[list[Queue]]:
+    """Queues for boards: one for simulated ones, or one for each real one.
 
     Parameters
     ----------
     port : str
-        ``sim`` or ``sim://BOARD``; boards keep nothing, whatever it says.
+        ``sim`` or ``sim://BOARD``; boards keep nothing, whatever it says. Or ports of boards, with
+        commas between them.
     baud : int or None
         As :meth:`.Board.open`.
-    graph : Graph
-    x : ndarray of shape (n, ...), or a tuple of one for each input
-    y : ndarray of int, shape (n,), or None
     jobs : int
-        Boards at once, at most one an input.
-    layers : bool
-        Compare what every layer leaves in memory, too.
-    progress : callable, optional
-        Called with comparisons done and to do, of all boards together.
+        Simulated boards at once.
 
     Raises
     ------
     PortError
-        If the port is a real one: there is one board at it.
-    BoardError
-        If a board fails.
+        If several jobs want one real board.
+    """
+    ports = split_ports(port)
+    queues: list[Queue] = [
+        Processes(1, each, (each, baud), is_board=True) for each in ports if len(ports) > 1
+    ] or [Processes(jobs, arguments=(fresh_board(port), baud))]
+    with ExitStack() as stack:
+        yield [stack.enter_context(queue) for queue in queues]
+
+
+def verify_in_parallel(
+    queues: Sequence[Queue],
+    graph: Graph,
+    x: npt.NDArray[Any] | Arrays,
+    y: Classes | None = None,
+    *,
+    layers: bool = False,
+    progress: Progress = lambda done, total: None,
+    note: Note = lambda text: None,
+) -> ParallelVerification:
+    """Run the reference, and boards of one kind, on the same inputs.
+
+    Parameters
+    ----------
+    queues : sequence of Queue
+        As :func:`open_queues` gives them.
+    graph : Graph
+    x : ndarray of shape (n, ...), or a tuple of one for each input
+    y : ndarray of int, shape (n,), or None
+    layers : bool
+        Compare what every layer leaves in memory, too.
+    progress : callable, optional
+        Called with comparisons done and to do, of all boards together.
+    note : callable, optional
+        Told in a line what went wrong, and is mended.
+
+    Raises
+    ------
+    WorkerError
+        If boards or workers fail, and none is left that does not.
     """
     from .. import compiler
 
-    if jobs < 1:
-        raise ValueError(f"There must be at least one job, not {jobs!r}")
-    # The first board has the simulator compiled, so that its copies find it in the cache.
-    with Board.open(fresh_board(port), baud) as board:
-        info = board.info
-        compiled = compiler.compile(graph, board.configuration)
-        backend = getattr(board.link.port, "backend", None)
-    copies = fresh_board(port, backend)
+    for queue in queues:
+        queue.submit(_describe)  # so that all begin at once; the next one asks what came of it
+    infos = [info for queue in queues for _, info in compute([queue], _describe, [()], note)]
+    for queue, each in zip(queues, infos):
+        if each.configuration != infos[0].configuration:
+            raise BoardError(f"{queue.name}: is another board than {queues[0].name}")
+    compiled = compiler.compile(graph, infos[0].configuration)
+    model = pickle.dumps((graph, compiled))
     inputs = x if isinstance(x, tuple) else (x,)
     count = len(inputs[0])
-    tasks = [
-        _Task(
-            copies,
-            baud,
-            graph,
-            compiled,
-            tuple(each[share] for each in inputs),
-            None if y is None else y[share],
+    pieces = [
+        (
+            model,
+            tuple(each[piece] for each in inputs),
+            None if y is None else y[piece],
             layers,
+            piece.start == 0 and not queues[0].is_board,
         )
-        for share in np.array_split(np.arange(count), min(jobs, count))
+        for piece in cut(count)
     ]
-    with _processes(tasks) as connections:
-        total = count * (2 if layers else 1)
-        results = _gather(connections, total, progress or (lambda done, total: None))
+    results: list[tuple[Verification, int] | None] = [None] * len(pieces)
+    done = 0
+    for place, result in compute(queues, _verify_piece, pieces, note):
+        results[place] = result
+        done += result[0].count
+        progress(done * (1 + layers), count * (1 + layers))
+    parts = [each for each in results if each is not None]
     return ParallelVerification(
-        report=merge([each.report for each in results]),
+        report=merge([report for report, _ in parts]),
         compiled=compiled,
-        info=info,
-        repeats=sum(each.repeats for each in results),
+        info=infos[0],
+        repeats=sum(repeats for _, repeats in parts),
     )

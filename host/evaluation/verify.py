@@ -71,7 +71,7 @@ class Verification:
     cycles : int
         Of the longest inference.
     images_per_second : float
-        In the time of the board, transfers included.
+        While pictures stream, in the time of the board, transfers included.
     layers : tuple of LayerVerification
         Empty unless asked for.
     """
@@ -216,8 +216,9 @@ def verify(
     differs = np.zeros(count, bool)
     wrong_bytes = 0
     cycles = 0
-    start = board.now()
+    times = [board.now()]
     for index, inference in enumerate(board.run_many(zip(*inputs))):
+        times.append(board.now())
         wrong = 0
         for place, (tensor, output) in enumerate(zip(inference.tensors, inference.outputs)):
             hardware[place][index] = output.reshape(outputs[place].shape[1:])
@@ -231,7 +232,6 @@ def verify(
         cycles = max(cycles, inference.cycles)
         if progress is not None:
             progress(index + 1, to_do)
-    seconds = board.now() - start
     layer_reports: tuple[LayerVerification, ...] = ()
     if layers:
         show = None if progress is None else (lambda done: progress(count + done, to_do))
@@ -251,9 +251,20 @@ def verify(
         mismatching_bytes=wrong_bytes,
         accuracy=accuracy,
         cycles=cycles,
-        images_per_second=count / seconds,
+        images_per_second=_rate(times),
         layers=layer_reports,
     )
+
+
+def _rate(times: Sequence[float]) -> float:
+    """Images a second, from when the run began and when each answer came.
+
+    The first answer comes late, since nothing was on its way, and the last two early, since nothing
+    follows them: of four and more they do not count.
+    """
+    if len(times) > 4:
+        times = times[1:-2]
+    return (len(times) - 1) / (times[-1] - times[0])
 
 
 def run_reference(graph: Graph, inputs: Arrays, keep: Sequence[int]) -> dict[int, npt.NDArray[Any]]:
@@ -263,9 +274,9 @@ def run_reference(graph: Graph, inputs: Arrays, keep: Sequence[int]) -> dict[int
 
 
 def merge(parts: Sequence[Verification]) -> Verification:
-    """Verifications of one model on parts of the inputs, each by a board of its own, as one.
+    """Verifications of one model on parts of the inputs as one.
 
-    Images a second are those of one such board.
+    Images a second are those of the first part.
     """
     count = sum(part.count for part in parts)
     accuracies = [part.accuracy for part in parts]
@@ -277,7 +288,7 @@ def merge(parts: Sequence[Verification]) -> Verification:
         mismatching_bytes=sum(part.mismatching_bytes for part in parts),
         accuracy=None if None in accuracies else sum(right) / count,
         cycles=max(part.cycles for part in parts),
-        images_per_second=count / sum(part.count / part.images_per_second for part in parts),
+        images_per_second=parts[0].images_per_second,
         layers=tuple(
             replace(
                 same[0],

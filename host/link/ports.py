@@ -14,7 +14,7 @@ from model.errors import EyespotError, reason
 
 from ..errors import PortError
 
-__all__ = ["PortDescription", "list_ports", "open_port"]
+__all__ = ["PortDescription", "list_ports", "open_port", "split_ports"]
 
 #: Where pyserial looks for what ``sim://`` means.
 _HANDLERS = "host.simulation"
@@ -58,6 +58,17 @@ def list_ports() -> list[PortDescription]:
         description = adapter or (port.description if port.description != "n/a" else "")
         found.append(PortDescription(port.device, description, adapter is not None))
     return sorted(found, key=lambda each: (not each.likely, each.device))
+
+
+def split_ports(names: str) -> list[str]:
+    """Ports with commas between them; those in the address of a simulated board are its own.
+
+    >>> split_ports("/dev/ttyUSB0,/dev/ttyUSB1")
+    ['/dev/ttyUSB0', '/dev/ttyUSB1']
+    """
+    if names.lower().startswith("sim"):
+        return [names]
+    return list(dict.fromkeys(name for name in names.split(",") if name)) or [names]
 
 
 def _reason(name: str, error: Exception) -> str:

@@ -1,21 +1,26 @@
-"""Shares of several boards put together, and processes that fail."""
+"""Parts put together, boards that stay open, and several boards at once."""
 
 from __future__ import annotations
 
-import multiprocessing
-import threading
-from contextlib import closing
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from gateware.interface.configuration import EngineConfiguration
-from host import compiler
-from host.errors import BoardError
-from host.evaluation.parallel import _Failure, _gather, _Result, _Task, _work, verify_in_parallel
-from host.evaluation.verify import LayerVerification, Verification, merge
+from gateware.interface.protocol import Opcode
+from host.board import board as board_module
+from host.errors import BoardError, PortError
+from host.evaluation import parallel
+from host.evaluation.parallel import ParallelVerification, open_queues, verify_in_parallel
+from host.evaluation.verify import LayerVerification, Verification, _rate, load_samples, merge
+from host.link.ports import split_ports
 from model import zoo
+from model.executor import Queue, Threads, WorkerError
+from model.int8 import reference
+from tests.host.conftest import interpreting_engine
+from tests.host.fake_board import FakeBoard, FakePort
 
 
 def part(first: int, count: int, **changes) -> Verification:
@@ -40,61 +45,120 @@ def test_merge():
     assert both.hardware[0][:, 0].tolist() == both.reference[0][:, 0].tolist() == [0, 1, 2, 3, 4]
     assert (both.mismatches, both.mismatching_bytes, both.cycles) == (3, 9, 120)
     assert both.accuracy == 2 / 5
-    assert both.images_per_second == pytest.approx(5 / (3 / 10 + 2 / 40))
+    assert both.images_per_second == 10
     (layer,) = both.layers
     assert (layer.mismatches, layer.cycles, layer.predicted) == (2, 63, 64)
     assert merge([part(0, 1), part(1, 1, accuracy=None)]).accuracy is None
 
 
-def test_progress_is_that_of_all():
-    pipes = [multiprocessing.Pipe(duplex=False) for _ in range(2)]
-    for index, (_, sender) in enumerate(pipes):
-        sender.send((1, 2))
-        sender.send((2, 2))
-        sender.send(_Result(part(2 * index, 2), index))
+def test_the_rate_is_that_of_the_stream():
+    assert _rate([0, 5, 7, 9, 10, 10.5]) == 1 / 2
+    assert _rate([0, 5, 6, 7]) == 3 / 7
+
+
+class Ports:
+    """Boards at ``a``, ``b``, ...: which ports were opened, and are open."""
+
+    def __init__(self, make: Callable[[], FakeBoard]) -> None:
+        self.boards = {name: make() for name in "abc"}
+        self.opened: list[str] = []
+        #: Bytes that the host may send until the board is gone, by port.
+        self.dies_after: dict[str, int] = {}
+
+    def open(self, name: str) -> FakePort:
+        if name not in self.boards:
+            raise PortError(f"{name}: there is no such port")
+        port = FakePort(self.boards[name])
+        port.dies_after = self.dies_after.get(name)
+        self.opened.append(name)
+        return port
+
+    @staticmethod
+    def queues(*names: str) -> list[Queue]:
+        return [Threads(1, name, (name, None), is_board=True) for name in names]
+
+
+@pytest.fixture
+def ports(monkeypatch) -> Ports:
+    configuration = EngineConfiguration()
+    ports = Ports(lambda: FakeBoard(configuration, engine=interpreting_engine(configuration)))
+    monkeypatch.setattr(board_module, "open_port", ports.open)
+    parallel._boards.cache_clear()
+    return ports
+
+
+PICTURES = 20
+
+
+def verified(queues: list[Queue], **options) -> tuple[ParallelVerification, list[str]]:
+    graph = zoo.load("patterns")
+    x, y = load_samples("patterns", graph, PICTURES)
+    notes: list[str] = []
+    found = verify_in_parallel(queues, graph, x, y, note=notes.append, **options)
+    assert (found.report.count, found.report.mismatches) == (PICTURES, 0)
+    np.testing.assert_array_equal(found.report.hardware[0], reference.predict(graph, x))
+    return found, notes
+
+
+def test_boards_share_the_pictures_and_stay_open(ports):
     seen = []
-    receivers = [receiver for receiver, _ in pipes]
-    results = _gather(receivers, 4, lambda done, total: seen.append((done, total)))
-    assert [each.repeats for each in results] == [0, 1]
-    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
-    for pipe in pipes:
-        for end in pipe:
-            end.close()
+    found, notes = verified(ports.queues("a", "b"), progress=lambda *each: seen.append(each))
+    assert sorted(ports.opened) == ["a", "b"] and not notes
+    assert seen[-1] == (PICTURES, PICTURES) and len(seen) > 4
+    assert found.info.board == "icebreaker"
+    assert all(ports.boards[name].requests.count(Opcode.RUN) > 1 for name in "ab")
+    found, _ = verified(ports.queues("a"), layers=True)
+    assert ports.opened.count("a") == 1 and found.report.layers
 
 
-def test_a_process_that_fails():
-    """It says why in a message; the parent raises it."""
-    graph = zoo.load("patterns")
-    compiled = compiler.compile(graph, EngineConfiguration())
-    x = np.zeros((1, *graph.input.shape[1:]), np.int8)
-    task = _Task("sim://none?memory=fresh", None, graph, compiled, x, None, False)
-    receiver, sender = multiprocessing.Pipe(duplex=False)
-    with closing(receiver):
-        # In a thread, since a process's own main thread gives up Ctrl-C.
-        thread = threading.Thread(target=_work, args=(task, sender))
-        thread.start()
-        with pytest.raises(BoardError, match="there is no board 'none'") as caught:
-            _gather([receiver], 1, lambda done, total: None)
-        thread.join()
-    assert "Traceback" in str(caught.value.__cause__)
+@pytest.mark.parametrize("sent", [2000, 3000, 4000])
+def test_a_board_that_is_unplugged(ports, sent):
+    ports.dies_after["a"] = sent
+    _, notes = verified(ports.queues("a", "b"))
+    assert notes and all(note.startswith("a: ") for note in notes)
 
 
-def test_a_process_that_is_gone():
-    receiver, sender = multiprocessing.Pipe(duplex=False)
-    sender.close()
-    with closing(receiver), pytest.raises(BoardError, match="ended unexpectedly"):
-        _gather([receiver], 1, lambda done, total: None)
+def test_all_boards_are_unplugged(ports):
+    ports.dies_after = {"a": 2000, "b": 2500}  # during the upload
+    with pytest.raises(WorkerError, match="^[ab]: the board does not answer"):
+        verified(ports.queues("a", "b"))
 
 
-def test_failures_survive_the_way():
-    receiver, sender = multiprocessing.Pipe(duplex=False)
-    with closing(receiver), closing(sender):
-        sender.send(_Failure("the engine stopped: TAPE", "Traceback ..."))
-        with pytest.raises(BoardError, match="the engine stopped: TAPE"):
-            _gather([receiver], 1, lambda done, total: None)
+def test_boards_of_two_kinds(ports):
+    configuration = EngineConfiguration(lanes=4, pixels=1)
+    ports.boards["b"] = FakeBoard(configuration, engine=interpreting_engine(configuration))
+    with pytest.raises(BoardError, match="b: is another board than a"):
+        verified(ports.queues("a", "b"))
 
 
-def test_no_jobs():
-    graph = zoo.load("patterns")
-    with pytest.raises(ValueError, match="at least one job, not 0"):
-        verify_in_parallel("sim", None, graph, np.zeros((1, 4, 4, 1), np.int8), jobs=0)
+def test_no_port(ports):
+    with pytest.raises(WorkerError, match="^d: d: there is no such port"):
+        verified(ports.queues("a", "d"))
+
+
+def test_a_new_board_is_one_that_did_nothing(ports):
+    boards = parallel._Boards()
+    with boards.use("a", None, None, False) as first:
+        pass
+    with boards.use("a", None, b"model", True) as again:
+        assert again is first
+        again.model = b"model"
+    with boards.use("a", None, b"model", False) as again:
+        assert again is first
+    with boards.use("a", None, b"model", True) as other:
+        assert other is not first and not first.board.link.port.is_open
+    with pytest.raises(KeyError), boards.use("a", None, None, False):
+        raise KeyError
+    assert not other.board.link.port.is_open
+
+
+def test_ports_are_split():
+    assert split_ports("/dev/ttyUSB0,/dev/ttyUSB1,/dev/ttyUSB0") == ["/dev/ttyUSB0", "/dev/ttyUSB1"]
+    assert split_ports("sim://icebreaker?faults=flip:1e-3,latency:16ms") == [
+        "sim://icebreaker?faults=flip:1e-3,latency:16ms"
+    ]
+
+
+def test_one_real_board_is_no_several():
+    with pytest.raises(PortError, match="one board at a real port"), open_queues("a", None, 2):
+        pass
