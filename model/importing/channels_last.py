@@ -60,8 +60,9 @@ def transposed(
     stride: tuple[int, int],
     shape: Shape,
     wanted: Sequence[int],
+    padding: Padding,
 ) -> TransposedConvolution:
-    """A transposed convolution whose output is cut to the rows and columns that are `wanted`.
+    """A transposed convolution with the rows and columns that are `wanted`.
 
     Parameters
     ----------
@@ -71,13 +72,16 @@ def transposed(
     shape : tuple of int
         Of the picture that it gets.
     wanted : sequence of int
-        Where the full output has more, half of that goes on either side, the odd one at the end.
+    padding : Padding
+        What a convolution from that size back to `shape` would add before the first row and column
+        is cut off there; at the end, what is left.
     """
     before, after = [], []
     for axis in (0, 1):
         full = (shape[axis] - 1) * stride[axis] + weights.shape[axis]
-        before.append(max(full - wanted[axis], 0) // 2)
-        after.append(full - wanted[axis] - before[axis])
+        reach = extent(wanted[axis], weights.shape[axis], stride[axis], 1, padding)
+        before.append(reach.before)
+        after.append(full - wanted[axis] - reach.before)
     crop = (before[0], before[1], after[0], after[1])
     return TransposedConvolution(weights, bias, stride, crop)
 

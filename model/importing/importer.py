@@ -13,7 +13,7 @@ import numpy as np
 from model.errors import ModelError
 from model.importing.conversion import Conversion
 from model.importing.float_graph import FloatGraph
-from model.importing.float_operators import Shape
+from model.importing.float_operators import Reshape, Shape, Softmax
 from model.importing.keras import reader as keras_reader
 from model.importing.onnx import reader as onnx_reader
 from model.importing.preprocessing import Preprocessing
@@ -108,9 +108,26 @@ def read_model(
             raise ModelError("there is no such file")
         # What is not finite is refused where it would be used.
         with np.errstate(all="ignore"):
-            return _read(path, shape, outputs)
+            graph, layout = _read(path, shape, outputs)
+        _leave_logarithms_out(graph)
+        return graph, layout
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
+
+
+def _leave_logarithms_out(graph: FloatGraph) -> None:
+    """Say which logarithms are left out, which only a network's end may be."""
+    for node in graph.nodes:
+        if not (isinstance(node.operator, Softmax) and node.operator.logarithm):
+            continue
+        behind = [node.output]
+        while (reader := graph.sole_consumer(behind[-1])) is not None and isinstance(
+            reader.operator, Reshape
+        ):
+            behind.append(reader.output)
+        if graph.consumers(behind[-1]):
+            raise node.error("a logarithm inside of the network, not at its end, has no int8 form")
+        graph.notes.append(f"{node.name}: softmax in place of its logarithm")
 
 
 def _read(path: Path, shape: Shape | None, outputs: Sequence[str]) -> tuple[FloatGraph, str]:

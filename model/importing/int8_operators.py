@@ -35,6 +35,7 @@ from model.importing.float_operators import (
 )
 from model.importing.rounding import Affine8, Weights, rounded
 from model.int8.builder import GraphBuilder
+from model.int8.geometry import extent
 from model.int8.graph import Activation, Graph, Padding
 from model.int8.operators.resize import nearest
 from model.training.quantization import Range, symmetric
@@ -198,14 +199,18 @@ def _transposed_convolution(operator: TransposedConvolution, export: Export, nod
     found = export.weights(node, operator.weights, by_channel=True)
     shape = export.graph.shapes[node.inputs[0]]
     rows, columns, channels = export.graph.shapes[node.output]
-    full, before = [], []
-    for axis, wanted in ((0, rows), (1, columns)):
-        reach = (shape[axis] - 1) * operator.stride[axis] + operator.weights.shape[axis]
-        full.append(reach)
-        before.append(max(reach - wanted, 0) // 2)
-    same = before == list(operator.crop[:2])
+    kernel, stride = operator.weights.shape[:2], operator.stride
     top, left = operator.crop[:2]
-    size = (rows, columns) if same else (max(full[0], rows + top), max(full[1], columns + left))
+    size, padding = (rows, columns), Padding.VALID
+    if (top, left) != (0, 0):
+        same = [extent(*each, 1, Padding.SAME).before for each in zip(size, kernel, stride)]
+        if same == [top, left]:
+            padding = Padding.SAME
+        else:
+            size = (
+                max((shape[0] - 1) * stride[0] + kernel[0], rows + top),
+                max((shape[1] - 1) * stride[1] + kernel[1], columns + left),
+            )
     scale, zero_point = export.affines[node.output]
     builder.transpose_conv(
         found.stored.transpose(3, 0, 1, 2),
@@ -213,11 +218,11 @@ def _transposed_convolution(operator: TransposedConvolution, export: Export, nod
         found.bias,
         scale=scale,
         zero_point=zero_point,
-        stride=operator.stride,
-        padding=Padding.SAME if same else Padding.VALID,
+        stride=stride,
+        padding=padding,
         size=size,
     )
-    if not same:
+    if size != (rows, columns):
         builder.slice((0, top, left, 0), (1, rows, columns, channels))
 
 
@@ -376,16 +381,13 @@ def _concatenation(operator: Concatenation, export: Export, node: Node) -> None:
 
 @emit.register
 def _slice(operator: Slice, export: Export, node: Node) -> None:
-    begin, end, step = ((first, *each) for first, each in zip((0, 1, 1), _bounds(operator)))
+    bounds = operator.begin, operator.end, operator.step
+    begin, end, step = ((first, *each) for first, each in zip((0, 1, 1), bounds))
     if all(each == 1 for each in step):
         size = tuple(last - first for first, last in zip(begin, end))
         export.builder.slice(begin, size)
     else:
         export.builder.strided_slice(begin, end, step)
-
-
-def _bounds(operator: Slice) -> tuple[tuple[int, ...], ...]:
-    return operator.begin, operator.end, operator.step
 
 
 @emit.register

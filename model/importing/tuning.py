@@ -65,7 +65,9 @@ class TunedNetwork(Network):
         self._graph = self._quantizer.graph
         self._logits = self._graph.outputs[0]
         last = self._graph.producer(self._logits)
-        if last is not None and last.operator in (Softmax(), Function("sigmoid")):
+        if last is not None and (
+            isinstance(last.operator, Softmax) or last.operator == Function("sigmoid")
+        ):
             self._logits = last.inputs[0]
         shape = self._graph.shapes[self._logits]
         outputs = int(np.prod(shape))

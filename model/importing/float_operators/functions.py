@@ -88,7 +88,16 @@ class Function(FloatOperator):
 
 @dataclass(frozen=True)
 class Softmax(FloatOperator):
-    """Softmax over the last axis."""
+    """Softmax over the last axis.
+
+    Attributes
+    ----------
+    logarithm : bool
+        Whether the source takes its logarithm, too. It is left out: at a network's end, where it is
+        allowed, only the order of scores counts.
+    """
+
+    logarithm: bool = False
 
     def shape(self, *shapes: Shape) -> Shape:
         return shapes[0]

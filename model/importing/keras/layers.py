@@ -36,6 +36,7 @@ from model.importing.float_operators import (
 )
 from model.importing.keras.layer import KerasTensor, Layer
 from model.importing.names import printable
+from model.int8.graph import Padding
 from model.int8.operators.examined import written
 
 __all__ = ["LAYERS", "WITH_NUMBER", "activated"]
@@ -44,6 +45,7 @@ _ACTIVATIONS: dict[str, Callable[[], FloatOperator]] = {
     "sigmoid": lambda: Function("sigmoid"),
     "tanh": lambda: Function("tanh"),
     "softmax": Softmax,
+    "log_softmax": lambda: Softmax(logarithm=True),
     "hard_silu": lambda: Function("hard_swish"),
     "hard_swish": lambda: Function("hard_swish"),
     "silu": lambda: Function("silu"),
@@ -72,9 +74,6 @@ def activated(layer: Layer, tensor: KerasTensor) -> KerasTensor:
     if name == "hard_sigmoid":
         risen = layer.append(scaled(1 / 6, 0.5), [tensor])
         return layer.append(Function("identity"), [risen], (0.0, 1.0))
-    if name == "log_softmax":
-        layer.graph.notes.append(f"{layer.name}: softmax in place of its logarithm")
-        name = "softmax"
     if name not in _ACTIVATIONS:
         raise layer.error(f"activation {printable(str(name))} is not supported")
     return layer.append(_ACTIVATIONS[name](), [tensor])
@@ -125,12 +124,12 @@ def _transposed(layer: Layer, tensors: list[KerasTensor]) -> KerasTensor:
     weights = kernel.transpose(0, 1, 3, 2)
     bias = layer.bias(1, weights.shape[3])
     shape = layer.graph.shapes[tensors[0].number]
-    same = layer.config.get("padding") == "same"
+    padding = Padding.SAME if layer.config.get("padding") == "same" else Padding.VALID
     wanted = [
-        size * step + (0 if same else max(reach - step, 0))
+        size * step + max(reach - step, 0) * (padding is Padding.VALID)
         for size, step, reach in zip(shape, stride, weights.shape)
     ]
-    return layer.append(transposed(weights, bias, stride, shape, wanted), tensors)
+    return layer.append(transposed(weights, bias, stride, shape, wanted, padding), tensors)
 
 
 def _dense(layer: Layer, tensors: list[KerasTensor]) -> KerasTensor:

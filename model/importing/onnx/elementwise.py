@@ -118,12 +118,16 @@ def of_two(
     context: Context, node: OnnxNode, kind: BinaryKind, first: Value, second: Value
 ) -> Value:
     """A function of two values, of which one may be smaller and repeated."""
-    shape = np.broadcast_shapes(first.shape, second.shape)
+    shapes = f"of shapes {text(first.shape)} and {text(second.shape)}"
+    try:
+        shape = np.broadcast_shapes(first.shape, second.shape)
+    except ValueError:
+        raise node.error(f"{shapes}, which do not fit") from None
     base, other, swapped = first, second, False
     if first.shape != shape:
         base, other, swapped = second, first, True
     if base.shape != shape:
-        raise node.error(f"of shapes {text(first.shape)} and {text(second.shape)}")
+        raise node.error(f"{shapes}, of which neither is the result's, is not supported")
     graph = context.graph
     tensor = _fitted(context, node, base, other)
     if tensor is None and other.shape == shape:
@@ -140,7 +144,7 @@ def of_two(
             index = ours.transpose(2, 0, 1).reshape(shape)
         base = Value(mine, index)
     if tensor is None:
-        raise node.error(f"of shapes {text(first.shape)} and {text(second.shape)} is not supported")
+        raise node.error(f"{shapes} is not supported")
     inputs = [tensor, base.tensor] if swapped else [base.tensor, tensor]
     return Value(graph.append(Binary(kind), inputs, node.name), base.index)
 
@@ -234,15 +238,14 @@ def _softmax(context: Context, node: OnnxNode, arguments: Arguments) -> Value:
     index = np.moveaxis(value.index, axis, -1)
     if context.opset < 13:  # over all axes from that one on
         index = value.index.reshape(*value.shape[:axis], -1)
-    if node.op == "LogSoftmax":
-        context.graph.notes.append(f"{node.name}: softmax in place of its logarithm")
+    softmax = Softmax(node.op == "LogSoftmax")
     graph = context.graph
     if index.ndim == 1:
         tensor = layout.reshaped(graph, value.tensor, (index.size,), node.name)
-        tensor = graph.append(Softmax(), [tensor], node.name)
+        tensor = graph.append(softmax, [tensor], node.name)
         return Value(tensor, value.index)
     tensor, order = layout.pixels(graph, value, index.reshape(1, -1, index.shape[-1]), node.name)
-    tensor = graph.append(Softmax(), [tensor], node.name)
+    tensor = graph.append(softmax, [tensor], node.name)
     result = layout.standard(graph.shapes[tensor])[:, :, order].reshape(index.shape)
     result = np.moveaxis(result, -1, axis) if context.opset >= 13 else result.reshape(value.shape)
     return Value(tensor, result)

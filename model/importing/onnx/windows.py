@@ -50,6 +50,8 @@ def _window(
 ) -> tuple[Window, tuple[int, int, int, int]]:
     """The window, and its padding without what rounding up adds."""
     rank = index.ndim - 1
+    if not len(kernel):
+        raise node.error("has no kernel_shape")
     if not 1 <= rank <= 2 or len(kernel) != rank:
         raise node.error(f"{len(kernel)}-D windows on shape {text(index.shape)}")
     sizes = index.shape[1:]

@@ -85,7 +85,8 @@ def _transpose_conv(context: Context, operator: Operator) -> int:
     weights = filters.transpose(1, 2, 3, 0)
     bias = context.bias(operator, 3, weights.shape[3])
     shape, wanted = context.graph.shapes[tensor], context.shape(operator.outputs[0])
-    return context.add(operator, transposed(weights, bias, stride, shape, wanted), [tensor])
+    turned = transposed(weights, bias, stride, shape, wanted, options.padding)
+    return context.add(operator, turned, [tensor])
 
 
 def _fully_connected(context: Context, operator: Operator) -> int:
@@ -200,9 +201,8 @@ def _softmax(context: Context, operator: Operator) -> int:
     beta = float(getattr(operator.options, "beta", 1.0))
     if beta != 1:
         tensor = context.graph.append(scaled(beta), [tensor], operator.name)
-    if operator.kind is OperatorKind.LOG_SOFTMAX:
-        context.graph.notes.append(f"{operator.name}: softmax in place of its logarithm")
-    return context.graph.append(Softmax(), [tensor], operator.name)
+    softmax = Softmax(operator.kind is OperatorKind.LOG_SOFTMAX)
+    return context.graph.append(softmax, [tensor], operator.name)
 
 
 def _prelu(context: Context, operator: Operator) -> int:
