@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model.errors import ModelError
 from model.importing.conversion import Conversion
 from model.importing.importer import read_model
 from model.importing.preprocessing import Preprocessing
 from model.int8 import reference
+from tests.model.importing.onnx_files import model, write
 
 onnx = pytest.importorskip("onnx")
 
@@ -111,3 +113,99 @@ def test_pixels_of_another_scale_are_requantised_first(tmp_path: Path) -> None:
     graph = conversion.export("m")
     assert [each.kind.value for each in graph.operators] == ["QUANTIZE", "CONV_2D"]
     assert conversion.compare(graph, x, None).snr_db > 35
+
+
+def affine(prefix: str, scale: float, zero: int) -> dict[str, np.ndarray]:
+    return {f"{prefix}s": np.float32(scale), f"{prefix}z": np.uint8(zero)}
+
+
+def rounded(value: str, prefix: str, result: str) -> list[tuple[str, str, str]]:
+    """Through uint8 and back, as two nodes."""
+    return [
+        ("QuantizeLinear", f"{value} {prefix}s {prefix}z", f"{result}_q"),
+        ("DequantizeLinear", f"{result}_q {prefix}s {prefix}z", result),
+    ]
+
+
+WEIGHTS = np.random.default_rng(2).integers(-127, 128, (12, 5)).astype(np.int8)
+SCALE = np.float32(0.01)
+CONSTANTS: dict[str, np.ndarray] = {
+    **affine("x", 0.02, 120),
+    **affine("t", 1 / 128, 128),
+    **affine("y", 0.07, 100),
+    "w": WEIGHTS,
+    "ws": np.float32(SCALE),
+    "wz": np.int8(0),
+    "b": np.arange(-200, 300, 100, dtype=np.int32),
+    "bs": np.float32(0.02) * SCALE,
+    "bz": np.int32(0),
+}
+REAL_WEIGHTS = [("DequantizeLinear", "w ws wz", "v"), ("DequantizeLinear", "b bs bz", "c")]
+
+# Operators of whole numbers, and the same computation with real numbers, rounded between.
+PAIRS = {
+    "matmul": (
+        [("QuantizeLinear", "x xs xz", "q"), ("QLinearMatMul", "q xs xz w ws wz ys yz", "p")],
+        [*REAL_WEIGHTS, *rounded("x", "x", "a"), ("MatMul", "a v", "r"), *rounded("r", "y", "y")],
+    ),
+    "gemm": (
+        [
+            ("QuantizeLinear", "x xs xz", "q"),
+            ("com.microsoft:QGemm", "q xs xz w ws wz b ys yz", "p"),
+        ],
+        [*REAL_WEIGHTS, *rounded("x", "x", "a"), ("Gemm", "a v c", "r"), *rounded("r", "y", "y")],
+    ),
+    "add": (
+        [
+            ("QuantizeLinear", "x xs xz", "q"),
+            ("DequantizeLinear", "q xs xz", "a"),
+            ("Tanh", "a", "t"),
+            ("QuantizeLinear", "t ts tz", "u"),
+            ("com.microsoft:QLinearAdd", "q xs xz u ts tz ys yz", "p"),
+        ],
+        [
+            *rounded("x", "x", "a"),
+            ("Tanh", "a", "t"),
+            *rounded("t", "t", "u"),
+            ("Add", "a u", "r"),
+            *rounded("r", "y", "y"),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_whole_numbers_compute_what_real_ones_do(name: str, tmp_path: Path) -> None:
+    from onnx.reference import ReferenceEvaluator
+
+    whole, real = PAIRS[name]
+    nodes = [*whole, ("DequantizeLinear", "p ys yz", "y")]
+    source, _ = read_model(write(tmp_path / "m.onnx", nodes, CONSTANTS, (1, 12)))
+    x = np.random.default_rng(3).normal(size=(20, 12)).astype(np.float32)
+    evaluator = ReferenceEvaluator(model(real, CONSTANTS, (1, 12)))
+    want = np.concatenate([evaluator.run(None, {"x": each[np.newaxis]})[0] for each in x])
+    (found,) = source.run(x)
+    # Rounding may fall the other way where a sum is half way.
+    np.testing.assert_allclose(found, want, atol=0.0701)
+    assert (np.abs(found - want) > 0.01).mean() < 0.02
+    conversion = Conversion(source, None, x)
+    graph = conversion.export("m")
+    quantization = graph.tensors[graph.outputs[0]].quantization
+    assert quantization is not None
+    assert quantization.scale[0] == np.float32(0.07) and quantization.zero_point[0] == -28
+    assert conversion.compare(graph, x, None).snr_db > 25
+
+
+@pytest.mark.parametrize(
+    ("constants", "message"),
+    [
+        ({"xs": np.ones(2, np.float32)}, "one scale, and a zero point of int8 or uint8"),
+        ({"xz": np.int16(0)}, "one scale, and a zero point of int8 or uint8"),
+        ({"xs": np.float32(0)}, "scale 0.0"),
+    ],
+)
+def test_scales_that_cannot_be(constants: dict, message: str, tmp_path: Path) -> None:
+    nodes = [("QuantizeLinear", "x xs xz", "q"), ("DequantizeLinear", "q xs xz", "y")]
+    path = write(tmp_path / "m.onnx", nodes, {**affine("x", 1, 0), **constants}, (1, 12))
+    with pytest.raises(ModelError, match=message):
+        read_model(path)
