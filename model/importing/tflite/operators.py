@@ -159,14 +159,6 @@ def _of_two(context: Context, operator: Operator, kind: BinaryKind, first: int, 
     return context.add(operator, Binary(kind), inputs)
 
 
-def _div(context: Context, operator: Operator) -> int:
-    values = context.array(operator, 1, "divisor")
-    if not values.all():
-        raise context.error(operator, "divides by 0")
-    affine = Affine(1 / context.unbatched(operator, values), np.array(0.0))
-    return context.add(operator, affine, [context.live(operator)])
-
-
 def _reduction(kind: ReductionKind) -> Callable[[Context, Operator], int]:
     def build(context: Context, operator: Operator) -> int:
         named = np.ravel(context.array(operator, 1, "axes")).tolist()
@@ -293,7 +285,6 @@ OPERATORS: dict[OperatorKind, Callable[[Context, Operator], int | list[int]]] = 
     OperatorKind.CONV_2D: _conv_2d,
     OperatorKind.DEPTHWISE_CONV_2D: _depthwise,
     OperatorKind.DEQUANTIZE: _same,
-    OperatorKind.DIV: _div,
     OperatorKind.ELU: _function("elu"),
     OperatorKind.EXPAND_DIMS: _same,
     OperatorKind.FULLY_CONNECTED: _fully_connected,

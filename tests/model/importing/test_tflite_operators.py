@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model.errors import ModelError
 from model.importing.conversion import Conversion
 from model.importing.importer import read_model
 from model.importing.simplification import simplify
 from model.int8 import reference
 from model.int8.builder import GraphBuilder
-from model.int8.graph import Activation, Graph, Padding
+from model.int8.graph import Activation, Graph, Operator, OperatorKind, Padding, Tensor
 from model.int8.tflite_writer import _Writer
 from tests.model.int8 import oracle
 
@@ -217,3 +218,115 @@ def test_float_and_int8_are_what_tflm_computes(name: str, tmp_path: Path) -> Non
     computed = reference.run(exported, stored, "all")
     for tensor, values in oracle.run(exported, stored).items():
         np.testing.assert_array_equal(computed[tensor], values)
+
+
+def changed(graph: Graph, **changes) -> Graph:
+    """The graph with its last operator altered."""
+    last = replace(graph.operators[-1], **changes)
+    return replace(graph, operators=(*graph.operators[:-1], last))
+
+
+def built(build: Callable[[GraphBuilder], object], shape: tuple[int, ...] = PICTURE) -> Graph:
+    builder = GraphBuilder("m", shape, 0.02, 0)
+    build(builder)
+    return builder.build()
+
+
+def constant(graph: Graph, values: object, place: int = 1) -> Graph:
+    """The graph with other values in a constant of its last operator."""
+    index = graph.operators[-1].inputs[place]
+    old = graph.tensors[index]
+    assert old.data is not None
+    data = np.asarray(values, old.data.dtype)
+    tensors = list(graph.tensors)
+    tensors[index] = replace(old, data=data, shape=data.shape)
+    return replace(graph, tensors=tuple(tensors))
+
+
+def two_inputs() -> Graph:
+    builder = GraphBuilder("m", (4,), 0.02, 0)
+    first = builder.last
+    builder.input((4,), 0.02, 0)
+    builder.add(first, **OUT)
+    return builder.build()
+
+
+def conv_of_activations() -> Graph:
+    graph = built(conv)
+    return changed(graph, inputs=(0, 0, graph.operators[-1].inputs[2]))
+
+
+REFUSED: dict[str, Callable[[], Graph]] = {
+    "has 2 inputs; one is possible": two_inputs,
+    "(REVERSE_V2): is not supported": lambda: built(lambda b: b.reverse((1,))),
+    "an output depends on no input, or is the input": lambda: replace(
+        built(lambda b: b.tanh()), outputs=(0,)
+    ),
+    "its weights must be constant": conv_of_activations,
+    "fused SIGN_BIT is not supported": lambda: built(
+        lambda b: conv(b, activation=Activation.SIGN_BIT)
+    ),
+    "with an array is not supported": lambda: built(lambda b: b.maximum(numbers(b, 1, 1, 1, 4))),
+    "touches the batch": lambda: constant(built(lambda b: b.mean(0.02, 0)), [0, 1]),
+    "of the batch is not supported": lambda: constant(
+        built(lambda b: pad(b, None)), [[1, 0], [0, 0], [0, 0], [0, 0]]
+    ),
+    "(TRANSPOSE): touches the batch": lambda: constant(
+        built(lambda b: b.transpose((0, 3, 1, 2))), [3, 0, 1, 2]
+    ),
+    "(SLICE): takes nothing, or backwards": lambda: constant(
+        built(lambda b: b.slice((0, 1, 0, 2), (1, 4, 5, 2))), [1, 4, 5, 0], 2
+    ),
+    "changes the batch": lambda: constant(built(lambda b: dense(b, 120)), np.ones((3, 7))),
+    "weights of 1 dimensions": lambda: constant(built(lambda b: dense(b, 120)), np.ones(7)),
+    "its input 2 must depend on": lambda: built(
+        lambda b: branch(b, lambda b, other: b.concatenation([numbers(b, 1, *PICTURE)], 3))
+    ),
+    "a tensor has shape 2x4": lambda: replace(
+        (graph := built(lambda b: b.tanh(), (4,))),
+        tensors=tuple(replace(each, shape=(2, 4)) for each in graph.tensors),
+    ),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_what_cannot_be_is_refused_in_one_line(message: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError) as caught:
+        read(tmp_path, as_float(REFUSED[message]()))
+    text = str(caught.value)
+    assert message in text and "\n" not in text
+
+
+def test_a_fused_tanh(tmp_path: Path) -> None:
+    """TFLM fuses none, so the reader makes a layer of it."""
+    graph = built(lambda b: b.mul(numbers(b, 1, 1, 1, 4), **OUT))
+    factor = graph.tensors[graph.operators[-1].inputs[1]]
+    assert factor.data is not None and factor.quantization is not None
+    options = replace(graph.operators[-1].options, activation=Activation.TANH)
+    source = read(tmp_path, as_float(changed(graph, options=options)))
+    x = RNG.normal(size=(2, *PICTURE)).astype(np.float32)
+    want = np.tanh(x * factor.data[0] * factor.quantization.scale)
+    np.testing.assert_allclose(source.run(x)[0], want, atol=1e-6)
+
+
+def test_constants_may_be_reshaped_and_half_as_precise(tmp_path: Path) -> None:
+    """Weights of float16 behind a DEQUANTIZE and a RESHAPE, as converters leave them."""
+    graph = built(lambda b: b.mul(numbers(b, 1, 1, 1, 4), **OUT))
+    (last,) = graph.operators
+    flat = replace(graph.tensors[last.inputs[1]], shape=(4,))
+    assert flat.data is not None
+    half = Tensor("half", (4,), "float16", None, flat.data.ravel().astype(np.float16))
+    count = len(graph.tensors)
+    tensors = [*graph.tensors, half, Tensor("single", (4,), "float32")]
+    tensors[last.inputs[1]] = replace(flat, shape=(1, 1, 1, 4), data=None)
+    operators = (
+        Operator(OperatorKind.DEQUANTIZE, "dequantize1", (count,), (count + 1,)),
+        Operator(OperatorKind.RESHAPE, "reshape1", (count + 1,), (last.inputs[1],)),
+        last,
+    )
+    source = read(tmp_path, as_float(replace(graph, tensors=tuple(tensors), operators=operators)))
+    x = RNG.normal(size=(2, *PICTURE)).astype(np.float32)
+    np.testing.assert_allclose(source.run(x)[0], x * flat.data.ravel(), rtol=1e-3)
+    operators = (replace(operators[0], kind=OperatorKind.TANH), *operators[1:])
+    with pytest.raises(ModelError, match="of constants is not supported"):
+        read(tmp_path, as_float(replace(graph, tensors=tuple(tensors), operators=operators)))
