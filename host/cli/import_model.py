@@ -30,6 +30,9 @@ HELP = "a float ONNX, Keras or TensorFlow Lite model to an int8 .tflite file"
 _COMPARED = 1000
 """Pictures on which float and int8 are compared."""
 
+_FEW = 20
+"""Inputs, below which calibration is doubtful."""
+
 _CHANCE = 1.5
 """Times the accuracy of guessing, up to which something is probably wrong with the input."""
 
@@ -91,6 +94,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     from threadpoolctl import threadpool_limits
 
     from model.datasets.npz_files import usable_labels
+    from model.errors import ModelError
     from model.importing.conversion import Conversion
     from model.importing.importer import read_model
     from model.importing.inputs import load_inputs, shape_of
@@ -119,7 +123,10 @@ def run(arguments: argparse.Namespace) -> Outcome:
         )
     preprocessing = _preprocessing(arguments, source, inputs.are_pixels)
     with threadpool_limits(limits=1):
-        conversion = Conversion(source, preprocessing, inputs.calibration, _computes_sums)
+        try:
+            conversion = Conversion(source, preprocessing, inputs.calibration, _computes_sums)
+        except ModelError as error:
+            raise ModelError(f"{arguments.model}: {error}") from error
         held_out = None
         if arguments.epochs is not None:
             held_out = _tune(arguments, conversion, inputs)
@@ -130,6 +137,11 @@ def run(arguments: argparse.Namespace) -> Outcome:
         answers = None if known is None else known[:_COMPARED]
         comparison = conversion.compare(graph, compared, answers)
     notes = [*source.notes, *conversion.notes, *_warnings(comparison, classes)]
+    if len(inputs.calibration) < _FEW:
+        notes.append(
+            f"{len(inputs.calibration)} inputs say little about how large numbers get; some "
+            "hundred are better"
+        )
     for note in notes:
         say(f"note: {note}")
     data: dict[str, Any] = {

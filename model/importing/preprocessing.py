@@ -43,7 +43,7 @@ class Preprocessing:
         Raises
         ------
         ModelError
-            If there are neither one nor as many as channels, or a deviation is 0.
+            If there are neither one nor as many as channels, or a deviation is not above 0.
         """
         both = []
         for what, given in (("mean", mean), ("std", std)):
@@ -53,8 +53,11 @@ class Preprocessing:
                     f"{len(values)} numbers for {what}; the model's input has {channels} "
                     f"channel{'s' if channels > 1 else ''}"
                 )
-            if not np.isfinite(values).all() or (what == "std" and not values.all()):
-                raise ModelError(f"{what} of {', '.join(f'{value:g}' for value in values)}")
+            shown = f"{what} of {', '.join(f'{value:g}' for value in values)}"
+            if not np.isfinite(values).all():
+                raise ModelError(shown)
+            if what == "std" and not (values > 0).all():
+                raise ModelError(f"{shown}: a deviation is above 0")
             both.append(np.broadcast_to(values, (channels,)))
         return cls(1 / (span * both[1]), -both[0] / both[1])
 

@@ -86,13 +86,16 @@ def _binary(context: Context, node: OnnxNode, arguments: Arguments) -> Value:
     first, second = arguments
     kind = BinaryKind.ADD if node.op == "Sum" else _BINARY.get(node.op)
     if isinstance(first, Value) and isinstance(second, Value):
-        if kind is None:
+        if kind is None or "axis" in node.attributes:
             raise node.error("of two activations is not supported")
         return of_two(context, node, kind, first, second)
     value, constant = (first, second) if isinstance(first, Value) else (second, first)
     if not isinstance(value, Value) or not isinstance(constant, np.ndarray):
         raise node.error("has one input only")
     other = constant.astype(np.float64)
+    if "axis" in node.attributes:  # before version 7: where the constant's axes begin
+        behind = value.index.ndim + 1 - int(node.attributes["axis"]) - other.ndim
+        other = other.reshape(*other.shape, *[1] * behind)
     one, zero = np.array(1.0), np.array(0.0)
     match node.op:
         case "Add" | "Sum":

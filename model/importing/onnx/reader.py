@@ -123,9 +123,12 @@ class _Reader:
         batch = dims[0] or 1
         sizes = dims[1:]
         picture = self._picture
+        if picture is not None and picture[-1] == 1 and len(picture) == len(sizes) + 1:
+            picture = picture[:-1]  # sequences, of steps and channels
         if None in sizes and picture is not None and len(picture) == len(sizes):
             order = picture if self._channels_last else (picture[-1], *picture[:-1])
-            sizes = tuple(size or given for size, given in zip(sizes, order))
+            if all(size in (None, given) for size, given in zip(sizes, order)):
+                sizes = order
         if None in sizes or not 1 <= len(sizes) <= 3:
             shown = ", ".join("?" if size is None else str(size) for size in dims)
             raise ModelError(

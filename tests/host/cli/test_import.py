@@ -12,6 +12,7 @@ from PIL import Image
 from model.datasets import datasets
 from model.int8 import reference, tflite
 from tests.host.fake_board import FakePort
+from tests.model.importing.onnx_files import write
 
 pytest.importorskip("onnx")
 
@@ -88,7 +89,8 @@ def test_a_folder_of_pictures_and_labels(host, file: Path, tmp_path: Path) -> No
         ((DIGITS, "--data", "nothing"), "no data set 'nothing'"),
         ((DIGITS, "--data", "digits", "--labels", "a,b"), "2 names; the model has 10 outputs"),
         ((DIGITS, "--data", "digits", "--mean", "1", "2"), "2 numbers for mean"),
-        ((DIGITS, "--data", "digits", "--std", "0"), "std of 0"),
+        ((DIGITS, "--data", "digits", "--std", "0"), "std of 0: a deviation is above 0"),
+        ((DIGITS, "--data", "digits", "--std", "-1"), "std of -1: a deviation is above 0"),
         ((DIGITS, "--data", "digits", "--range", "1", "1"), "black and white are the same"),
         ((DIGITS, "--data", "digits", "--range", "0", "1", "--mean", "1"), "stands in place of"),
         ((DIGITS, "--data", "digits", "--tensor", "q"), "has no output q; its outputs are"),
@@ -114,6 +116,21 @@ def test_inputs_that_are_real_numbers(host, file: Path, tmp_path: Path) -> None:
     words = ("import", DIGITS, "--data", str(data), "-o", str(file))
     assert host(*words, "--json")["int8_accuracy"] > 0.95
     assert "real numbers, not pixels" in host(*words, "--mean", "0.5", fails=1)
+
+
+def test_few_inputs_are_told(host, file: Path, tmp_path: Path) -> None:
+    data = tmp_path / "few.npz"
+    np.savez(data, x=datasets.load("digits").x_test[:3])
+    told = host("import", DIGITS, "--data", str(data), "-o", str(file), "--json")
+    assert any(note.startswith("3 inputs say little") for note in told["notes"])
+
+
+def test_what_has_no_int8_form_names_file_and_node(host, file: Path, tmp_path: Path) -> None:
+    path = write(tmp_path / "m.onnx", [("Softplus", "x", "y")], {}, (1, 4))
+    data = tmp_path / "x.npz"
+    np.savez(data, x=np.random.default_rng(0).random((30, 4)).astype(np.float32))
+    told = host("import", str(path), "--data", str(data), "-o", str(file), fails=1)
+    assert f"{path}: node the_Softplus (softplus): has no int8 form" in told
 
 
 def test_keras(host, file: Path) -> None:

@@ -388,6 +388,20 @@ def test_groups_of_a_transposed_convolution(tmp_path: Path) -> None:
     np.testing.assert_allclose(graph.run(x)[0], read_model(path)[0].run(x)[0], atol=1e-5)
 
 
+def test_before_version_7_an_attribute_says_where_a_constant_lies(tmp_path: Path) -> None:
+    b = numbers(4)
+    old = [("Add", "x b", "y", {"broadcast": 1, "axis": 1})]
+    shape = (1, 4, 4, 4)
+    graph, _ = read_model(write(tmp_path / "o.onnx", old, {"b": b}, shape, 6))
+    new = [("Add", "x b", "y")]
+    path = write(tmp_path / "n.onnx", new, {"b": b.reshape(4, 1, 1)}, shape)
+    x = RNG.normal(size=(2, 4, 4, 4)).astype(np.float32)
+    np.testing.assert_array_equal(graph.run(x)[0], read_model(path)[0].run(x)[0])
+    of_two = [("Tanh", "x", "t"), ("Add", "x t", "y", {"broadcast": 1, "axis": 1})]
+    with pytest.raises(ModelError, match=r"\(Add\): of two activations is not supported"):
+        read_model(write(tmp_path / "t.onnx", of_two, {}, shape, 6))
+
+
 def test_several_outputs(tmp_path: Path) -> None:
     nodes = [("Split", "x", "a b", {"axis": 1, "num_outputs": 2}), ("Tanh", "a", "y")]
     path = write(tmp_path / "m.onnx", nodes, {}, PICTURE, outputs=("y", "b"))

@@ -264,3 +264,9 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, value: float) -
     path = write(tmp_path / "m.onnx", [node("Conv", "x w")], weights=weights)
     with pytest.raises(ModelError, match=r"\(Conv\): a weight or constant is not finite"):
         read_model(path)
+
+
+def test_the_steps_of_a_sequence_may_come_from_the_data(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.onnx", [node("Relu", "x")], ("n", 3, "steps"))
+    graph, layout = read_model(path, (16, 3, 1))
+    assert layout == "NCHW" and graph.shapes[0] == (1, 16, 3)
