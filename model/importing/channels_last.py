@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from model.importing.float_operators import Affine, Shape, TransposedConvolution, Window
+from model.importing.float_operators.definition import require
 from model.int8.geometry import extent
 from model.int8.graph import Padding
 
@@ -76,6 +77,7 @@ def transposed(
         What a convolution from that size back to `shape` would add before the first row and column
         is cut off there; at the end, what is left.
     """
+    require(min(stride) >= 1, "a stride below 1")
     before, after = [], []
     for axis in (0, 1):
         full = (shape[axis] - 1) * stride[axis] + weights.shape[axis]

@@ -23,6 +23,9 @@ __all__ = ["KerasWeights", "read_keras"]
 _MAX_BYTES: Final = 512 << 20
 _MAX_VARIABLES: Final = 64
 
+_DAMAGED: Final = (ArithmeticError, KeyError, RuntimeError, TypeError, ValueError)
+"""What zipfile, json and h5py raise at content that makes no sense."""
+
 
 class KerasWeights:
     """The weights of a model, by group: a layer's variables are numbered.
@@ -47,7 +50,7 @@ class KerasWeights:
             if not isinstance(link, h5py.HardLink):
                 raise ModelError(f"its weights {name} lie elsewhere, which is not supported")
             found = self._group[name]
-        except (KeyError, OSError, RuntimeError, ValueError) as error:
+        except (OSError, *_DAMAGED) as error:
             raise ModelError("its weights are damaged") from error
         return KerasWeights(found) if isinstance(found, h5py.Group) else None
 
@@ -69,7 +72,7 @@ class KerasWeights:
                 if data.dtype.kind not in "fiu" or data.size * 8 > _MAX_BYTES:
                     raise ModelError(f"weights of type {data.dtype} and shape {data.shape}")
                 found.append(np.asarray(data, np.float64))
-            except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+            except (OSError, *_DAMAGED) as error:
                 raise ModelError("its weights are damaged") from error
         return found
 
@@ -106,9 +109,7 @@ def read_keras(path: Path) -> tuple[dict[str, Any], KerasWeights]:
         file = h5py.File(io.BytesIO(weights), "r")
     except OSError as error:
         raise ModelError(error.strerror or "its weights are damaged") from error
-    except (EOFError, MemoryError, NotImplementedError, RecursionError, RuntimeError) as error:
-        raise ModelError("is damaged, truncated, or no .keras model") from error
-    except (KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except (EOFError, MemoryError, zipfile.BadZipFile, zlib.error, *_DAMAGED) as error:
         raise ModelError("is damaged, truncated, or no .keras model") from error
     if not isinstance(loaded, dict):
         raise ModelError("is damaged, truncated, or no .keras model")

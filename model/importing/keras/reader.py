@@ -36,7 +36,7 @@ def load(path: Path) -> FloatGraph:
     graph = FloatGraph()
     try:
         outputs = _Model(graph, config, weights, 0).call(None)
-    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise ModelError("its configuration makes no sense") from error
     for number, output in enumerate(outputs):
         if output.number == 0:

@@ -109,7 +109,7 @@ class _Reader:
             except ModelError as error:
                 text = str(error)
                 raise error if text.startswith("node ") else node.error(text) from error
-            except (IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
+            except (ArithmeticError, IndexError, KeyError, TypeError, ValueError) as error:
                 raise node.error("its inputs or attributes make no sense") from error
         for output in self._outputs:
             self._add_output(output)

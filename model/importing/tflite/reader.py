@@ -26,6 +26,8 @@ _MAX_FILE_BYTES = 64 << 20
 
 _FLOATS = ("float32", "float16")
 
+_SENSELESS = (ArithmeticError, AssertionError, IndexError, KeyError, TypeError, ValueError)
+
 
 def load(path: Path) -> FloatGraph:
     """Read a float `.tflite` file.
@@ -72,7 +74,7 @@ def _read(source: Graph) -> FloatGraph:
         except ModelError as error:
             text = str(error)
             raise error if text.startswith("layer ") else context.error(operator, text) from error
-        except (AssertionError, IndexError, KeyError, TypeError, ValueError) as error:
+        except _SENSELESS as error:
             raise context.error(operator, "its inputs or options make no sense") from error
     for index in source.outputs:
         if index not in context.tensors or context.tensors[index] == 0:

@@ -99,6 +99,22 @@ def test_links_out_of_the_file_are_refused(tmp_path: Path) -> None:
         read_model(path)
 
 
+def test_sizes_beyond_all_bounds_are_refused_in_one_line(tmp_path: Path) -> None:
+    with zipfile.ZipFile(DATA / "digits.keras") as archive:
+        config, weights = (archive.read(name) for name in ("config.json", "model.weights.h5"))
+    path = tmp_path / "model.keras"
+    for place in range(0, 800, 8):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("config.json", config)
+            archive.writestr(
+                "model.weights.h5", weights[:place] + b"\xff" * 7 + b"\x7f" + weights[place + 8 :]
+            )
+        try:
+            read_model(path)
+        except ModelError as refusal:
+            assert "\n" not in str(refusal)
+
+
 def test_damaged_files_are_refused_in_one_line(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     with zipfile.ZipFile(DATA / "digits.keras") as archive:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -251,6 +252,12 @@ def two_inputs() -> Graph:
     return builder.build()
 
 
+def no_stride() -> Graph:
+    graph = built(lambda b: transposed(b, Padding.SAME, (12, 10)))
+    options: Any = graph.operators[-1].options
+    return changed(graph, options=replace(options, stride_h=0))
+
+
 def conv_of_activations() -> Graph:
     graph = built(conv)
     return changed(graph, inputs=(0, 0, graph.operators[-1].inputs[2]))
@@ -263,6 +270,7 @@ REFUSED: dict[str, Callable[[], Graph]] = {
         built(lambda b: b.tanh()), outputs=(0,)
     ),
     "its weights must be constant": conv_of_activations,
+    "(TRANSPOSE_CONV): a stride below 1": no_stride,
     "fused SIGN_BIT is not supported": lambda: built(
         lambda b: conv(b, activation=Activation.SIGN_BIT)
     ),
