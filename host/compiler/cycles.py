@@ -119,13 +119,36 @@ class Work:
         return self.loops.slots * lanes
 
     @property
-    def _accesses(self) -> int:
-        """To the target's memory, of a tile: writes, and with an addition as many reads; of every
-        second line in a pooled layer."""
-        accesses = self.loops.windows * self.vectors
+    def _writes(self) -> float:
+        """Of a tile's results, without those that are no results where the picture ends."""
+        loops, at_once = self.loops, self.configuration.requantizers
+        tiles, groups, lines = loops.tiles, loops.group.count, loops.line.count
+        channel_wise = self.layer.mode.channel_wise
+        results = self.layer.arrangement.results if channel_wise else 1
+        last_results = loops.last_results if channel_wise else 1
+        if self.layer.arrangement.channels_inside:
+            tiles, groups = groups, tiles
+        lanes = self.configuration.channel_group if channel_wise else self.configuration.lanes
+        lanes, last_lanes = (
+            ceil_divide(each, at_once) for each in (min(lanes, loops.lanes), loops.last_lanes)
+        )
+        written = (tiles - 1) * lanes + last_lanes
+        written *= (groups - 1) * loops.slots + loops.last_slots
+        written *= (lines - 1) * results + last_results
+        return written / loops.tiles
+
+    @property
+    def _target_reads(self) -> float:
+        """Of what a tile's results meet: with an addition each, in a pooled layer those of every
+        second line."""
         if self.layer.epilogue.addition is not None:
-            return 2 * accesses
-        return accesses + accesses // 2 if self.layer.pooled else accesses
+            return self._writes
+        return self._writes / 2 if self.layer.pooled else 0.0
+
+    @property
+    def _accesses(self) -> float:
+        """To the target's memory, of a tile."""
+        return self._writes + self._target_reads
 
     @property
     def drain(self) -> int:
@@ -160,8 +183,8 @@ class Work:
         return places
 
     @property
-    def _run_cycles(self) -> int:
-        """Cycles of the slot generator for a tile's runs.
+    def _fetches(self) -> int:
+        """Cycles of the memory port for a tile's runs.
 
         A beat gives each slot one word, a cycle a slot. A run that begins within a word may touch
         one word more; where the slots are not aligned alike, one of them is taken to.
@@ -169,13 +192,23 @@ class Work:
         loops, word = self.loops, self.configuration.word_bytes
         runs = loops.windows * loops.kernel_row.count
         if self.layer.mode.channel_wise:
-            return runs * max(loops.run_bytes, RUN_CYCLES)
+            return runs * loops.run_bytes
         words, rest = divmod(loops.run_bytes - 1, word)
         if loops.slot_step % word:
             tails = runs * (rest != 0)
         else:
             tails = int(np.count_nonzero(self._places(by_row=False) % word + rest >= word))
-        return runs * max((words + 1) * word, RUN_CYCLES) + tails * word
+        return runs * (words + 1) * word + tails * word
+
+    @property
+    def _run_cycles(self) -> int:
+        """Cycles of the slot generator for them, which takes its time for a short one."""
+        loops, word = self.loops, self.configuration.word_bytes
+        words = loops.run_bytes
+        if not self.layer.mode.channel_wise:
+            words = ceil_divide(loops.run_bytes, word) * word
+        pauses = loops.windows * loops.kernel_row.count * max(0, RUN_CYCLES - words)
+        return self._fetches + pauses
 
     @property
     def _reads(self) -> float:
@@ -196,21 +229,20 @@ class Work:
     def _crowded(self) -> float:
         """Cycles of a tile's pixels where all results go to their bank.
 
-        A write goes before a read, and costs a cycle if there is one. How often there is one
-        depends on how long it all takes: ``port = runs + writes * reads / port``. Where results
-        meet other bytes, there is an access in every cycle until a window is drained, for which
-        reads wait. Where two tensors are read, a window is short, and each is like the one before:
-        what waited once comes at another time from then on. Where a tile has one window, its
-        results come when the next tile's pixels are buffered, if there is room for both.
+        An access of theirs goes before a read, and costs a cycle if there is one: always, while the
+        port has no pause, but for reads of nothing but padding. Where results meet other bytes,
+        there is an access in every cycle until a window is drained, for which reads wait. Where two
+        tensors are read, a window is short, and each is like the one before: what waited once comes
+        at another time from then on. Where a tile has one window, its results come when the next
+        tile's pixels are buffered, if there is room for both.
         """
         if self.loops.windows == 1 and 2 * self.loops.pops <= buffer_bytes(self.configuration):
             return self._run_cycles
-        runs, accesses = self._run_cycles, self._accesses
-        if self.combines:
-            return runs + accesses
+        runs, fetches, accesses = self._run_cycles, self._fetches, self._accesses
         if self.layer.other is not None:
             return max(runs, self._reads + accesses)
-        return (runs + math.sqrt(runs**2 + 4 * accesses * self._reads)) / 2
+        waits = accesses if self.combines else accesses * self._reads / fetches
+        return max(runs, fetches + waits)
 
     @property
     def port(self) -> float:
@@ -238,13 +270,12 @@ class Work:
     def entry_cycles(self) -> float:
         """Of the tape reader for an entry, while the layer runs.
 
-        Other accesses to the same bank come before it, but not more of them than there are.
+        Other accesses to the same bank come before it, but not more of them than there are; reads
+        of what results meet do in any bank (:class:`gateware.memory.scratchpad.Scratchpad`).
         """
-        if self.streams:
-            return 2 * self.configuration.entry_bytes
         words, windows = self.configuration.entry_words, self.loops.windows
         others = self._reads * self.sharing.tape_source
-        others += self._accesses * self.sharing.tape_target
+        others += self._writes * self.sharing.tape_target + self._target_reads
         busy = min(others / (windows * self.period), 0.99)
         return min(words / (1 - busy), words + others / self.tile_entries)
 
@@ -268,6 +299,7 @@ def load_cycles(configuration: EngineConfiguration) -> int:
 def estimate(works: Sequence[Work], configuration: EngineConfiguration) -> list[CycleEstimate]:
     """Predict the cycles of each layer of a tape."""
     engine = _Engine(configuration)
+    flash_cycles = engine.ring.flash_cycles
     estimates = []
     for work in works:
         begin = engine.time
@@ -280,7 +312,7 @@ def estimate(works: Sequence[Work], configuration: EngineConfiguration) -> list[
                 multipliers=tiles * loops.windows * loops.pops,
                 port=round(tiles * work.port),
                 requantiser=tiles * loops.windows * work.drain,
-                tape=round(entries * work.entry_cycles),
+                tape=round(entries * (flash_cycles if work.streams else work.entry_cycles)),
             )
         )
     return estimates
@@ -289,24 +321,39 @@ def estimate(works: Sequence[Work], configuration: EngineConfiguration) -> list[
 class _Ring:
     """The times at which tape entries arrive in the weight ring.
 
-    The reader fetches one entry after the other, at ``cycles`` each, but waits until the entry that
-    is a ring's length before has been freed.
+    The reader fetches one entry after the other, but waits until the entry that is a ring's length
+    before has been freed. How long it takes for one depends on the layer that runs meanwhile, which
+    may be one before that whose entry it is; from flash every entry takes as long.
     """
 
     def __init__(self, configuration: EngineConfiguration) -> None:
-        self.cycles: float = configuration.entry_words
+        self.streams = False
+        self.flash_cycles = 2 * configuration.entry_bytes
+        #: When layers began, the entries that the reader could have fetched by then, and the
+        #: cycles of one since the last of them.
+        self._times: list[float] = [0.0]
+        self._fetched: list[float] = [0.0]
+        self._cycles: float = configuration.entry_words
         self.depth = configuration.window_taps
         #: When the last entries were freed; the next to arrive takes the first one's place.
         self.freed: Times = np.full(self.depth, -np.inf)
         self.last_arrival: float = TAPE_LATENCY
 
+    def begin_layer(self, time: float, cycles: float, streams: bool) -> None:
+        """From ``time`` on an entry in memory takes so many cycles; whether the next ones are."""
+        self._fetched.append(self._fetched[-1] + (time - self._times[-1]) / self._cycles)
+        self._times.append(time)
+        self._cycles, self.streams = cycles, streams
+
     def arrivals(self, count: int) -> Times:
         """When the next ``count`` entries (at most ``depth``) are there."""
-        index = np.arange(count)
-        may_begin = self.freed[:count] + REFILL_LATENCY
-        may_begin[0] = max(may_begin[0], self.last_arrival) if count else 0
-        slack = np.maximum.accumulate(may_begin - self.cycles * index)
-        return slack + self.cycles * (index + 1)
+        may_begin = np.maximum(self.freed[:count] + REFILL_LATENCY, self.last_arrival)
+        if self.streams:
+            return _in_turn(may_begin, 0.0, self.flash_cycles)
+        far = 1e12
+        times = np.array([*self._times, self._times[-1] + far])
+        fetched = np.array([*self._fetched, self._fetched[-1] + far / self._cycles])
+        return np.interp(_in_turn(np.interp(may_begin, times, fetched), 0.0), fetched, times)
 
     def free(self, arrivals: Times, times: Times) -> None:
         """The entries that arrived at ``arrivals`` were freed at ``times``."""
@@ -330,7 +377,7 @@ class _Engine:
 
     def run(self, work: Work) -> None:
         """A layer, from its descriptor to its last result."""
-        self.ring.cycles = work.entry_cycles
+        self.ring.begin_layer(self.time, work.entry_cycles, work.streams)
         epilogue = work.layer.epilogue
         self._words(LEVELS + len(CONTROLS))
         self.time += START_LATENCY
