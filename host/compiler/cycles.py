@@ -9,7 +9,6 @@ with the hardware's own counters.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -93,13 +92,8 @@ class CycleEstimate:
     @property
     def bound(self) -> str:
         """The resource that is busy longest."""
-        busy = {
-            "multipliers": self.multipliers,
-            "port": self.port,
-            "requantiser": self.requantiser,
-            "tape": self.tape,
-        }
-        return max(busy, key=lambda name: busy[name])
+        names = ("multipliers", "port", "requantiser", "tape")
+        return max(names, key=lambda name: int(getattr(self, name)))
 
 
 @dataclass(frozen=True)
@@ -230,19 +224,17 @@ class Work:
         """Cycles of a tile's pixels where all results go to their bank.
 
         An access of theirs goes before a read, and costs a cycle if there is one: always, while the
-        port has no pause, but for reads of nothing but padding. Where results meet other bytes,
-        there is an access in every cycle until a window is drained, for which reads wait. Where two
-        tensors are read, a window is short, and each is like the one before: what waited once comes
-        at another time from then on. Where a tile has one window, its results come when the next
-        tile's pixels are buffered, if there is room for both.
+        port has no pause, but for reads of nothing but padding. Where two tensors are read, a
+        window is short, and each is like the one before: what waited once comes at another time
+        from then on. Where a tile has one window, its results come when the next tile's pixels are
+        buffered, if there is room for both.
         """
         if self.loops.windows == 1 and 2 * self.loops.pops <= buffer_bytes(self.configuration):
             return self._run_cycles
         runs, fetches, accesses = self._run_cycles, self._fetches, self._accesses
         if self.layer.other is not None:
             return max(runs, self._reads + accesses)
-        waits = accesses if self.combines else accesses * self._reads / fetches
-        return max(runs, fetches + waits)
+        return max(runs, fetches + accesses * self._reads / fetches)
 
     @property
     def port(self) -> float:
@@ -329,8 +321,8 @@ class _Ring:
     def __init__(self, configuration: EngineConfiguration) -> None:
         self.streams = False
         self.flash_cycles = 2 * configuration.entry_bytes
-        #: When layers began, the entries that the reader could have fetched by then, and the
-        #: cycles of one since the last of them.
+        #: When an entry began to take other cycles, the entries that the reader could have fetched
+        #: by then, and the cycles of one since.
         self._times: list[float] = [0.0]
         self._fetched: list[float] = [0.0]
         self._cycles: float = configuration.entry_words
@@ -339,7 +331,7 @@ class _Ring:
         self.freed: Times = np.full(self.depth, -np.inf)
         self.last_arrival: float = TAPE_LATENCY
 
-    def begin_layer(self, time: float, cycles: float, streams: bool) -> None:
+    def begin(self, time: float, cycles: float, streams: bool) -> None:
         """From ``time`` on an entry in memory takes so many cycles; whether the next ones are."""
         self._fetched.append(self._fetched[-1] + (time - self._times[-1]) / self._cycles)
         self._times.append(time)
@@ -377,7 +369,7 @@ class _Engine:
 
     def run(self, work: Work) -> None:
         """A layer, from its descriptor to its last result."""
-        self.ring.begin_layer(self.time, work.entry_cycles, work.streams)
+        self.ring.begin(self.time, work.configuration.entry_words, work.streams)
         epilogue = work.layer.epilogue
         self._words(LEVELS + len(CONTROLS))
         self.time += START_LATENCY
@@ -389,6 +381,8 @@ class _Engine:
         ahead = window_port / loops.pops * buffered
         if epilogue.has_tables:
             self._words(TABLE_WORDS)
+        # Until now nothing else happened in memory.
+        self.ring.begin(self.time, work.entry_cycles, work.streams)
         drained = 0.0
         for _ in range(loops.tiles):
             self._parameters()
