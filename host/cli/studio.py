@@ -8,6 +8,7 @@ simulated. Ctrl-C ends it.
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from model.errors import EyespotError
 
@@ -32,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="model to begin with: a .tflite file, or patterns, digits, mnist (default: digits)",
     )
     parser.add_argument(
+        "--folder",
+        type=Path,
+        metavar="DIR",
+        help="folder for collected pictures (default: one of the studio's own)",
+    )
+    parser.add_argument(
         "--page-port", type=natural, default=0, metavar="N", help="port of the page (default: any)"
     )
     parser.add_argument(
@@ -48,7 +55,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     from model import zoo
 
     zoo.load(arguments.model)  # what cannot be read is refused before anything is shown
-    serving = Serving(Bench(arguments.port), arguments.model, arguments.page_port)
+    serving = Serving(Bench(arguments.port, arguments.folder), arguments.model, arguments.page_port)
 
     def ready() -> None:
         say(f"Eyespot's page: {serving.address}")

@@ -15,6 +15,10 @@ from typing import Any
 __all__ = ["Client", "Hub"]
 
 
+#: Of these, a page needs the latest only.
+_STATES = ("status", "answer", "roles", "training", "collection")
+
+
 class Client:
     """One open page."""
 
@@ -26,7 +30,7 @@ class Client:
     def tell(self, message: dict[str, Any]) -> None:
         """Queue a message; it takes the place of an older one of its type that may be missed."""
         kind = message["type"]
-        key = kind if kind in ("status", "answer", "roles", "training") else object()
+        key = kind if kind in _STATES else object()
         self._waiting.pop(key, None)
         self._waiting[key] = message
         self._arrived.set()

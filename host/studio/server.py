@@ -11,7 +11,7 @@ import asyncio
 import functools
 import json
 import struct
-from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,12 @@ from model.errors import EyespotError
 from model.int8 import tflite, tflite_writer
 
 from . import uploads, view
+from .answering import Refused, answers
+from .collection import default_folder
 from .guard import Guard
 from .hub import Client, Hub
 from .session import Choice, Picture, Session, Status
+from .teaching import Teaching
 
 __all__ = ["Bench", "FRAME"]
 
@@ -48,27 +51,6 @@ _MOST_SIDE = 1024
 #: Test pictures that are told at once.
 _MOST_SAMPLES = 200
 
-Handler = Callable[[Request], Awaitable[Response]]
-
-
-class Refused(EyespotError):
-    """What only the page that operates the board may do."""
-
-
-def _answers(handler: Callable[..., Awaitable[Response]]) -> Callable[..., Awaitable[Response]]:
-    """A route whose errors are one line."""
-
-    @functools.wraps(handler)
-    async def handle(*arguments: Any) -> Response:
-        try:
-            return await handler(*arguments)
-        except Refused as error:
-            return JSONResponse({"error": str(error)}, 409)
-        except EyespotError as error:
-            return JSONResponse({"error": str(error)}, 400)
-
-    return handle
-
 
 class Bench:
     """Everything behind the page: the session, the open pages, and the routes.
@@ -77,13 +59,23 @@ class Bench:
     ----------
     port : str
         The board's.
+    folder : Path, optional
+        Of the collected pictures.
     open_board : callable, optional
         See :class:`.Session`.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be used.
     """
 
-    def __init__(self, port: str, **options: Any) -> None:
+    def __init__(self, port: str, folder: Path | None = None, **options: Any) -> None:
         self.hub = Hub()
         self.session = Session(port, self._from_session, **options)
+        self.teaching = Teaching(
+            folder or default_folder(), self._require, self._tell_soon, self.session.choose
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._model: dict[str, Any] | None = None
         self._told: Choice | None = None
@@ -100,6 +92,7 @@ class Bench:
             Route("/api/samples/{name}", self._samples),
             Route("/api/look", self._look),
             Route("/api/explain", self._explain),
+            *self.teaching.routes(),
         ]
         return Guard(Starlette(routes=routes), port, token)
 
@@ -109,7 +102,8 @@ class Bench:
         self.session.start()
 
     def stop(self) -> None:
-        """Give the board back."""
+        """Give the board back, and end what is being trained."""
+        self.teaching.stop()
         self.session.stop()
 
     # From the session, in its thread.
@@ -127,8 +121,13 @@ class Bench:
             message = {"type": "problem", "line": line}
             if picture is not None:
                 message |= {"number": picture.number, "client": picture.client}
+        self._tell_soon(message)
+
+    def _tell_soon(self, message: dict[str, Any]) -> None:
+        """Tell all pages, from any thread."""
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._tell, kind, message)
+            with suppress(RuntimeError):  # it is closed just now
+                self._loop.call_soon_threadsafe(self.hub.tell, message)
 
     def _status(self, now: Status) -> dict[str, Any]:
         """A status, with the model where it is another one."""
@@ -139,9 +138,6 @@ class Bench:
                 self._model = view.model(now.choice, now.compiled, now.info.clock_hz)
         return {"type": "status", **view.status(now, self.session.port), "model": self._model}
 
-    def _tell(self, kind: str, message: dict[str, Any]) -> None:
-        self.hub.tell(message)
-
     # The page.
 
     async def _index(self, request: Request) -> Response:
@@ -150,18 +146,19 @@ class Bench:
     async def _socket(self, socket: WebSocket) -> None:
         await socket.accept()
         client = self.hub.add()
-        client.tell(self._now())
+        for message in [self._now(), *self.teaching.now()]:
+            client.tell(message)
         sending = asyncio.create_task(_send_all(client, socket))
         try:
             while True:
-                message = await socket.receive()
-                if message["type"] == "websocket.disconnect":
+                received = await socket.receive()
+                if received["type"] == "websocket.disconnect":
                     break
                 try:
-                    if message.get("bytes") is not None:
-                        self._take_frame(client, message["bytes"])
+                    if received.get("bytes") is not None:
+                        self._take_frame(client, received["bytes"])
                     else:
-                        await self._do(client, json.loads(message.get("text") or "{}"))
+                        await self._do(client, json.loads(received.get("text") or "{}"))
                 except EyespotError as error:
                     client.tell({"type": "problem", "line": str(error)})
                 except (ValueError, TypeError, LookupError, AttributeError, struct.error):
@@ -206,7 +203,7 @@ class Bench:
             await self.choose(message["name"])
         elif what == "sample":
             name, index = message["data"], int(message["index"])
-            dataset = await run_in_threadpool(_dataset, name)
+            dataset = await run_in_threadpool(self._dataset, name)
             if not 0 <= index < len(dataset.x_test):
                 raise ValueError("index")
             self.session.show(
@@ -239,7 +236,7 @@ class Bench:
         data = await run_in_threadpool(zoo.resolve(name_or_path).read_bytes)
         self.session.choose(Choice(graph, origin, data))
 
-    @_answers
+    @answers
     async def _receive_model(self, request: Request) -> Response:
         self._require(request.headers.get("x-client"))
         data = await uploads.body(request, uploads.MAX_MODEL_BYTES)
@@ -251,7 +248,7 @@ class Bench:
         self.session.choose(Choice(graph, "file", data))
         return JSONResponse({"name": graph.name})
 
-    @_answers
+    @answers
     async def _send_model(self, request: Request) -> Response:
         choice = self.session.status.choice
         if choice is None:
@@ -261,7 +258,7 @@ class Bench:
 
     # Pictures.
 
-    @_answers
+    @answers
     async def _receive_picture(self, request: Request) -> Response:
         client = self._require(request.headers.get("x-client"))
         data = await uploads.body(request, uploads.MAX_PICTURE_BYTES)
@@ -279,10 +276,10 @@ class Bench:
         self.session.show(Picture(content, "picture", number, client))
         return JSONResponse({"name": name})
 
-    @_answers
+    @answers
     async def _samples(self, request: Request) -> Response:
         """Test pictures of a data set, with their classes."""
-        dataset = await run_in_threadpool(_dataset, request.path_params["name"])
+        dataset = await run_in_threadpool(self._dataset, request.path_params["name"])
         start = max(0, int(request.query_params.get("start", 0)))
         count = min(_MOST_SAMPLES, max(0, int(request.query_params.get("count", 60))))
         x = dataset.x_test[start : start + count]
@@ -296,9 +293,15 @@ class Bench:
             }
         )
 
+    def _dataset(self, name: str) -> datasets.Dataset:
+        """A bundled data set, or what the last training was tested on."""
+        if name == "collected" and self.teaching.trainer.tested is not None:
+            return self.teaching.trainer.tested
+        return _bundled(name)
+
     # Inside.
 
-    @_answers
+    @answers
     async def _look(self, request: Request) -> Response:
         found = self.session.looked
         if found is None:
@@ -306,7 +309,7 @@ class Bench:
         clock_hz = self.session.status.info.clock_hz if self.session.status.info else 1
         return JSONResponse(await run_in_threadpool(view.looked, found, clock_hz))
 
-    @_answers
+    @answers
     async def _explain(self, request: Request) -> Response:
         found, asked = self.session.looked, request.query_params
         if found is None or asked.get("look") != str(found.number):
@@ -330,7 +333,7 @@ async def _send_all(client: Client, socket: WebSocket) -> None:
 
 
 @functools.cache
-def _dataset(name: str) -> datasets.Dataset:
+def _bundled(name: str) -> datasets.Dataset:
     if name not in view.SAMPLE_SETS:
         raise EyespotError(f"there is no data set {name!r} here")
     return datasets.load(name)

@@ -120,11 +120,7 @@ class Answer:
 
 @dataclass(frozen=True, eq=False)
 class Looked:
-    """A picture's way through the network, layer by layer.
-
-    ``values`` has the tensors of the graph, by index: those that the board stores as it stored
-    them, the others as the reference makes them of these.
-    """
+    """A picture's way through the network, layer by layer; ``values`` is of `reference.replay`."""
 
     number: int
     choice: Choice
@@ -289,6 +285,7 @@ class Session:
                 self._wants_look = False if frame is None else look
         if self._stopping:
             return
+        assert self._board is not None
         if wanted is not None and wanted is not self._loaded:
             self._load(wanted)
         elif frame is not None:
@@ -296,7 +293,6 @@ class Session:
         elif look and self._last is not None:
             self._look()
         else:
-            assert self._board is not None
             self._board.link.read_info()
 
     def _open(self) -> bool:
@@ -343,12 +339,8 @@ class Session:
 
         def show(done: int, total: int) -> None:
             if done == total or time.monotonic() - self._reported > _PROGRESS:
-                self._report(
-                    phase="loading",
-                    doing=f"Sending {choice.graph.name}",
-                    done=done,
-                    total=total,
-                )
+                doing = f"Sending {choice.graph.name}"
+                self._report(phase="loading", doing=doing, done=done, total=total)
 
         try:
             board.load(compiled, show, flash=None)

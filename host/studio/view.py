@@ -47,9 +47,11 @@ def _picture_shape(card: ModelCard) -> list[int] | None:
         return None
 
 
-def sample_sets(graph: Graph, card: ModelCard) -> list[str]:
+def sample_sets(choice: Choice, card: ModelCard) -> list[str]:
     """The data sets whose pictures have the model's shape, and whose classes are its classes."""
-    shape = _picture_shape(card)
+    graph, shape = choice.graph, _picture_shape(card)
+    if choice.origin == "trained":
+        return ["collected"]
     names = []
     for name in SAMPLE_SETS if shape is not None else ():
         dataset = datasets.load(name)
@@ -81,7 +83,7 @@ def model(choice: Choice, compiled: CompiledModel, clock_hz: int) -> dict[str, A
         "memory_bytes": compiled.memory_bytes,
         "board_memory_bytes": configuration.memory_bytes,
         "multipliers": configuration.lanes * configuration.pixels,
-        "samples": sample_sets(graph, card),
+        "samples": sample_sets(choice, card),
         "layers": [
             {
                 "name": layer.name,

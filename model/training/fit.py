@@ -111,6 +111,7 @@ def fit(
     progress: Callable[[Progress], None] | None = None,
     checkpoint: Checkpoint | None = None,
     phase: str = "training",
+    on_epoch: Callable[[str, Epoch], None] | None = None,
 ) -> History:
     """Train `network` in place on the training part of `dataset`.
 
@@ -132,6 +133,8 @@ def fit(
         Receives a snapshot after each epoch; if it has one already, training continues from there.
     phase : str
         The snapshot's name.
+    on_epoch : callable, optional
+        Called with the phase and what was recorded after every epoch.
 
     Returns
     -------
@@ -178,6 +181,8 @@ def fit(
         test_accuracy = accuracy(network.predict(dataset.x_test), dataset.y_test)
         seconds = perf_counter() - start
         run.end_epoch(Epoch(loss / seen, correct / seen, test_accuracy, rate, seconds))
+        if on_epoch is not None:
+            on_epoch(phase, run.history.epochs[-1])
         if checkpoint is not None:
             checkpoint.save(phase, run.snapshot())
     if settings.patience is not None:

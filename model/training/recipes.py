@@ -25,7 +25,7 @@ from model.training.augmentation import Augmentation
 from model.training.checkpoint import Checkpoint
 from model.training.fit import Progress, Settings, accuracy, fit, hold_out
 from model.training.folding import fold
-from model.training.history import History
+from model.training.history import Epoch, History
 from model.training.layers import BatchNorm, Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU, Sigmoid
 from model.training.network import Network
 from model.training.quantization import calibrate
@@ -175,6 +175,7 @@ def train(
     schedule: Schedule | None = None,
     patience: int | None = None,
     progress: Callable[[Progress], None] | None = None,
+    on_epoch: Callable[[str, Epoch], None] | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
 ) -> Trained:
@@ -192,6 +193,8 @@ def train(
         Stop early, judged by a tenth of the training part that is held out: see `Settings`.
     progress : callable, optional
         Called after every step; see `model.training.progress.progress_bar`.
+    on_epoch : callable, optional
+        Called after every epoch with its phase, ``float`` or ``int8``, and what was recorded.
     checkpoint : Path, optional
         File to save to after every epoch.
     resume : bool
@@ -243,13 +246,13 @@ def train(
             run = _identity(dataset, seed, settings, fine_tuning)
             saved = Checkpoint(checkpoint, run, resume)
         watched = dataset if patience is None else hold_out(dataset, _HELD_OUT, split)
-        history = fit(network, watched, settings, training, progress, saved, "float")
+        history = fit(network, watched, settings, training, progress, saved, "float", on_epoch)
         folded, to_tune = fold(network), fold(network)
         pictures = calibration.permutation(len(watched.x_train))[:_CALIBRATION_PICTURES]
         ranges = calibrate(to_tune, watched.x_train[pictures])
         quantized = QuantizedNetwork(to_tune, ranges, dataset.name, dataset.labels)
         if fine_tuning is not None:
-            tuned = fit(quantized, watched, fine_tuning, tuning, progress, saved, "int8")
+            tuned = fit(quantized, watched, fine_tuning, tuning, progress, saved, "int8", on_epoch)
             history = History([*history.epochs, *tuned.epochs])
         graph = quantized.graph
         answers = reference.predict(graph, datasets.to_int8(dataset.x_test))

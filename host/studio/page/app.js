@@ -5,8 +5,9 @@ import { Connection } from "/page/connection.js";
 import { make, toast } from "/page/dom.js";
 import * as inside from "/page/inside.js";
 import * as run from "/page/run.js";
+import * as teach from "/page/teach.js";
 
-const TABS = [["run", run], ["inside", inside]];
+const TABS = [["run", run], ["inside", inside], ["teach", teach]];
 
 const connection = new Connection();
 const main = document.getElementById("main");
@@ -28,6 +29,9 @@ const bench = {
     }
     history.replaceState(null, "", `${location.pathname}${location.search}#${id}`);
     views.get(id).tab.show?.();
+  },
+  source(id) {
+    views.get("run").tab.source(id);
   },
   say(text) {
     document.getElementById("status").textContent = text;

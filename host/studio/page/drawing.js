@@ -4,7 +4,8 @@ import { button, make } from "/page/dom.js";
 
 const SIDE = 320;
 
-export function drawing(connection) {
+/** A pad; `live` ones are answered as one draws. */
+export function drawing(connection, { live = true } = {}) {
   const canvas = make("canvas.pad", { width: SIDE, height: SIDE, tabIndex: 0, role: "img", "aria-label": "Drawing: draw with mouse, pen or finger; with the keyboard, arrow keys move the pen, space lowers and lifts it" });
   const sent = make("canvas");
   const hint = make("div.hint", {}, make("span", {}, "Draw here"));
@@ -71,7 +72,7 @@ export function drawing(connection) {
 
   /** Send the drawing; while an answer is awaited, only remember that there is a newer one. */
   async function send() {
-    if (!strokes.length) return;
+    if (!live || !strokes.length) return;
     if (busy) { stale = true; return; }
     busy = true;
     do {
@@ -139,6 +140,10 @@ export function drawing(connection) {
   canvas.addEventListener("blur", redraw);
   for (const each of [width, fit]) each.addEventListener("input", () => { redraw(); send(); });
 
+  if (!live) {
+    fit.checked = false;
+    width.value = "18";
+  }
   redraw();
   return {
     element,
@@ -154,5 +159,13 @@ export function drawing(connection) {
       redraw();
     },
     strokes: () => strokes,
+    clear,
+    /** The drawing, on a canvas. */
+    draw(target) {
+      sent.width = sent.height = target.width;
+      render();
+      target.getContext("2d").drawImage(sent, 0, 0);
+      return strokes.length > 0;
+    },
   };
 }

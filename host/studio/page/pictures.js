@@ -51,11 +51,12 @@ export function pictures(connection) {
   };
 }
 
-/** Take what is dropped on the page, or pasted: a model, or something to classify. */
-export function acceptDrops(connection, prepare, taker) {
+/** Take what is dropped on the page, or pasted: a model; or, while `wants()`, something to classify. */
+export function acceptDrops(connection, wants, prepare, taker) {
   const take = (file) => {
     if (!connection.operates) { toast("Another page operates the board; this one watches.", { bad: true }); return; }
     if (/\.tflite$/i.test(file.name)) { sendModel(connection, file); return; }
+    if (!wants()) return;
     prepare();
     taker.take(file);
   };
@@ -69,7 +70,6 @@ export function acceptDrops(connection, prepare, taker) {
     document.body.classList.remove("dropping");
     if (!isFile(event)) return;
     event.preventDefault();
-    if (event.defaultTaken) return;
     const [file] = event.dataTransfer.files;
     if (file) take(file);
   });

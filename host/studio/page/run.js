@@ -64,12 +64,13 @@ export function mount(root, connection, bench) {
     said.show(answer, connection.model);
     for (const each of Object.values(sources)) each.answer?.(answer);
   });
-  acceptDrops(connection, () => choose("picture"), sources.picture);
+  acceptDrops(connection, () => shown, () => choose("picture"), sources.picture);
   offer(null);
 
   return {
     show() { shown = true; sources[source].show?.(); },
     hide() { shown = false; sources[source].hide?.(); },
+    source(id) { preferred = id; choose(id); },
   };
 }
 

@@ -13,10 +13,11 @@ def cable():
 
 
 @pytest.fixture(scope="module")
-def serving(cable):
+def serving(cable, tmp_path_factory):
     from tests.host.studio.bench import Bench, served
 
-    with served(Bench("fake", open_board=cable.open)) as running:
+    folder = tmp_path_factory.mktemp("studio")
+    with served(Bench("fake", folder, open_board=cable.open)) as running:
         yield running
 
 
