@@ -310,6 +310,19 @@ class Board:
         """
         return self._require_runner().run_many(inputs, stall_cause)
 
+    def reset_state(self) -> None:
+        """Let the next run of a model with state be the first again.
+
+        A model that was uploaded, or found on the board, begins so. What one run leaves, the next
+        one finds, as long as this object lives.
+
+        Raises
+        ------
+        BoardError
+            If the board holds no model.
+        """
+        self._require_runner().reset_state()
+
     def run_layers(
         self, x: Example, layouts: Sequence[TensorLayout], progress: Progress | None = None
     ) -> list[LayerRun]:

@@ -19,9 +19,9 @@ from gateware.interface.protocol import EngineError, Opcode, Result, StallCause
 
 from ..errors import BoardError, LinkError
 from ..host_steps import finish, prepare
-from ..link.framing import Reply, Request
+from ..link.framing import OnceRequest, Reply, Request
 from ..link.link import Link
-from ..model_card import ModelCard
+from ..model_card import TICKET_BYTES, ModelCard
 from .memory import checked, payload_of, read_request, read_requests, write_requests
 
 __all__ = ["Inference", "Int8Array", "LayerRun", "Progress", "Runner"]
@@ -98,6 +98,9 @@ class Runner:
         self.card = card
         self._link = link
         self._diagnostics = diagnostics
+        #: Number of the last run; None where the board's state is not that of any.
+        self._number: int | None = None
+        self._state_is_lost = False
         #: Clock cycles after which the engine has read the input; None: not known yet.
         self._input_cycles: int | None = None
 
@@ -123,12 +126,10 @@ class Runner:
         """
         card = self.card
         if card.ticket is not None:
-            raise BoardError(f"{card.name}: keeps state between runs, which the host does not yet")
-        reads = [
-            request
-            for index, each in enumerate(card.outputs)
-            for request in read_requests(each.layout, Opcode.READ if index else Opcode.RESULT)
-        ]
+            for x in inputs:
+                yield self._run_once(x, stall_cause)
+            return
+        reads = self._reads()
         source = iter(inputs)
         first = list(islice(source, 2))
         free_after = self._measure_input() if len(first) > 1 else None
@@ -154,15 +155,82 @@ class Runner:
                 yield unproven
             if len(replies) == 1:
                 return
-            tensors = _unpack(card, data)
-            on_board = self._diagnostics and card.finds_best
-            unproven = Inference(
-                tensors=tensors,
-                outputs=_finish(card, tensors),
-                cycles=result.cycles,
-                stalls=result.stalls if self._diagnostics else 0,
-                best=result.best if on_board else int(tensors[0].argmax()),
-            )
+            unproven = self._inference(result, data)
+
+    def _inference(self, result: Result, data: bytes) -> Inference:
+        tensors = _unpack(self.card, data)
+        on_board = self._diagnostics and self.card.finds_best
+        return Inference(
+            tensors=tensors,
+            outputs=_finish(self.card, tensors),
+            cycles=result.cycles,
+            stalls=result.stalls if self._diagnostics else 0,
+            best=result.best if on_board else int(tensors[0].argmax()),
+        )
+
+    # State.
+
+    def reset_state(self) -> None:
+        """Let the next run find what the first one did; nothing without variables.
+
+        Raises
+        ------
+        BoardError
+            If the board does not take it.
+        """
+        self._number = None
+        for (reply,) in self._link.exchange([each] for each in self._state_writes()):
+            checked(reply, "the state could not be set")
+        self._number, self._state_is_lost = 0, False
+
+    def _state_writes(self) -> list[Request]:
+        requests = []
+        for each in self.card.variables:
+            requests += write_requests(each.layout.address, each.pack())
+        if self.card.ticket is not None:
+            requests += write_requests(self.card.ticket.left, bytes(TICKET_BYTES))
+        return requests
+
+    def _run_once(self, x: Example, stall_cause: StallCause) -> Inference:
+        """A run that changes state: it is carried out once, or an error says that it may not be.
+
+        The run's number goes with the input, and the last layer of the run leaves it behind all
+        that it changed: so what is there tells which run was the last.
+        """
+        ticket = self.card.ticket
+        assert ticket is not None
+        if self._state_is_lost:
+            raise BoardError("the state was lost with a run that failed: reset it to begin anew")
+        writes = self._writes_of(x)
+        if self._number is None:
+            self.reset_state()
+        assert self._number is not None
+        number, self._number = self._number + 1, None
+        self._state_is_lost = True
+        mark = number.to_bytes(TICKET_BYTES, "little")
+        run = OnceRequest(
+            Opcode.RUN,
+            payload=bytes([0, stall_cause]),
+            witness=read_request(Opcode.READ, ticket.left, TICKET_BYTES),
+            mark=mark,
+        )
+        reads = self._reads()
+        requests = [*writes, *write_requests(ticket.given, mark), run, *reads, _RESULT]
+        *replies, last = next(self._link.exchange([requests]))
+        result, data = self._answer(replies, reads)
+        proof, _ = self._answer([last], [_RESULT])
+        if proof.cycles != result.cycles:
+            raise BoardError(_WAS_RESET)
+        self._number, self._state_is_lost = number, False
+        return self._inference(result, data)
+
+    def _reads(self) -> list[Request]:
+        """All outputs, the first with the counters."""
+        return [
+            request
+            for index, each in enumerate(self.card.outputs)
+            for request in read_requests(each.layout, Opcode.READ if index else Opcode.RESULT)
+        ]
 
     def _measure_input(self) -> int | None:
         """Clock cycles of a run after which the next input may be written.
@@ -190,6 +258,8 @@ class Runner:
     ) -> list[LayerRun]:
         """Run the model once for each of its layers, up to that layer, and read what it left.
 
+        Each run of a model with state is a first one, and so is the next one that follows.
+
         Parameters
         ----------
         x : ndarray, tuple of ndarray, or dict of str to ndarray
@@ -200,10 +270,11 @@ class Runner:
             Called with the layers that were run and how many there are.
         """
         runs = []
+        self._number, self._state_is_lost = None, False
         for count, layout in enumerate(layouts, start=1):
             run = Request(Opcode.RUN, 0, bytes([count, StallCause.PIXELS]))
             reads = read_requests(layout, Opcode.RESULT)
-            requests = [*self._writes_of(x), run, *reads, _RESULT]
+            requests = [*self._state_writes(), *self._writes_of(x), run, *reads, _RESULT]
             *replies, proof = next(self._link.exchange([requests]))
             result, data = self._answer(replies, reads)
             if self._answer([proof], [_RESULT])[0].cycles != result.cycles:
@@ -233,6 +304,8 @@ class Runner:
             raise LinkError(f"the board's answer makes no sense: {error}") from error
         if result.error != EngineError.NONE:
             raise BoardError(f"the engine stopped: {result.error.name}")
+        if not result.cycles:  # no run takes none: a reset has cleared the counter
+            raise BoardError(_WAS_RESET)
         return result, data[Result.BYTES :]
 
 

@@ -66,6 +66,8 @@ def run(arguments: argparse.Namespace) -> Outcome:
     if arguments.save is not None:
         check_writable(arguments.save, arguments.model, arguments.data)
     graph = load_model(arguments.model)
+    if graph.variables and arguments.jobs > 1:
+        raise EyespotError(f"{graph.name}: keeps state from run to run, so --jobs must be 1")
     with loading() as show:
         x, y = load_samples(arguments.data, graph, arguments.count, show)
     started = time.monotonic()

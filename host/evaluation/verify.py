@@ -192,6 +192,8 @@ def verify(
 ) -> Verification:
     """Run the model that a board holds, and the reference, on the same inputs.
 
+    Those of a model with state are one sequence, from its first run on.
+
     Parameters
     ----------
     board : Board
@@ -216,6 +218,8 @@ def verify(
     differs = np.zeros(count, bool)
     wrong_bytes = 0
     cycles = 0
+    if graph.variables:
+        board.reset_state()
     times = [board.now()]
     for index, inference in enumerate(board.run_many(zip(*inputs))):
         times.append(board.now())

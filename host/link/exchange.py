@@ -7,6 +7,10 @@ happened, with one exception: after a RUN memory is no longer what it was. There
 **transactions** (write the input, run, read the result), and where it cannot be excluded that a
 RUN was carried out after the loss, the whole transaction is repeated, once the engine is idle.
 
+A RUN that changes state is an :class:`.OnceRequest`: to repeat it would be wrong, and so would be
+to run on what was not all written. It is sent when everything before it is answered; and after a
+loss, once the engine is idle, the board's memory tells whether it has been carried out.
+
 How much is in flight follows the line, as TCP does it: more with each answer, half of it after a
 loss. How fast it goes, so that the board's buffer has room, is :mod:`.pacing`'s business.
 """
@@ -20,7 +24,7 @@ from dataclasses import dataclass, field
 
 from gateware.interface.protocol import Opcode, Status
 
-from .framing import Reply, Request
+from .framing import OnceRequest, Reply, Request
 from .pacing import Pacer
 from .timing import ANSWER_BYTES, Timing, frame_bytes
 
@@ -56,6 +60,22 @@ class _Transaction:
         """Forget what was sent but not answered, or everything."""
         if to_start:
             self.replies.clear()
+        self.sent = len(self.replies)
+
+    @property
+    def once(self) -> tuple[int, OnceRequest] | None:
+        """The request that must be carried out once, if it was sent, and its place."""
+        for place, request in enumerate(self.requests[: self.sent]):
+            if isinstance(request, OnceRequest):
+                return place, request
+        return None
+
+    def rewind_behind_once(self) -> None:
+        """Forget all answers to what was sent behind that request: it has been carried out."""
+        assert self.once is not None
+        place, request = self.once
+        done = Reply(0, request.opcode, Status.OK, b"")
+        self.replies = [*self.replies[:place], done]
         self.sent = len(self.replies)
 
 
@@ -151,7 +171,9 @@ class Exchange:
         padding = self._pacer.padding
         if request.opcode == Opcode.WRITE and not self._behind_run:
             padding = max(padding, self._free_place - self._pacer.sent - frame_bytes(request))
-        if self._outstanding and not self._may_follow(request, padding, timing):
+        if self._outstanding and (
+            isinstance(request, OnceRequest) or not self._may_follow(request, padding, timing)
+        ):
             return None
         return _Next(max(0, math.ceil(padding)), request, current)
 
@@ -256,15 +278,24 @@ class Exchange:
         self._cautious = True
         self.window = max(WINDOW_BYTES, self.window / 2)
 
-    def recover(self, was_lost: bool) -> None:
+    @property
+    def doubtful(self) -> OnceRequest | None:
+        """What may have been carried out and must not be twice; None if nothing was sent."""
+        once = self._active[0].once if self._active else None
+        return None if once is None else once[1]
+
+    def recover(self, was_lost: bool, carried_out: bool = False) -> None:
         """Take back what was not answered, now that the board has nothing more to do.
 
         Parameters
         ----------
         was_lost : bool
             The board had to be found anew: it may have been reset.
+        carried_out : bool
+            What is :attr:`doubtful` has been carried out.
         """
         self._pacer.rest()
+        doubtful = self.doubtful is not None
         # WRITEs of a later transaction may have come before this one's data had been read.
         to_start = was_lost or any(
             each.request.opcode == Opcode.RUN
@@ -272,6 +303,9 @@ class Exchange:
             for each in self._outstanding
         )
         for index, transaction in enumerate(self._active):
-            transaction.rewind(to_start or index > 0)
+            if index == 0 and carried_out:
+                transaction.rewind_behind_once()
+            else:
+                transaction.rewind(to_start or index > 0 or doubtful)
         self._outstanding.clear()
         self._behind_run, self._free_place = False, 0.0

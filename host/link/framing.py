@@ -19,7 +19,15 @@ from gateware.interface.protocol import (
     Status,
 )
 
-__all__ = ["BITS_PER_BYTE", "Reply", "ReplyDecoder", "Request", "decode_cobs", "encode_cobs"]
+__all__ = [
+    "BITS_PER_BYTE",
+    "OnceRequest",
+    "Reply",
+    "ReplyDecoder",
+    "Request",
+    "decode_cobs",
+    "encode_cobs",
+]
 
 #: Of the line: start bit, eight data bits, stop bit.
 BITS_PER_BYTE = 10
@@ -95,6 +103,22 @@ class Request:
         body = bytes([sequence, self.opcode]) + self.address.to_bytes(3, "little") + self.payload
         crc = zlib.crc32(body).to_bytes(CRC_BYTES, "little")
         return encode_cobs(body + crc) + bytes([DELIMITER])
+
+
+@dataclass(frozen=True)
+class OnceRequest(Request):
+    """A request that must be carried out once, and whose effect can be seen.
+
+    Attributes
+    ----------
+    witness : Request
+        A READ that tells whether it has been carried out.
+    mark : bytes
+        What that gives afterwards, and never before.
+    """
+
+    witness: Request | None = None
+    mark: bytes = b""
 
 
 @dataclass(frozen=True)

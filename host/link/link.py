@@ -13,7 +13,7 @@ from gateware.interface.protocol import Info, Opcode, Result, Status
 
 from ..errors import LinkError
 from .exchange import WINDOW_BYTES, Exchange
-from .framing import Reply, Request
+from .framing import OnceRequest, Reply, Request
 from .line import ATTEMPTS, Line, Port
 from .rates import agree, ask_info
 
@@ -117,7 +117,8 @@ class Link(Line):
                     is_busy = reply is not None and reply.status == Status.BUSY
                     why = "stays busy" if is_busy else "does not answer any more"
                     raise LinkError(f"the board {why}")
-                exchange.recover(self._wait_until_idle())
+                was_lost = self._wait_until_idle()
+                exchange.recover(was_lost, self._carried_out(exchange.doubtful))
             self._window = exchange.window
 
     def _send_all(self, exchange: Exchange) -> bool:
@@ -133,6 +134,13 @@ class Link(Line):
     def _deadline_of(self, exchange: Exchange) -> float:
         assert exchange.awaited is not None
         return self.deadline([exchange.awaited], exchange.failures)
+
+    def _carried_out(self, once: OnceRequest | None) -> bool:
+        """Whether the board's memory says that it did what must not be done twice."""
+        if once is None or once.witness is None:
+            return False
+        reply = self.request(once.witness)
+        return reply.status == Status.OK and reply.payload == once.mark
 
     def _wait_until_idle(self) -> bool:
         """Until all that was sent has been carried out, and the engine has come to rest.
