@@ -18,17 +18,22 @@ from model.importing.float_operators import (
     BinaryKind,
     Convolution,
     Dense,
+    FloatOperator,
     Function,
     MaxPool,
+    Nearest,
     Reduction,
     ReductionKind,
     Reshape,
+    Resize,
+    Sampling,
     Softmax,
     Window,
 )
 from model.importing.preprocessing import Preprocessing
 from model.importing.rounding import ACCUMULATOR_BITS, rounded
 from model.int8 import reference
+from model.int8.graph import Graph
 from tests.model.int8 import oracle
 
 SAME3 = (1, 1, 1, 1)
@@ -208,3 +213,64 @@ def test_biases_take_back_what_rounding_weights_changes_in_the_mean() -> None:
         bias = found.bias * found.scale.astype(np.float64) / 255
         errors.append(np.abs((x @ stored + bias - x @ weights).mean(axis=0)).max())
     assert errors[1] < errors[0] / 20
+
+
+@pytest.mark.parametrize("possible", [True, False])
+def test_sums_may_be_wider_where_that_comes_closer_and_runs(possible: bool) -> None:
+    """Weights at the ends of their range, which 24 bits make coarser by a lot."""
+    rng = np.random.default_rng(0)
+    graph = FloatGraph()
+    graph.tensor((3000,))
+    weights = rng.choice([-1.0, 1.0, 0.6], (3000, 4))
+    graph.outputs = [graph.append(Dense(weights, np.zeros(4)), [0], "dense")]
+    x = rng.normal(size=(60, 3000)).astype(np.float32)
+    asked = []
+
+    def runs(exported: Graph) -> bool:
+        asked.append(exported)
+        return possible
+
+    conversion = Conversion(graph, None, x, runs)
+    conversion.export("m")
+    assert asked
+    assert (conversion.choices.sum_bits > ACCUMULATOR_BITS) == possible
+    assert bool(conversion.notes) != possible
+
+
+def test_one_output_is_a_yes_or_a_no() -> None:
+    rng = np.random.default_rng(0)
+    graph = FloatGraph()
+    graph.tensor((6,))
+    dense = graph.append(Dense(rng.normal(size=(6, 1)), np.zeros(1)), [0], "dense")
+    graph.outputs = [graph.append(Function("sigmoid"), [dense], "sigmoid")]
+    x = rng.normal(size=(50, 6)).astype(np.float32)
+    y = (graph.run(x)[0][:, 0] > 0.5).astype(np.int64)
+    conversion = Conversion(graph, None, x)
+    comparison = conversion.compare(conversion.export("m"), x, y)
+    assert comparison.float_accuracy == 1 and comparison.int8_accuracy == comparison.agreement
+    assert comparison.agreement > 0.9
+
+
+@pytest.mark.parametrize(
+    ("operator", "shape", "message"),
+    [
+        (MaxPool(Window((2, 2), dilation=(2, 2))), (6, 6, 2), "dilation has no int8 form"),
+        (AveragePool(Window((2, 2), dilation=(2, 2))), (6, 6, 2), "dilation has no int8 form"),
+        (Function("sqrt"), (4,), "has no int8 form"),
+        (
+            Resize((3, 3), False, Sampling.ASYMMETRIC, Nearest.HALF_UP),
+            (4, 4, 1),
+            "no such choice of the nearest pixels",
+        ),
+    ],
+    ids=lambda each: getattr(each, "kind", None),
+)
+def test_what_has_no_int8_form_is_refused(
+    operator: FloatOperator, shape: tuple[int, ...], message: str
+) -> None:
+    graph = FloatGraph()
+    graph.tensor(shape)
+    graph.outputs = [graph.append(operator, [0], "odd")]
+    x = np.random.default_rng(0).random((20, *shape)).astype(np.float32)
+    with pytest.raises(ModelError, match=rf"node odd \(.*\): .*{message}"):
+        Conversion(graph, None, x)
