@@ -103,12 +103,10 @@ def test_sizes_beyond_all_bounds_are_refused_in_one_line(tmp_path: Path) -> None
     with zipfile.ZipFile(DATA / "digits.keras") as archive:
         config, weights = (archive.read(name) for name in ("config.json", "model.weights.h5"))
     path = tmp_path / "model.keras"
-    for place in range(0, 800, 8):
+    for place in range(96):
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("config.json", config)
-            archive.writestr(
-                "model.weights.h5", weights[:place] + b"\xff" * 7 + b"\x7f" + weights[place + 8 :]
-            )
+            archive.writestr("model.weights.h5", weights[:place] + b"U" + weights[place + 1 :])
         try:
             read_model(path)
         except ModelError as refusal:

@@ -137,23 +137,37 @@ CONSTANTS: dict[str, np.ndarray] = {
     "ws": np.float32(SCALE),
     "wz": np.int8(0),
     "b": np.arange(-200, 300, 100, dtype=np.int32),
-    "bs": np.float32(0.02) * SCALE,
-    "bz": np.int32(0),
+    # The same weights turned, with a scale for each output
+    "turned": WEIGHTS.T,
+    "each": SCALE * np.arange(1, 6, dtype=np.float32) / 3,
+    "none": np.zeros(5, np.int8),
+    "steps": np.float32(0.02) * SCALE * np.arange(1, 6, dtype=np.float32) / 3,
+    "no": np.zeros(5, np.int32),
 }
-REAL_WEIGHTS = [("DequantizeLinear", "w ws wz", "v"), ("DequantizeLinear", "b bs bz", "c")]
 
 # Operators of whole numbers, and the same computation with real numbers, rounded between.
 PAIRS = {
     "matmul": (
         [("QuantizeLinear", "x xs xz", "q"), ("QLinearMatMul", "q xs xz w ws wz ys yz", "p")],
-        [*REAL_WEIGHTS, *rounded("x", "x", "a"), ("MatMul", "a v", "r"), *rounded("r", "y", "y")],
+        [
+            ("DequantizeLinear", "w ws wz", "v"),
+            *rounded("x", "x", "a"),
+            ("MatMul", "a v", "r"),
+            *rounded("r", "y", "y"),
+        ],
     ),
     "gemm": (
         [
             ("QuantizeLinear", "x xs xz", "q"),
-            ("com.microsoft:QGemm", "q xs xz w ws wz b ys yz", "p"),
+            ("com.microsoft:QGemm", "q xs xz turned each none b ys yz", "p", {"transB": 1}),
         ],
-        [*REAL_WEIGHTS, *rounded("x", "x", "a"), ("Gemm", "a v c", "r"), *rounded("r", "y", "y")],
+        [
+            ("DequantizeLinear", "turned each none", "v", {"axis": 0}),
+            ("DequantizeLinear", "b steps no", "c", {"axis": 0}),
+            *rounded("x", "x", "a"),
+            ("Gemm", "a v c", "r", {"transB": 1}),
+            *rounded("r", "y", "y"),
+        ],
     ),
     "add": (
         [
