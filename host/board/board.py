@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from model.int8.graph import Graph
 
     from ..compiler import CompiledModel
+    from ..listening import Event, Parameters
+    from ..listening.features import Samples
 
 __all__ = ["Board"]
 
@@ -338,6 +340,44 @@ class Board:
             Called with the layers that were run and how many there are.
         """
         return self._require_runner().run_layers(x, layouts, progress)
+
+    def listen(
+        self,
+        source: str | os.PathLike[str] | Iterable[Samples],
+        parameters: Parameters | None = None,
+    ) -> Iterator[Event]:
+        """Listen for what the model knows, from its first run on.
+
+        Parameters
+        ----------
+        source : str, path, or iterable of ndarray of int16
+            A WAV file, or sound of 16,000 samples a second in pieces of any size.
+        parameters : Parameters, optional
+            How scores become events; what is usual without them. See
+            :func:`host.listening.read_parameters`.
+
+        Yields
+        ------
+        Event
+            As soon as the word has been heard.
+
+        Raises
+        ------
+        BoardError
+            If the board holds no model.
+        DataError
+            If the model is none that listens, the sound cannot be read, or the package for its
+            features is missing.
+        """
+        from ..listening import Listener, Parameters
+        from ..listening.sound import from_file
+
+        runner = self._require_runner()
+        blocks = from_file(source) if isinstance(source, (str, os.PathLike)) else source
+        if runner.card.variables:
+            runner.reset_state()
+        listener = Listener(lambda x: self.run(x).output, runner.card, parameters or Parameters())
+        yield from listener.events(blocks)
 
     def classify(
         self,

@@ -42,6 +42,7 @@ VERBS = {
     "verify": "verify",
     "trace": "trace",
     "bench": "bench",
+    "listen": "listen",
     "studio": "studio",
     "info": "info",
     "ports": "ports",

@@ -64,10 +64,10 @@ def _convolution(builder: GraphBuilder, rng: np.random.Generator, outputs: int) 
     )
 
 
-def keyword(seed: int = 0) -> Graph:
+def keyword(seed: int = 0, channels: int = 10) -> Graph:
     """A network like a wake word's: three rings, a depthwise layer, an answer of one byte."""
     rng = np.random.default_rng(seed)
-    builder = GraphBuilder("keyword", (3, 1, 10), SCALE, ZERO_POINT)
+    builder = GraphBuilder("keyword", (3, 1, channels), SCALE, ZERO_POINT)
     _ring(builder, rng, 2, whole=False)
     _convolution(builder, rng, 8)
     _ring(builder, rng, 3, whole=False)
