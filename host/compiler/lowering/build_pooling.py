@@ -18,7 +18,7 @@ from ..errors import CompileError
 from ..layers import Epilogue, Layer, Mode
 from .build_bytes import build_copy, greatest
 from .plan import REDUCTIONS, Step, Table, clamp, reduced
-from .reshape import narrowed
+from .reshape import narrowed, overlap
 from .storage import Stored
 
 #: Never greater than any byte of the picture.
@@ -88,6 +88,8 @@ def _sum(stored: Stored, step: Step, weight: int) -> Layer:
             epilogue=Epilogue.half(1),
         )
     source, kernel = narrowed(source, kernel, stored.plan.configuration)
+    weights = np.full((source.channels, kernel.height, kernel.width), weight)
+    weights[:, 1:, : overlap(source)] = 0
     return Layer(
         name=step.name,
         kinds=step.kinds,
@@ -95,7 +97,7 @@ def _sum(stored: Stored, step: Step, weight: int) -> Layer:
         source=source,
         target=stored.target(step),
         kernel=kernel,
-        weights=np.full((source.channels, kernel.height, kernel.width), weight),
+        weights=weights,
         pad_value=_pad_value(step, 0),
         epilogue=Epilogue.half(source.channels),
     )
@@ -178,15 +180,18 @@ def build_reduce_max(stored: Stored, step: Step, operator: Operator) -> list[Lay
 
 def build_max_pool(stored: Stored, step: Step, operator: Operator) -> list[Layer]:
     target = stored.target(step)
+    source, kernel = stored.source(step), stored.kernel(step, operator)
+    if target.height == target.width == 1:
+        source, kernel = narrowed(source, kernel, stored.plan.configuration)
     minimum, maximum = clamp(stored.plan.graph, operator)
     return [
         Layer(
             name=step.name,
             kinds=step.kinds,
             mode=Mode.POOL,
-            source=stored.source(step),
+            source=source,
             target=target,
-            kernel=stored.kernel(step, operator),
+            kernel=kernel,
             weights=None,
             # Folded padding takes part; a pool that has any of its own folds none.
             pad_value=_pad_value(step, PADDING_OF_MAXIMUM),

@@ -18,21 +18,36 @@ def narrowed(
 ) -> tuple[View, Kernel]:
     """A picture that is all one window, cut into rows that a window may have.
 
-    Where no cut fits, what was given.
+    Where no cut gives such rows, they overlap by :func:`overlap` pixels. Where that does not help
+    either, what was given.
     """
     whole = (kernel.height, kernel.width) == (source.height, source.width)
     gapless = source.height == 1 or source.row_pitch == source.row_bytes
     if not (whole and gapless and kernel.top == kernel.left == 0):
         return source, kernel
     pixels, word = source.height * source.width, configuration.word_bytes
+    cuts = []
     for width in (source.width, *range(min(MAX_WINDOW_WIDTH, pixels), 0, -1)):
-        height, rest = divmod(pixels, width)
-        pitch = width * source.pixel_pitch
-        fits = width <= MAX_WINDOW_WIDTH and height <= MAX_WINDOW_HEIGHT
-        if fits and not rest and (pitch % word == 0 or height == 1):
-            view = replace(source, height=height, width=width, row_pitch=pitch)
-            return view, replace(kernel, height=height, width=width)
-    return source, kernel
+        if width > MAX_WINDOW_WIDTH:
+            continue
+        for height in range(ceil_divide(pixels, width), MAX_WINDOW_HEIGHT + 1):
+            step, rest = divmod(pixels - width, max(1, height - 1))
+            if rest or step > width or (height == 1 and step):
+                continue
+            if height == 1 or step * source.pixel_pitch % word == 0:
+                cuts.append((height, width, step))
+                break
+    if not cuts:
+        return source, kernel
+    height, width, step = min(cuts, key=lambda cut: cut[0] * cut[1])
+    pitch = (step if height > 1 else width) * source.pixel_pitch
+    view = replace(source, height=height, width=width, row_pitch=pitch)
+    return view, replace(kernel, height=height, width=width)
+
+
+def overlap(source: View) -> int:
+    """Pixels at the end of a row that are the first of the next row, too."""
+    return max(0, source.width - source.row_pitch // source.pixel_pitch) if source.height > 1 else 0
 
 
 def without_horizontal_dilation(weights: IntArray, kernel: Kernel) -> tuple[IntArray, Kernel]:

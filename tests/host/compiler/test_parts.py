@@ -80,3 +80,20 @@ def test_what_no_part_can_help_is_still_refused():
     net.conv_2d(weights(4, 1, 1, 2), 2**-6, None, scale=0.5, zero_point=9)
     with pytest.raises(CompileError, match="its input row, in bytes, is 40000"):
         compile(net.build(), ENGINES[0])
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=["2x2", "16x8x8"])
+@pytest.mark.parametrize("kind", ["average", "maximum", "mean"])
+def test_pools_of_so_many_pixels_that_no_window_has_as_many_rows(engine, kind):
+    """Rows of a window that is cut anew overlap: 101 is a prime."""
+    rng = np.random.default_rng(2)
+    for shape in ((101, 1, 8), (67, 3, 5), (1, 250, 16), (1021, 1, 3)):
+        net = builder(shape)
+        net.conv_2d(weights(shape[2], 1, 1, shape[2]), 2**-4, None, scale=0.25, zero_point=-7)
+        if kind == "mean":
+            net.mean(0.04, 3)
+        elif kind == "average":
+            net.average_pool_2d(shape[:2])
+        else:
+            net.max_pool_2d(shape[:2])
+        check(net.build(), engine, rng)
