@@ -59,6 +59,9 @@ def build_move(stored: Stored, step: Step) -> list[Layer]:
         y, rest = np.divmod(index, view.width * view.channels)
         x, channel = np.divmod(rest, view.channels)
         addresses[here] = view.offset + y * view.row_pitch + x * view.pixel_pitch + channel
+    constant = _constant(stored, step, views, target, which, addresses)
+    if constant is not None:
+        return constant
     layers: list[Layer] = []
     for channels in channel_runs(which, addresses):
         first = channels.start
@@ -72,6 +75,35 @@ def build_move(stored: Stored, step: Step) -> list[Layer]:
             if len(layers) > _MOST_LAYERS:
                 raise CompileError(f"layer {step.name}: moves bytes too far and wide")
     return layers
+
+
+def _constant(
+    stored: Stored, step: Step, views: list[View], target: View, which: Ints, values: Ints
+) -> list[Layer] | None:
+    """A tensor of constants that differ from pixel to pixel: a row, or all, as one pixel whose
+    channels have a bias each."""
+    whole = target == stored.storage[target.tensor]
+    gapless = target.pixel_pitch == target.channels
+    if (which != -1).any() or (values == values[:1, :1]).all() or not (whole or gapless):
+        return None
+    at_once = stored.plan.configuration.requantizers
+    rows = np.zeros((target.height, target.width, target.pixel_pitch), np.int64)
+    rows[:, :, : target.channels] = values
+    rows = rows.reshape(target.height, -1)
+    if (rows == rows[:1]).all():
+        target, rows = replace(target, width=1, channels=rows.shape[1]), rows[:1]
+    elif whole or target.height == 1 or target.row_pitch == target.row_bytes:
+        gap = target.row_pitch - rows.shape[1] if target.height > 1 else 0
+        rows = np.pad(rows, ((0, 0), (0, gap)))
+        target = replace(target, height=1, width=1, channels=rows.size)
+    else:
+        return None
+    channels = target.channels
+    if target.offset % at_once or channels % at_once:
+        return None
+    target = replace(target, pixel_pitch=channels)
+    piece = Piece(range(target.height), range(1), -1, 0)
+    return list(_pick(stored, step, views, target, rows.ravel().tolist(), piece))
 
 
 def _layers(

@@ -133,3 +133,18 @@ def test_reductions(size):
             assert any(each in str(error) for each in known), (seed, str(error))
             refused += 1
     assert refused < 12
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_constants_that_differ_from_pixel_to_pixel_take_few_layers(size):
+    """A mean for each frequency, and one for each pixel."""
+    rng = np.random.default_rng(8)
+    for shape, sizes in (((49, 40, 1), (1, 40, 1)), ((6, 7, 5), (6, 7, 5)), ((9, 4, 3), (9, 4, 1))):
+        net = GraphBuilder("means", shape, 0.25, -3)
+        net.sub(
+            net.constant(rng.integers(-128, 128, sizes).astype(np.int8), 0.25, 5),
+            scale=0.5,
+            zero_point=9,
+        )
+        compiled = agree(net.build(), configuration(size, memory_bytes=1 << 19, banks=1), rng)
+        assert len(compiled.layers) < 10
