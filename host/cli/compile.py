@@ -7,6 +7,7 @@ many bytes are `needed` and `available`.
 from __future__ import annotations
 
 import argparse
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from .common import Outcome, check_writable, load_model, table, write
 if TYPE_CHECKING:
     from model.int8.graph import Graph
 
-    from ..compiler import CompiledModel
+    from ..compiler import CompiledModel, LayerReport
 
 #: Characters of a tensor's name in the table.
 _NAME = 60
@@ -42,9 +43,9 @@ def run(arguments: argparse.Namespace) -> Outcome:
         compiled = compiler.compile(graph, description.configuration)
     except compiler.DoesNotFitError as error:
         data: dict[str, Any] = {"fits": False, "needed": error.needed, "available": error.available}
-        return Outcome(data, "", failure=f"{error}{_help(graph, description.name)}")
-    except compiler.AccumulatorError as error:
-        raise compiler.CompileError(f"{error}{_help(graph, description.name)}") from None
+        return Outcome(data, "", failure=f"{error}{_help(graph, description.name, error)}")
+    except compiler.CompileError as error:
+        raise compiler.CompileError(f"{error}{_help(graph, description.name, error)}") from None
     if arguments.output is not None:
         write(arguments.output, compiled.image)
     rate = description.clock_hz / compiled.cycles
@@ -80,13 +81,16 @@ def run(arguments: argparse.Namespace) -> Outcome:
             }
             for each in compiled.layers
         ],
+        "host": {"operators": _host_operators(compiled), "share": _host_share(compiled)},
     }
     return Outcome(data, _text(compiled, description.name, rate, description.clock_hz))
 
 
-def _help(graph: Graph, board: str) -> str:
+def _help(graph: Graph, board: str, error: Exception) -> str:
     """On which boards a model runs that this one cannot run."""
     from boards.catalog import BOARDS
+
+    from .. import compiler
 
     found = [
         each.name
@@ -94,7 +98,9 @@ def _help(graph: Graph, board: str) -> str:
         if not isinstance(outcome, Exception)
     ]
     if not found:
-        return "; it runs on no board"
+        # Of an operator that no engine has, the reason says all.
+        sizes = compiler.DoesNotFitError, compiler.AccumulatorError
+        return "; it runs on no board" if isinstance(error, sizes) else ""
     flash = ""
     if f"{board}-flash" in found:
         flash = f"; from its flash it runs: --board {board}-flash, and upload-weights --flash"
@@ -103,19 +109,25 @@ def _help(graph: Graph, board: str) -> str:
 
 
 def _text(compiled: CompiledModel, board: str, rate: float, clock_hz: int) -> str:
-    rows = [
-        (
-            each.name,
-            each.op,
-            f"{each.macs:,}",
-            f"{each.cycles:,}",
-            f"{each.utilisation:.1%}",
-            each.bound,
-            f"{each.tape_bytes:,}",
-            "flash" if each.streams else "memory",
+    operators: dict[tuple[str, str], list[LayerReport]] = {}
+    for each in compiled.layers:
+        operators.setdefault((each.name, each.op), []).append(each)
+    multipliers = compiled.configuration.lanes * compiled.configuration.pixels
+    rows = []
+    for (name, op), parts in operators.items():
+        macs, cycles = (sum(getattr(part, what) for part in parts) for what in ("macs", "cycles"))
+        rows.append(
+            (
+                _shortened(name) + (f" in {len(parts)} layers" if len(parts) > 1 else ""),
+                op,
+                f"{macs:,}",
+                f"{cycles:,}",
+                f"{macs / (cycles * multipliers):.1%}",
+                max(parts, key=lambda part: part.cycles).bound,
+                f"{sum(part.tape_bytes for part in parts):,}",
+                " and ".join(sorted({"flash" if part.streams else "memory" for part in parts})),
+            )
         )
-        for each in compiled.layers
-    ]
     total = (
         "total",
         "",
@@ -138,6 +150,8 @@ def _text(compiled: CompiledModel, board: str, rate: float, clock_hz: int) -> st
         if compiled.stream
         else ""
     )
+    host = ", ".join(_host_operators(compiled))
+    of_host = f" The host computes {host}: {_host_share(compiled):.2%} of the work." if host else ""
     return "\n".join(
         [
             table(headings, [*rows, total]),
@@ -145,9 +159,29 @@ def _text(compiled: CompiledModel, board: str, rate: float, clock_hz: int) -> st
             table(("address", "bytes", "what"), blocks, left=3),
             "",
             f"{compiled.card.name} fits the {board}: up to byte {used:,} of {available:,}, "
-            f"predicted {rate:,.0f} inferences/s at {clock_hz / 1e6:g} MHz.{streams}",
+            f"predicted {rate:,.0f} inferences/s at {clock_hz / 1e6:g} MHz."
+            f"{of_host}{streams}",
         ]
     )
+
+
+def _host_operators(compiled: CompiledModel) -> list[str]:
+    """What the host computes before and behind the board."""
+    card = compiled.card
+    return [
+        f"{step.kind} of {_shortened(tensor.name)}"
+        for tensor in (*card.inputs, *card.outputs)
+        for step in tensor.steps
+    ]
+
+
+def _host_share(compiled: CompiledModel) -> float:
+    """The host's part of the work: a step counts as much for each of its values as a
+    multiplication, or as a value that the board makes without any."""
+    card = compiled.card
+    steps = [step for tensor in (*card.inputs, *card.outputs) for step in tensor.steps]
+    host = sum(prod(step.tensor.shape) for step in steps)
+    return host / (host + max(compiled.macs, compiled.cycles))
 
 
 def _shortened(name: str) -> str:

@@ -273,6 +273,7 @@ def _check_limits(layer: Layer, loops: Loops, configuration: EngineConfiguration
     rows = zip(deltas([loop.rows for loop in loops.nest], counts), counts)
     # What has an axis behind it is less in parts that are cut along it; None: in fewer channels.
     for what, amount, limit, *cut in (
+        ("window, in taps,", loops.taps, most(CONTROL_1["taps"])),
         ("input row, in bytes,", loops.row_bytes, max_row_bytes(configuration)),
         ("input height", loops.height, most(CONTROL_0["height"]) - 1, Axis.ROWS),
         (
@@ -292,7 +293,6 @@ def _check_limits(layer: Layer, loops: Loops, configuration: EngineConfiguration
         ("input row with its padding, in bytes,", last_x + max(0, -loops.start_x), MAX_REACH - 1),
         # Beyond the reach offsets become negative, and so padding, but not for ever.
         ("reach, in bytes,", last_x + (slots - 1) * loops.slot_step + run, 2 * MAX_REACH - 1),
-        ("window, in taps,", loops.taps, most(CONTROL_1["taps"])),
         ("output width, in groups of pixels,", loops.group.count, MAX_GROUPS),
         (
             "output height, in lines of windows,",

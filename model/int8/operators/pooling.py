@@ -57,7 +57,7 @@ def _check(layer: Examined) -> None:
     difference = abs(float(source.scale[0] - target.scale[0]))
     layer.require(
         difference <= 1e-6 and source.zero_point[0] == target.zero_point[0],
-        "its output has another quantisation than its input",
+        "its output has another quantisation than its input, which takes a QUANTIZE behind it",
     )
     layer.require(
         layer.input.shape[3] == layer.output.shape[3],

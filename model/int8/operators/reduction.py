@@ -133,7 +133,7 @@ def _check_extreme(layer: Examined) -> None:
     _check_shapes(layer)
     layer.require(
         source.scale[0] == target.scale[0] and source.zero_point[0] == target.zero_point[0],
-        "its output has another quantisation than its input",
+        "its output has another quantisation than its input, which takes a QUANTIZE behind it",
     )
 
 

@@ -107,7 +107,12 @@ def _check_softmax(layer: Examined) -> None:
     )
     # below 2**-27 the factor cannot be written as a left shift
     factor = float(options.beta) * float(quantization.scale[0])
-    layer.require(2.0**-26 <= factor < np.inf, f"beta times scale is {factor:g}")
+    layer.require(
+        2.0**-26 <= factor < np.inf,
+        f"beta times scale is {factor:g}, so its input would not matter; the usual beta is 1"
+        if factor < 1
+        else f"beta times scale is {factor:g}",
+    )
 
 
 def _check_log_softmax(layer: Examined) -> None:
