@@ -16,7 +16,9 @@ from host import cli
 from host.board import Board
 from host.simulation.backends.toolchain import find_compiler
 from model.datasets import datasets
+from model.int8 import reference
 from model.int8.builder import GraphBuilder
+from tests.model.int8 import familiar
 from tests.zoo_data import carried_data
 
 LONG = bool(os.environ.get("EYESPOT_LONG"))
@@ -192,6 +194,19 @@ def test_an_upload_that_is_cut_off():
             board.run(x)
         board.load("digits")
         assert board.run(x).cycles > 0
+
+
+@compiled
+def test_a_network_with_float_ends():
+    """The host converts on either side of the board."""
+    graph = familiar.magic_wand()
+    x = np.random.default_rng(1).normal(0, 0.4, graph.input.example_shape).astype(np.float32)
+    expected = reference.run(graph, {graph.input.name: x[np.newaxis]})
+    with Board.open("sim") as board:
+        board.load(graph)
+        output = board.run(x).output
+    assert output.dtype == np.float32
+    assert np.array_equal(output.ravel(), expected[graph.outputs[0]].ravel())
 
 
 @compiled

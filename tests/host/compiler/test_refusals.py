@@ -99,7 +99,7 @@ def test_row_that_is_too_long():
 def test_window_that_takes_too_many_taps():
     refuses(
         dense(9000, np.zeros((1, 9000))),
-        "layer dense1: its input row, in bytes, is 9000, the engine's limit is 8191",
+        "layer dense1: its window, in taps, is 9000, the engine's limit is 8192",
     )
 
 
