@@ -141,6 +141,7 @@ def _build(description: BoardDescription, directory: Path, options: argparse.Nam
             output=directory / description.name,
             seeds=range(1, options.seeds + 1) if options.seeds else None,
             jobs=options.jobs,
+            scheduler=options.scheduler,
             progress=say,
         )
     except EyespotError as error:
@@ -157,6 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--build", action="store_true", help="build them first")
     parser.add_argument("--seeds", type=count, metavar="N", help="of each [until one meets]")
     parser.add_argument("--jobs", type=count, default=1, metavar="N", help="seeds at once [1]")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="whose workers try the seeds")
     parser.add_argument("--model", metavar="MODEL", action="append", help="rates for it [mnist]")
     options = parser.parse_args(arguments)
     directory = Path("build")

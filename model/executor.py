@@ -10,7 +10,8 @@ here: what becomes of a piece whose worker died, and when to give up.
 - :func:`compute` gives results as they come, each piece's exactly once. A piece whose worker died
   is done again; a queue that fails three times without a result in between is given up, and its
   pieces go to the others. Without another one the run ends with a :class:`WorkerError`.
-- :class:`Processes` and :class:`Threads` are queues that stand on an executor of this machine.
+- :class:`Processes` and :class:`Threads` are queues that stand on an executor of this machine,
+  and :class:`.Cluster` is one on a scheduler's workers.
 
 A function that is given to :func:`compute` is a module's own, as :mod:`pickle` wants it.
 """
@@ -38,7 +39,7 @@ from concurrent.futures import (
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from model.errors import EyespotError
 
@@ -52,7 +53,7 @@ _SHARE = 16
 _ATTEMPTS = 3
 #: Seconds between looks at whether there still are workers.
 _PERIOD = 2.0
-
+_Q = TypeVar("_Q", bound="Queue")
 Note = Callable[[str], None]
 """Told in a line what went wrong, and is mended."""
 
@@ -120,6 +121,10 @@ class Queue(ABC):
     def check(self) -> None:  # noqa: B027  most executors know by themselves
         """Raise WorkerError if nobody is left to do anything."""
 
+    def explain(self, error: Exception) -> WorkerError:
+        """What an error says that no function of ours raised; raise it if it is a mistake here."""
+        raise error
+
     def renew(self) -> None:
         """Begin anew, after workers died."""
         self.close(at_once=True)
@@ -130,7 +135,8 @@ class Queue(ABC):
             self._executor.shutdown(wait=True, cancel_futures=at_once)
             self._executor = None
 
-    def __enter__(self) -> Queue:
+    def __enter__(self: _Q) -> _Q:
+        self._executor = self._open()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -228,7 +234,7 @@ class _Loss(NamedTuple):
     is_broken: bool
 
 
-def _outcome(future: Future[Any]) -> Any:
+def _outcome(queue: Queue, future: Future[Any]) -> Any:
     """What a piece gave; a _Loss if it was lost."""
     try:
         result = future.result()
@@ -236,10 +242,12 @@ def _outcome(future: Future[Any]) -> Any:
         return _Loss(WorkerError("its process ended unexpectedly"), True)
     except CancelledError:
         return _Loss(WorkerError("the connection is lost"), True)
+    except Exception as error:
+        return _Loss(queue.explain(error), False)
     if isinstance(result, _Failure):
-        error = WorkerError(result.text)
-        error.__cause__ = RuntimeError(result.trace)
-        return _Loss(error, False)
+        told = WorkerError(result.text)
+        told.__cause__ = RuntimeError(result.trace)
+        return _Loss(told, False)
     return result
 
 
@@ -280,22 +288,27 @@ def compute(
     renewals = dict.fromkeys(able, 0)
     last = WorkerError("there is nobody to do the work")
 
+    def give_up(queue: Queue) -> None:
+        able.remove(queue)
+        for future, (its, _, _) in running.items():
+            if its is queue:
+                future.cancel()
+        if able:
+            note(f"{last}; its work goes to the others")
+
     def lose(queue: Queue, loss: _Loss) -> None:
         nonlocal last
         if not queue.is_board and not loss.is_broken:
             raise loss.error
-        last = WorkerError(f"{queue.name}: {loss.error}")
-        last.__cause__ = loss.error.__cause__
+        last = _named(queue, loss.error)
         strikes[queue] += 1
         if loss.is_broken:
             renewals[queue] += 1
             queue.renew()
         if strikes[queue] < _ATTEMPTS:
             note(f"{last}; once more")
-            return
-        able.remove(queue)
-        if able:
-            note(f"{last}; its work goes to the others")
+        else:
+            give_up(queue)
 
     try:
         while to_do or running:
@@ -311,12 +324,15 @@ def compute(
             if not running:
                 raise last
             done, _ = wait(running, _PERIOD, FIRST_COMPLETED)
-            if not done:
-                for queue in able:
+            for queue in () if done else list(able):
+                try:
                     queue.check()
+                except WorkerError as gone:
+                    last = _named(queue, gone)
+                    give_up(queue)
             for future in [each for each in running if each in done]:
                 queue, renewal, place = running.pop(future)
-                outcome = _outcome(future)
+                outcome = _outcome(queue, future)
                 if not isinstance(outcome, _Loss):
                     strikes[queue] = 0
                     yield place, outcome
@@ -328,3 +344,10 @@ def compute(
     finally:
         for future in running:
             future.cancel()
+
+
+def _named(queue: Queue, error: WorkerError) -> WorkerError:
+    text = str(error)
+    named = WorkerError(text if text.startswith(queue.name) else f"{queue.name}: {text}")
+    named.__cause__ = error.__cause__
+    return named

@@ -1,5 +1,8 @@
 """Common to all tests."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 from amaranth.back import rtlil
 from amaranth.hdl._ir import Fragment
@@ -28,3 +31,21 @@ def own_simulated_boards(tmp_path_factory: pytest.TempPathFactory):
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+#: A ``LocalCluster`` in threads of this process, at ports that are free.
+CLUSTER: dict[str, Any] = {
+    "threads_per_worker": 2,
+    "processes": False,
+    "protocol": "tcp",
+    "dashboard_address": "127.0.0.1:0",
+}
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[Any]:
+    """A Dask scheduler with two workers, and a board at each; skips without Dask."""
+    distributed = pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
+    boards = {"lab:a": 1, "lab:b": 1}
+    with distributed.LocalCluster(n_workers=2, resources=boards, **CLUSTER) as local:
+        yield local

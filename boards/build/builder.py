@@ -6,17 +6,18 @@ import hashlib
 import os
 import shutil
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import date
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from gateware.interface.sources import source_hash
 from gateware.primitives import Technology
+from model.cluster import Cluster
+from model.executor import Queue, Threads, compute
 
 from ..catalog import ROUTED_NETLIST
 from .board import Board
@@ -76,6 +77,11 @@ class Netlist:
     script: str
     environment: dict[str, str]
     tools: dict[str, str]
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What placement takes, in ``output``."""
+        return self.script, "eyespot.json", _CONSTRAINTS[self.board.technology]
 
     def run(self, directory: Path, log: str, **environment: str) -> None:
         """Run the script in ``directory``; raise BuildError if a tool fails."""
@@ -171,7 +177,7 @@ def place(netlist: Netlist, seed: int) -> BuildReport:
     directory = netlist.output / f"seed-{seed}"
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()
-    for name in (netlist.script, "eyespot.json", _CONSTRAINTS[board.technology]):
+    for name in netlist.files:
         shutil.copy(netlist.output / name, directory)
     netlist.run(directory, "build.log", YOSYS="true", **{_SEED_VARIABLE: str(seed)})
     fmax, resources = parse_log((directory / "eyespot.tim").read_text())
@@ -194,28 +200,55 @@ def place(netlist: Netlist, seed: int) -> BuildReport:
     return report
 
 
+def _try(netlist: Netlist, seed: int) -> BuildReport | PlacementError:
+    try:
+        return place(netlist, seed)
+    except PlacementError as error:
+        return error
+
+
+def _try_elsewhere(
+    netlist: Netlist, files: Mapping[str, bytes], seed: int
+) -> tuple[BuildReport | PlacementError, dict[str, bytes]]:
+    """In a worker: place with tools of the same versions, and give what they wrote."""
+    technology = netlist.board.technology
+    environment = find_tools(technology)
+    if (found := versions(technology, environment)) != netlist.tools:
+        here, there = (", ".join(map(" ".join, each.items())) for each in (netlist.tools, found))
+        raise BuildError(f"a worker has other tools ({there}) than this machine ({here})")
+    # The tools' WebAssembly has a /tmp of its own.
+    with tempfile.TemporaryDirectory(prefix="placement-", dir=Path.cwd()) as folder:
+        output = Path(folder)
+        for name, content in files.items():
+            (output / name).write_bytes(content)
+        outcome = _try(replace(netlist, output=output, environment=environment), seed)
+        made = (output / f"seed-{seed}").iterdir()
+        return outcome, {path.name: path.read_bytes() for path in made}
+
+
 def _placements(
-    netlist: Netlist, seeds: Sequence[int], jobs: int, progress: Progress
+    netlist: Netlist, seeds: Sequence[int], queue: Queue, progress: Progress
 ) -> Iterator[tuple[int, BuildReport | PlacementError]]:
     """Each seed and what came of it, as they come."""
-    left = iter(seeds)
-    with ThreadPoolExecutor(jobs) as pool:
-        waiting = {pool.submit(place, netlist, seed): seed for seed in islice(left, jobs)}
-        while waiting:
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            each = done.pop()
-            seed = waiting.pop(each)
-            try:
-                report = each.result()
-            except PlacementError as error:
-                progress(f"Seed {seed}: found no placement")
-                yield seed, error
-            else:
-                progress(f"Seed {seed}: {report.fmax_mhz:.2f} MHz")
-                yield seed, report
-            # Only now: who has what was wanted does not wait for one more.
-            for seed in islice(left, 1):
-                waiting[pool.submit(place, netlist, seed)] = seed
+    outcomes: Iterator[tuple[int, Any]]
+    if isinstance(queue, Cluster):
+        files = {name: (netlist.output / name).read_bytes() for name in netlist.files}
+        pieces = [(netlist, files, seed) for seed in seeds]
+        outcomes = compute([queue], _try_elsewhere, pieces, progress)
+    else:
+        outcomes = compute([queue], _try, [(netlist, seed) for seed in seeds], progress)
+    for index, outcome in outcomes:
+        seed = seeds[index]
+        if isinstance(queue, Cluster):
+            outcome, made = outcome
+            directory = netlist.output / f"seed-{seed}"
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir()
+            for name, content in made.items():
+                (directory / name).write_bytes(content)
+        found = isinstance(outcome, BuildReport)
+        progress(f"Seed {seed}: {f'{outcome.fmax_mhz:.2f} MHz' if found else 'found no placement'}")
+        yield seed, outcome
 
 
 def build(
@@ -224,6 +257,7 @@ def build(
     output: Path,
     seeds: Sequence[int] | None = None,
     jobs: int = 1,
+    scheduler: str | None = None,
     frequency_mhz: float | None = None,
     progress: Progress = lambda text: None,
 ) -> BuildReport:
@@ -238,13 +272,27 @@ def build(
         Of nextpnr's placer. All are tried; without, the first few, until one meets timing.
     jobs : int
         Seeds that are tried at once.
+    scheduler : str, optional
+        Whose workers try seeds instead, as many at once as they are; see :class:`.Cluster`.
     frequency_mhz, progress
         As in :func:`synthesize`.
 
     Raises
     ------
-    BuildError, ClockError
+    BuildError, ClockError, WorkerError
     """
+    with Threads(jobs) if scheduler is None else Cluster(scheduler) as queue:
+        return _build(board, output, seeds, queue, frequency_mhz, progress)
+
+
+def _build(
+    board: Board,
+    output: Path,
+    seeds: Sequence[int] | None,
+    queue: Queue,
+    frequency_mhz: float | None,
+    progress: Progress,
+) -> BuildReport:
     began = time.monotonic()
     for old in ("report.json", _BITSTREAMS[board.technology]):
         (output / old).unlink(missing_ok=True)
@@ -252,7 +300,7 @@ def build(
     progress("Placement and routing (some minutes for the larger boards)")
     outcomes: dict[int, BuildReport | PlacementError] = {}
     candidates = SEEDS if seeds is None else seeds
-    for seed, outcome in _placements(netlist, candidates, jobs, progress):
+    for seed, outcome in _placements(netlist, candidates, queue, progress):
         outcomes[seed] = outcome
         if seeds is None and isinstance(outcome, BuildReport) and outcome.timing_met:
             break

@@ -33,6 +33,7 @@ def _run_build(board: Board, output: Path, options: argparse.Namespace) -> int:
         output=output,
         seeds=seeds if options.seed is None else (options.seed,),
         jobs=options.jobs or ((os.cpu_count() or 1) if options.seeds else 1),
+        scheduler=options.scheduler,
         frequency_mhz=options.frequency,
         progress=_progress,
     )
@@ -93,6 +94,9 @@ def _add_build(verbs: Any) -> argparse.ArgumentParser:
     )
     verb.add_argument(
         "--jobs", type=positive(int), metavar="N", help="--seeds at once [as many as cores]"
+    )
+    verb.add_argument(
+        "--scheduler", metavar="ADDRESS", help="of a Dask cluster whose workers try the seeds"
     )
     verb.add_argument("--frequency", type=positive(float), metavar="MHZ", help="of the engine")
     verb.add_argument("--program", action="store_true", help="send it to the board")

@@ -23,6 +23,7 @@ __all__ = [
     "Outcome",
     "add_invert_arguments",
     "add_port_arguments",
+    "add_worker_arguments",
     "check_writable",
     "load_model",
     "loading",
@@ -112,6 +113,18 @@ def add_port_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--baud", type=positive, metavar="N", help="baud rate (default: the fastest that works)"
+    )
+
+
+def add_worker_arguments(parser: argparse.ArgumentParser, jobs: str) -> None:
+    """``--jobs`` and ``--scheduler``."""
+    parser.add_argument(
+        "--jobs", type=positive, default=1, metavar="N", help=f"{jobs} (default: 1)"
+    )
+    parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="use a cluster's workers instead: tcp://HOST:PORT of a Dask scheduler, or tls://",
     )
 
 

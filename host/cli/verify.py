@@ -3,8 +3,9 @@
 Uploads the model, runs it on pictures of a data set, and compares every output tensor; with
 --layers also what every layer leaves in memory. DATA is a data set's name (its test part), or an
 .npz file with `x` and, for the accuracy, `y`. With --jobs several simulated boards, which keep
-nothing, share the pictures; so do real ones at several ports, with commas between them. The exit
-status is 1 if anything differs; --json then still prints its object.
+nothing, share the pictures; so do real ones at several ports, with commas between them, and the
+workers of a --scheduler, where a real board is HOST:PORT (see docs/cluster.md). The exit status is
+1 if anything differs; --json then still prints its object.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ..errors import EyespotError
 from .common import (
     Outcome,
     add_port_arguments,
+    add_worker_arguments,
     check_writable,
     load_model,
     loading,
@@ -44,13 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--count", type=positive, metavar="N", help="pictures to take (default: all)"
     )
     parser.add_argument("--layers", action="store_true", help="compare every layer's activations")
-    parser.add_argument(
-        "--jobs",
-        type=positive,
-        default=1,
-        metavar="N",
-        help="simulated boards at once, each with a part of the pictures (default: 1)",
-    )
+    add_worker_arguments(parser, "simulated boards at once, each with a part of the pictures")
     parser.add_argument(
         "--save", type=Path, metavar="F.npz", help="write both sides' output tensors there"
     )
@@ -71,10 +67,12 @@ def run(arguments: argparse.Namespace) -> Outcome:
     with loading() as show:
         x, y = load_samples(arguments.data, graph, arguments.count, show)
     started = time.monotonic()
-    if arguments.jobs > 1 or len(split_ports(arguments.port)) > 1:
+    several_ports = len(split_ports(arguments.port)) > 1
+    if arguments.jobs > 1 or several_ports or arguments.scheduler is not None:
+        where = arguments.port, arguments.baud, arguments.jobs, arguments.scheduler
         with (
+            open_queues(*where) as queues,
             progress("Comparing", "comparisons") as show,
-            open_queues(arguments.port, arguments.baud, arguments.jobs) as queues,
         ):
             several = verify_in_parallel(
                 queues, graph, x, y, layers=arguments.layers, progress=show, note=say

@@ -17,14 +17,15 @@ import numpy as np
 import numpy.typing as npt
 
 from gateware.interface.protocol import Info
+from model.cluster import Cluster
 from model.executor import Note, Processes, Queue, compute, cut
 from model.int8.graph import Graph
 
 from ..board import Board
 from ..compiler import CompiledModel
-from ..errors import BoardError
-from ..link.ports import split_ports
-from ..simulation.address import fresh_board
+from ..errors import BoardError, PortError
+from ..link.ports import split_host, split_ports
+from ..simulation.address import fresh_board, is_simulated
 from .verify import Arrays, Verification, merge, verify
 
 __all__ = ["ParallelVerification", "open_queues", "verify_in_parallel"]
@@ -102,6 +103,13 @@ class _Boards:
                 each.board.close()
             return best
 
+    def release(self, port: str) -> None:
+        """Close the boards at a port."""
+        with self._lock:
+            for each in [each for each in self._idle if each.port[0] == port]:
+                self._idle.remove(each)
+                each.board.close()
+
 
 @cache
 def _boards() -> _Boards:
@@ -116,6 +124,11 @@ def _describe(port: str, baud: int | None) -> Info:
     """In a worker: what the board is."""
     with _boards().use(port, baud, None, False) as held:
         return held.board.info
+
+
+def _release(port: str, baud: int | None) -> None:
+    """In a worker that lives on: let others have the port."""
+    _boards().release(port)
 
 
 def _verify_piece(
@@ -143,28 +156,50 @@ def _verify_piece(
 
 
 @contextmanager
-def open_queues(port: str, baud: int | None, jobs: int) -> Iterator[list[Queue]]:
+def open_queues(
+    port: str, baud: int | None, jobs: int, scheduler: str | None = None
+) -> Iterator[list[Queue]]:
     """Queues for boards: one for simulated ones, or one for each real one.
 
     Parameters
     ----------
     port : str
         ``sim`` or ``sim://BOARD``; boards keep nothing, whatever it says. Or ports of boards, with
-        commas between them.
+        commas between them; those at a scheduler's workers with ``HOST:`` before them.
     baud : int or None
         As :meth:`.Board.open`.
     jobs : int
-        Simulated boards at once.
+        Simulated boards at once; of a scheduler as many as it has threads.
+    scheduler : str, optional
+        Its address, as :class:`.Cluster` takes it.
 
     Raises
     ------
     PortError
-        If several jobs want one real board.
+        If several jobs want one real board, or its machine is not named as it must be.
+    WorkerError
+        If there is no scheduler, or no worker with such a board.
     """
     ports = split_ports(port)
-    queues: list[Queue] = [
-        Processes(1, each, (each, baud), is_board=True) for each in ports if len(ports) > 1
-    ] or [Processes(jobs, arguments=(fresh_board(port), baud))]
+    places = [split_host(each) for each in ports]
+    queues: list[Queue]
+    if is_simulated(port) and scheduler is not None:
+        queues = [Cluster(scheduler, None, (fresh_board(port), baud))]
+    elif scheduler is not None:
+        for each, (host, _) in zip(ports, places):
+            if not host:
+                raise PortError(
+                    f"{each}: a board at a scheduler's worker is named HOST:PORT, "
+                    "as the worker's resource"
+                )
+        queues = [
+            Cluster(scheduler, name, (device, baud), is_board=True, farewell=_release)
+            for name, (_, device) in zip(ports, places)
+        ]
+    elif len(ports) > 1:
+        queues = [Processes(1, each, (each, baud), is_board=True) for each in ports]
+    else:
+        queues = [Processes(jobs, arguments=(fresh_board(port), baud))]
     with ExitStack() as stack:
         yield [stack.enter_context(queue) for queue in queues]
 

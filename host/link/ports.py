@@ -14,7 +14,7 @@ from model.errors import EyespotError, reason
 
 from ..errors import PortError
 
-__all__ = ["PortDescription", "list_ports", "open_port", "split_ports"]
+__all__ = ["PortDescription", "list_ports", "open_port", "split_host", "split_ports"]
 
 #: Where pyserial looks for what ``sim://`` means.
 _HANDLERS = "host.simulation"
@@ -69,6 +69,16 @@ def split_ports(names: str) -> list[str]:
     if names.lower().startswith("sim"):
         return [names]
     return list(dict.fromkeys(name for name in names.split(",") if name)) or [names]
+
+
+def split_host(name: str) -> tuple[str, str]:
+    """The machine that a port of a cluster's is at, empty if none is named, and its name there.
+
+    >>> split_host("lab2:/dev/ttyUSB1"), split_host("socket://lab2:4000")
+    (('lab2', '/dev/ttyUSB1'), ('', 'socket://lab2:4000'))
+    """
+    host, colon, rest = name.partition(":")
+    return (host, rest) if colon and not rest.startswith("//") else ("", name)
 
 
 def _reason(name: str, error: Exception) -> str:

@@ -39,7 +39,7 @@ from ..errors import PortError
 from .faults import Faults
 from .flash.flash import FlashFault
 
-__all__ = ["Address", "fresh_board", "parse"]
+__all__ = ["Address", "fresh_board", "is_simulated", "parse"]
 
 _DEFAULT_BOARD = "icebreaker"
 
@@ -106,6 +106,11 @@ def parse(url: str) -> Address:
         scale,
         sum((known[name] for name in flash_faults), FlashFault(0)),
     )
+
+
+def is_simulated(name: str) -> bool:
+    """Whether a port is a simulated board."""
+    return name == "sim" or name.lower().startswith("sim://")
 
 
 def fresh_board(name: str, backend: str | None = None) -> str:

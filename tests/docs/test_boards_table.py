@@ -119,7 +119,7 @@ def test_seeds_that_were_tried(document, tmp_path):
 def test_a_board_that_fails_does_not_stop_the_others(document, monkeypatch, capsys):
     asked = []
 
-    def build(board, *, output, seeds, jobs, progress):
+    def build(board, *, output, seeds, jobs, scheduler, progress):
         asked.append((board.name, seeds))
         if board.name == "icesugar":
             raise BuildError("no place")

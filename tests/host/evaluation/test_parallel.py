@@ -15,7 +15,7 @@ from host.errors import BoardError, PortError
 from host.evaluation import parallel
 from host.evaluation.parallel import ParallelVerification, open_queues, verify_in_parallel
 from host.evaluation.verify import LayerVerification, Verification, _rate, load_samples, merge
-from host.link.ports import split_ports
+from host.link.ports import split_host, split_ports
 from model import zoo
 from model.executor import Queue, Threads, WorkerError
 from model.int8 import reference
@@ -132,7 +132,7 @@ def test_boards_of_two_kinds(ports):
 
 
 def test_no_port(ports):
-    with pytest.raises(WorkerError, match="^d: d: there is no such port"):
+    with pytest.raises(WorkerError, match="^d: there is no such port"):
         verified(ports.queues("a", "d"))
 
 
@@ -162,3 +162,30 @@ def test_ports_are_split():
 def test_one_real_board_is_no_several():
     with pytest.raises(PortError, match="one board at a real port"), open_queues("a", None, 2):
         pass
+
+
+def test_boards_of_a_clusters_workers(ports, local):
+    """Each is at one worker, in one program at a time, and free in the end."""
+    with open_queues("lab:a,lab:b", None, 1, local.scheduler_address) as queues:
+        alone, _ = verified(queues[:1])
+        found, notes = verified(queues)
+    assert not notes and found.report.cycles == alone.report.cycles
+    assert all(ports.boards[name].requests.count(Opcode.RUN) > 1 for name in "ab")
+    assert not parallel._boards()._idle
+
+
+def test_a_board_of_a_cluster_that_is_unplugged(ports, local):
+    ports.dies_after["a"] = 2000
+    with open_queues("lab:a,lab:b", None, 1, local.scheduler_address) as queues:
+        _, notes = verified(queues)
+    assert notes and all(note.startswith("lab:a: ") for note in notes)
+
+
+def test_ports_of_a_cluster(local):
+    for port in ("/dev/ttyUSB1", "socket://lab:4000"):
+        with pytest.raises(PortError, match=f"^{port}: .* HOST:PORT"):
+            with open_queues(port, None, 1, local.scheduler_address):
+                pass
+    assert split_host("lab2:/dev/ttyUSB1") == ("lab2", "/dev/ttyUSB1")
+    assert split_host("lab2:COM3") == ("lab2", "COM3")
+    assert split_host("lab2:socket://127.0.0.1:4000") == ("lab2", "socket://127.0.0.1:4000")
