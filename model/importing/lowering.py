@@ -54,10 +54,10 @@ def _lower_reduction(graph: FloatGraph, node: Node, operator: Reduction) -> None
     shape = graph.shapes[tensor]
     axes = tuple(axis for axis in operator.axes if shape[axis] > 1)
     count = prod(shape[axis] for axis in axes)
-    sign = -1.0 if operator.reduction is ReductionKind.MIN else 1.0
-    greatest = operator.reduction in (ReductionKind.MAX, ReductionKind.MIN)
-    total = operator.reduction is ReductionKind.SUM
-    if sign < 0:
+    # The least is the greatest of what is negated.
+    negative = operator.reduction is ReductionKind.MIN
+    greatest = negative or operator.reduction is ReductionKind.MAX
+    if negative:
         tensor = graph.append(Affine(np.array(-1.0), np.zeros(())), [tensor], name)
     if len(shape) != 3:
         tensor = graph.append(Reshape((1, 1, prod(shape))), [tensor], name)
@@ -80,14 +80,11 @@ def _lower_reduction(graph: FloatGraph, node: Node, operator: Reduction) -> None
             tensor = graph.append(AveragePool(Window(kernel)), [tensor], name)
         if 2 in axes:
             weights = np.full((1, 1, channels, 1), 1 / channels)
-            operator_2 = Convolution(weights, np.zeros(1), Window((1, 1)))
-            tensor = graph.append(operator_2, [tensor], name)
-        if total or sign < 0:
-            factor = float(count) if total else sign
-            tensor = graph.append(Affine(np.array(factor), np.zeros(())), [tensor], name)
-    if greatest and sign < 0:
+            tensor = graph.append(Convolution(weights, np.zeros(1), Window((1, 1))), [tensor], name)
+        if operator.reduction is ReductionKind.SUM:
+            tensor = graph.append(Affine(np.array(float(count)), np.zeros(())), [tensor], name)
+    if negative:
         tensor = graph.append(Affine(np.array(-1.0), np.zeros(())), [tensor], name)
-    tensor = graph.append(Reshape(graph.shapes[node.output]), [tensor], name)
+    graph.append(Reshape(graph.shapes[node.output]), [tensor], name)
     graph.nodes[-1].output = node.output
     graph.nodes[-1].clamp = node.clamp
-    del tensor

@@ -47,10 +47,12 @@ class FloatOperator(ABC):
 
 
 def require(condition: bool, reason: str) -> None:
+    """Refuse with `reason` unless the condition holds."""
     if not condition:
         raise ModelError(reason)
 
 
 def as_picture(shape: Shape) -> tuple[int, int, int]:
+    """Height, width and channels; other shapes are refused."""
     require(len(shape) == 3, f"needs pictures, not shape {written(shape)}")
     return shape[0], shape[1], shape[2]

@@ -30,7 +30,20 @@ class KerasTensor:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A layer as its configuration has it."""
+    """A layer as its configuration has it.
+
+    Attributes
+    ----------
+    graph : FloatGraph
+        Gets its nodes.
+    kind : str
+        Keras's name of the class.
+    name : str
+        For messages.
+    config : dict
+    variables : list of ndarray
+        Weights, in the order in which Keras makes them.
+    """
 
     graph: FloatGraph
     kind: str
@@ -39,6 +52,7 @@ class Layer:
     variables: list[np.ndarray]
 
     def error(self, reason: str) -> ModelError:
+        """An error that names the layer."""
         return ModelError(f"layer {self.name} ({self.kind}): {reason}")
 
     def append(

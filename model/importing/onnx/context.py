@@ -28,10 +28,12 @@ __all__ = [
 ]
 
 Argument = Value | np.ndarray | None
+"""What depends on the model's input, a constant, or an input left out."""
 
 Arguments = Sequence[Argument]
 
 Translation = Callable[["Context", OnnxNode, Arguments], "Value | list[Value]"]
+"""Appends what a node computes to the graph; returns its output, or several."""
 
 
 @dataclass(eq=False)
@@ -93,6 +95,7 @@ def text(shape: Sequence[int]) -> str:
 
 
 def live(node: OnnxNode, arguments: Arguments, place: int = 0) -> Value:
+    """An argument that depends on the model's input."""
     value = arguments[place] if place < len(arguments) else None
     if not isinstance(value, Value):
         raise node.error(f"its input {place + 1} must depend on the model's input")
@@ -100,6 +103,7 @@ def live(node: OnnxNode, arguments: Arguments, place: int = 0) -> Value:
 
 
 def array(node: OnnxNode, arguments: Arguments, place: int, what: str) -> np.ndarray:
+    """A constant argument; `what` names it in the error."""
     value = optional(arguments, place)
     if not isinstance(value, np.ndarray):
         raise node.error(f"its {what} must be constant")
@@ -107,6 +111,7 @@ def array(node: OnnxNode, arguments: Arguments, place: int, what: str) -> np.nda
 
 
 def optional(arguments: Arguments, place: int) -> Argument:
+    """An argument, or None where it is left out."""
     return arguments[place] if place < len(arguments) else None
 
 
