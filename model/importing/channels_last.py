@@ -11,12 +11,12 @@ from typing import TypeVar
 
 import numpy as np
 
-from model.importing.float_operators import Affine, Shape, TransposedConvolution, Window
+from model.importing.float_operators import Shape, TransposedConvolution, Window
 from model.importing.float_operators.definition import require
 from model.int8.geometry import extent
 from model.int8.graph import Padding
 
-__all__ = ["our_axis", "our_order", "ours", "padded_window", "scaled", "transposed", "widened"]
+__all__ = ["our_axis", "our_order", "ours", "padded_window", "transposed", "widened"]
 
 T = TypeVar("T")
 
@@ -86,8 +86,3 @@ def transposed(
         after.append(full - wanted[axis] - reach.before)
     crop = (before[0], before[1], after[0], after[1])
     return TransposedConvolution(weights, bias, stride, crop)
-
-
-def scaled(factor: float, offset: float = 0.0) -> Affine:
-    """``x * factor + offset``, the same for every element."""
-    return Affine(np.array(factor), np.array(offset))

@@ -58,7 +58,7 @@ def _lower_reduction(graph: FloatGraph, node: Node, operator: Reduction) -> None
     negative = operator.reduction is ReductionKind.MIN
     greatest = negative or operator.reduction is ReductionKind.MAX
     if negative:
-        tensor = graph.append(Affine(np.array(-1.0), np.zeros(())), [tensor], name)
+        tensor = graph.append(Affine.uniform(-1.0), [tensor], name)
     if len(shape) != 3:
         tensor = graph.append(Reshape((1, 1, prod(shape))), [tensor], name)
         axes = (2,) if axes else ()
@@ -82,9 +82,9 @@ def _lower_reduction(graph: FloatGraph, node: Node, operator: Reduction) -> None
             weights = np.full((1, 1, channels, 1), 1 / channels)
             tensor = graph.append(Convolution(weights, np.zeros(1), Window((1, 1))), [tensor], name)
         if operator.reduction is ReductionKind.SUM:
-            tensor = graph.append(Affine(np.array(float(count)), np.zeros(())), [tensor], name)
+            tensor = graph.append(Affine.uniform(float(count)), [tensor], name)
     if negative:
-        tensor = graph.append(Affine(np.array(-1.0), np.zeros(())), [tensor], name)
+        tensor = graph.append(Affine.uniform(-1.0), [tensor], name)
     graph.append(Reshape(graph.shapes[node.output]), [tensor], name)
     graph.nodes[-1].output = node.output
     graph.nodes[-1].clamp = node.clamp

@@ -21,6 +21,11 @@ class Affine(FloatOperator):
     factor: np.ndarray
     offset: np.ndarray
 
+    @classmethod
+    def uniform(cls, factor: float, offset: float = 0.0) -> Affine:
+        """The same for every element."""
+        return cls(np.array(factor), np.array(offset))
+
     @property
     def parameters(self) -> int:
         return self.factor.size + self.offset.size

@@ -10,7 +10,7 @@ from math import inf, prod
 
 import numpy as np
 
-from model.importing.channels_last import our_axis, our_order, scaled, transposed
+from model.importing.channels_last import our_axis, our_order, transposed
 from model.importing.float_graph import Clamp
 from model.importing.float_operators import (
     Affine,
@@ -72,7 +72,7 @@ def activated(layer: Layer, tensor: KerasTensor) -> KerasTensor:
     if name in _CLAMPS:
         return layer.append(Function("identity"), [tensor], _CLAMPS[name])
     if name == "hard_sigmoid":
-        risen = layer.append(scaled(1 / 6, 0.5), [tensor])
+        risen = layer.append(Affine.uniform(1 / 6, 0.5), [tensor])
         return layer.append(Function("identity"), [risen], (0.0, 1.0))
     if name not in _ACTIVATIONS:
         raise layer.error(f"activation {printable(str(name))} is not supported")
@@ -311,7 +311,7 @@ def _joined(kind: BinaryKind) -> Build:
 
 def _average(layer: Layer, tensors: list[KerasTensor]) -> KerasTensor:
     total = _joined(BinaryKind.ADD)(layer, tensors)
-    return layer.append(scaled(1 / len(tensors)), [total])
+    return layer.append(Affine.uniform(1 / len(tensors)), [total])
 
 
 def _concatenate(layer: Layer, tensors: list[KerasTensor]) -> KerasTensor:
@@ -326,10 +326,10 @@ def _concatenate(layer: Layer, tensors: list[KerasTensor]) -> KerasTensor:
 
 
 WITH_NUMBER: dict[str, Callable[[float], FloatOperator]] = {
-    "Add": lambda number: scaled(1.0, number),
-    "Subtract": lambda number: scaled(1.0, -number),
-    "Multiply": scaled,
-    "TrueDivide": lambda number: scaled(1 / number),
+    "Add": lambda number: Affine.uniform(1.0, number),
+    "Subtract": lambda number: Affine.uniform(1.0, -number),
+    "Multiply": Affine.uniform,
+    "TrueDivide": lambda number: Affine.uniform(1 / number),
 }
 """Arithmetic of a tensor and a number, which a Functional model may hold as it was written."""
 

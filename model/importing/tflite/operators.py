@@ -11,14 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from model.importing.channels_last import (
-    our_order,
-    ours,
-    padded_window,
-    scaled,
-    transposed,
-    widened,
-)
+from model.importing.channels_last import our_order, ours, padded_window, transposed, widened
 from model.importing.float_operators import (
     Affine,
     AveragePool,
@@ -192,7 +185,7 @@ def _softmax(context: Context, operator: Operator) -> int:
     tensor = context.live(operator)
     beta = float(getattr(operator.options, "beta", 1.0))
     if beta != 1:
-        tensor = context.graph.append(scaled(beta), [tensor], operator.name)
+        tensor = context.graph.append(Affine.uniform(beta), [tensor], operator.name)
     softmax = Softmax(operator.kind is OperatorKind.LOG_SOFTMAX)
     return context.graph.append(softmax, [tensor], operator.name)
 
