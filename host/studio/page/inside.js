@@ -31,6 +31,7 @@ export function mount(root, connection, bench) {
   let chosen = 0;
   let shown = false;
   let wanted = null;
+  let coming = 0;
 
   /** Ask for a look, if the last picture has not been looked at. */
   function ask() {
@@ -44,12 +45,18 @@ export function mount(root, connection, bench) {
   }
 
   async function load() {
-    if (!shown || !connection.status.looked || connection.status.looked === found?.number) return;
+    const { looked } = connection.status;
+    if (!shown || !looked || looked === found?.number || looked === coming) return;
+    coming = looked;
     try {
-      found = await connection.get("/api/look");
+      const told = await connection.get("/api/look");
+      if (told.number === found?.number) return;
+      found = told;
     } catch (error) {
       toast(error.message, { bad: true });
       return;
+    } finally {
+      coming = 0;
     }
     found.all = [{ name: "input", op: "what the network sees", tensor: found.input.tensor, shape: found.input.shape, bytes: found.input.bytes, compared: false, isInput: true }, ...found.layers];
     for (const each of found.all) each.values = decode(each.bytes);

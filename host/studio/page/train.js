@@ -4,9 +4,9 @@ import { button, count, make, toast } from "/page/dom.js";
 import { decode, drawPicture, variable } from "/page/pixels.js";
 
 export function trainer(connection, bench) {
-  const side = choice("Size", [["16", "16×16, quickest"], ["24", "24×24"], ["32", "32×32"], ["48", "48×48, finest"]], "32");
-  const channels = choice("Colours", [["auto", "as the pictures"], ["grey", "grey"], ["colour", "colour"]], "auto");
-  const epochs = choice("Passes", [["15", "15, a first try"], ["40", "40"], ["100", "100"], ["", "as host train"]], "40");
+  const side = choice("Size", [["16", "16×16"], ["24", "24×24"], ["32", "32×32"], ["48", "48×48"]], "32");
+  const channels = choice("Colours", [["auto", "as they are"], ["grey", "grey"], ["colour", "colour"]], "auto");
+  const epochs = choice("Passes", [["", "as needed"], ["100", "100, quicker"], ["30", "30, a first try"]], "");
   const start = button("Train", begin, { "data-testid": "train" }, ".main");
   const cancel = button("Cancel", () => connection.post("/api/training", null, "DELETE").catch(say), { hidden: true }, "");
   const line = make("p.faint", { role: "status" });
