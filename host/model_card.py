@@ -19,6 +19,18 @@ import numpy.typing as npt
 from gateware.interface.layout import TensorLayout
 from gateware.interface.protocol import MAX_RUN_CYCLES, MAX_RUN_LAYERS
 
+from .card_values import (
+    MAX_RANK,
+    MAX_TEXT,
+    array,
+    integer,
+    layout_of,
+    mapping,
+    positive_real,
+    shape_of,
+    text,
+)
+
 __all__ = [
     "HOST_KINDS",
     "MAX_TEXT",
@@ -31,12 +43,9 @@ __all__ = [
     "Ticket",
 ]
 
-#: Characters of a name.
-MAX_TEXT = 256
 #: Bytes of the number of a run, little-endian.
 TICKET_BYTES = 8
 _MAX_VARIABLES = 256
-_MAX_RANK = 6
 _MAX_LABELS = 4096
 _MAX_ENDS = 64
 _MAX_STEPS = 16
@@ -55,61 +64,6 @@ HOST_KINDS = (
     "SOFTMAX",
     "TANH",
 )
-
-
-def _integer(value: Any, what: str, low: int, high: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise ValueError(f"{what} must be an integer from {low} to {high}, not {value!r}")
-    return value
-
-
-def _real(value: Any, what: str) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise ValueError(f"{what} must be a number, not {value!r}")
-    if not 0 < value < 1e30:
-        raise ValueError(f"{what} must be positive and finite, not {value!r}")
-    return float(value)
-
-
-def _text(value: Any, what: str) -> str:
-    if not isinstance(value, str) or len(value) > MAX_TEXT:
-        raise ValueError(f"{what} must be a text of at most {MAX_TEXT} characters")
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in value)
-
-
-def _list(value: Any, what: str, longest: int) -> list[Any]:
-    if not isinstance(value, list) or len(value) > longest:
-        raise ValueError(f"{what} must be a list of at most {longest}")
-    return value
-
-
-def _shape(value: Any, what: str, most: int) -> tuple[int, ...]:
-    shape = tuple(_integer(size, what, 1, most) for size in _list(value, what, _MAX_RANK))
-    if math.prod(shape) > most:
-        raise ValueError(f"{what} has more than {most} elements")
-    return shape
-
-
-def _layout(value: Any, shape: tuple[int, ...], what: str, memory_bytes: int) -> TensorLayout:
-    numbers = _list(value, f"{what}.layout", 6)
-    if len(numbers) < 5:
-        raise ValueError(f"{what}.layout must have 5 or 6 numbers, not {len(numbers)}")
-    layout = TensorLayout(
-        *(_integer(number, f"{what}.layout", 0, memory_bytes) for number in numbers)
-    )
-    used = layout.left * layout.channels + layout.row_bytes
-    if layout.row_pitch < used or layout.address + layout.size > memory_bytes:
-        raise ValueError(f"{what} does not lie within the memory")
-    pixels = layout.height * layout.width
-    if not pixels or math.prod(shape) % pixels or math.prod(shape) > pixels * layout.channels:
-        raise ValueError(f"{what}.shape does not fit {what}.layout")
-    return layout
-
-
-def _object(value: Any, what: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"{what} must be an object, not {value!r}")
-    return value
 
 
 @dataclass(frozen=True)
@@ -143,15 +97,15 @@ class HostTensor:
     @classmethod
     def from_dict(cls, value: Any, what: str) -> HostTensor:
         """Raise ValueError where ``value`` is no tensor."""
-        value = _object(value, what)
+        value = mapping(value, what)
         if value.get("type") not in _TYPES:
             raise ValueError(f"{what}.type must be one of {', '.join(_TYPES)}")
         scale = value.get("scale")
         return cls(
             type=value["type"],
-            shape=_shape(value.get("shape"), f"{what}.shape", _MAX_ELEMENTS),
-            scale=0.0 if scale == 0 else _real(scale, f"{what}.scale"),
-            zero_point=_integer(value.get("zero_point"), f"{what}.zero_point", -(1 << 31), 1 << 31),
+            shape=shape_of(value.get("shape"), f"{what}.shape", _MAX_ELEMENTS),
+            scale=0.0 if scale == 0 else positive_real(scale, f"{what}.scale"),
+            zero_point=integer(value.get("zero_point"), f"{what}.zero_point", -(1 << 31), 1 << 31),
         )
 
 
@@ -180,14 +134,14 @@ class HostStep:
     @classmethod
     def from_dict(cls, value: Any, what: str) -> HostStep:
         """Raise ValueError where ``value`` is no step."""
-        value = _object(value, what)
+        value = mapping(value, what)
         kind, parameter = value.get("kind"), value.get("parameter")
         if kind not in HOST_KINDS:
             raise ValueError(f"{what}.kind must be one of {', '.join(HOST_KINDS)}")
         if kind in ("ARG_MAX", "ARG_MIN"):
-            parameter = _integer(parameter, f"{what}.parameter", 0, _MAX_RANK)
+            parameter = integer(parameter, f"{what}.parameter", 0, MAX_RANK)
         elif kind == "SOFTMAX":
-            parameter = _real(parameter, f"{what}.parameter")
+            parameter = positive_real(parameter, f"{what}.parameter")
         elif parameter != 0:
             raise ValueError(f"{what}.parameter must be 0, not {parameter!r}")
         return cls(kind, HostTensor.from_dict(value, what), parameter)
@@ -273,18 +227,18 @@ class TensorCard:
     @classmethod
     def from_dict(cls, value: Any, what: str, memory_bytes: int) -> TensorCard:
         """Raise ValueError where ``value`` is no tensor within ``memory_bytes``."""
-        value = _object(value, what)
-        shape = _shape(value.get("shape"), f"{what}.shape", memory_bytes)
-        layout = _layout(value.get("layout"), shape, what, memory_bytes)
+        value = mapping(value, what)
+        shape = shape_of(value.get("shape"), f"{what}.shape", memory_bytes)
+        layout = layout_of(value.get("layout"), shape, what, memory_bytes)
         return cls(
             shape=shape,
-            scale=_real(value.get("scale"), f"{what}.scale"),
-            zero_point=_integer(value.get("zero_point"), f"{what}.zero_point", -128, 127),
+            scale=positive_real(value.get("scale"), f"{what}.scale"),
+            zero_point=integer(value.get("zero_point"), f"{what}.zero_point", -128, 127),
             layout=layout,
-            name=_text(value.get("name", ""), f"{what}.name"),
+            name=text(value.get("name", ""), f"{what}.name"),
             steps=tuple(
                 HostStep.from_dict(step, f"{what}.steps")
-                for step in _list(value.get("steps", []), f"{what}.steps", _MAX_STEPS)
+                for step in array(value.get("steps", []), f"{what}.steps", _MAX_STEPS)
             ),
         )
 
@@ -337,9 +291,9 @@ class StateCard:
     def from_dict(cls, value: Any, memory_bytes: int) -> StateCard:
         """Raise ValueError where ``value`` is no variable within ``memory_bytes``."""
         what = "variables"
-        value = _object(value, what)
-        shape = _shape(value.get("shape"), f"{what}.shape", memory_bytes)
-        layout = _layout(value.get("layout"), shape, what, memory_bytes)
+        value = mapping(value, what)
+        shape = shape_of(value.get("shape"), f"{what}.shape", memory_bytes)
+        layout = layout_of(value.get("layout"), shape, what, memory_bytes)
         initial, count = value.get("initial"), math.prod(shape)
         if isinstance(initial, str):
             try:
@@ -351,7 +305,7 @@ class StateCard:
                 raise ValueError(f"{what}.initial has {len(data)} bytes or more, not {count}")
             values = np.frombuffer(data, np.int8)
         else:
-            values = np.full(count, _integer(initial, f"{what}.initial", -128, 127), np.int8)
+            values = np.full(count, integer(initial, f"{what}.initial", -128, 127), np.int8)
         return cls(shape, layout, values.reshape(shape))
 
 
@@ -371,11 +325,11 @@ class Ticket:
     @classmethod
     def from_dict(cls, value: Any, memory_bytes: int) -> Ticket:
         """Raise ValueError where ``value`` is not two addresses within ``memory_bytes``."""
-        addresses = _list(value, "ticket", 2)
+        addresses = array(value, "ticket", 2)
         if len(addresses) != 2:
             raise ValueError("ticket must have two addresses")
         last = memory_bytes - TICKET_BYTES
-        return cls(*(_integer(address, "ticket", 0, last) for address in addresses))
+        return cls(*(integer(address, "ticket", 0, last) for address in addresses))
 
 
 @dataclass(frozen=True)
@@ -423,6 +377,11 @@ class ModelCard:
         """The first output: the answer."""
         return self.outputs[0]
 
+    @property
+    def state_bytes(self) -> int:
+        """Bytes that a run leaves to the next."""
+        return sum(math.prod(each.shape) for each in self.variables)
+
     def label(self, index: int) -> str:
         """Name of class ``index``; its number where the model has no name for it."""
         return self.labels[index] if index < len(self.labels) else str(index)
@@ -457,29 +416,29 @@ class ModelCard:
         ValueError
             Where a value is missing, of the wrong type, or out of range; the text names it.
         """
-        value = _object(value, "metadata")
+        value = mapping(value, "metadata")
         ends = {}
         for what in ("input", "output"):
-            every = _list(value.get(f"{what}s"), f"{what}s", _MAX_ENDS)
+            every = array(value.get(f"{what}s"), f"{what}s", _MAX_ENDS)
             if not every:
                 raise ValueError(f"{what}s must not be empty")
             ends[what] = tuple(TensorCard.from_dict(each, what, memory_bytes) for each in every)
         finds_best = value.get("finds_best", False)
         if not isinstance(finds_best, bool):
             raise ValueError(f"finds_best must be true or false, not {finds_best!r}")
-        variables = _list(value.get("variables", []), "variables", _MAX_VARIABLES)
+        variables = array(value.get("variables", []), "variables", _MAX_VARIABLES)
         if bool(variables) != ("ticket" in value):
             raise ValueError("variables and ticket need one another")
         return cls(
-            name=_text(value.get("name"), "name"),
+            name=text(value.get("name"), "name"),
             inputs=ends["input"],
             outputs=ends["output"],
             labels=tuple(
-                _text(label, "labels")
-                for label in _list(value.get("labels", []), "labels", _MAX_LABELS)
+                text(label, "labels")
+                for label in array(value.get("labels", []), "labels", _MAX_LABELS)
             ),
-            cycles=_integer(value.get("cycles", 0), "cycles", 0, MAX_RUN_CYCLES),
-            input_layers=_integer(value.get("input_layers", 0), "input_layers", 0, MAX_RUN_LAYERS),
+            cycles=integer(value.get("cycles", 0), "cycles", 0, MAX_RUN_CYCLES),
+            input_layers=integer(value.get("input_layers", 0), "input_layers", 0, MAX_RUN_LAYERS),
             finds_best=finds_best,
             variables=tuple(StateCard.from_dict(each, memory_bytes) for each in variables),
             ticket=Ticket.from_dict(value["ticket"], memory_bytes) if variables else None,

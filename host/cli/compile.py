@@ -63,6 +63,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
             "available": description.configuration.memory_bytes,
             "image": len(compiled.image),
             "streamed": len(compiled.stream),
+            "state": compiled.card.state_bytes,
             "blocks": [
                 {"name": each.name, "address": each.address, "size": each.size}
                 for each in compiled.memory
@@ -152,6 +153,8 @@ def _text(compiled: CompiledModel, board: str, rate: float, clock_hz: int) -> st
     )
     host = ", ".join(_host_operators(compiled))
     of_host = f" The host computes {host}: {_host_share(compiled):.2%} of the work." if host else ""
+    kept = compiled.card.state_bytes
+    state = f" It keeps {kept:,} bytes of state from run to run." if kept else ""
     return "\n".join(
         [
             table(headings, [*rows, total]),
@@ -160,7 +163,7 @@ def _text(compiled: CompiledModel, board: str, rate: float, clock_hz: int) -> st
             "",
             f"{compiled.card.name} fits the {board}: up to byte {used:,} of {available:,}, "
             f"predicted {rate:,.0f} inferences/s at {clock_hz / 1e6:g} MHz."
-            f"{of_host}{streams}",
+            f"{of_host}{streams}{state}",
         ]
     )
 

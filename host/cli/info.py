@@ -72,7 +72,8 @@ def model_text(card: ModelCard) -> str:
     inputs = text([(each.name, each.before) for each in card.inputs])
     outputs = text([(each.name, each.behind) for each in card.outputs])
     classes = f", classes: {', '.join(card.labels)}" if card.labels else ""
-    return f"{card.name}, {inputs} to {outputs}{classes}"
+    kept = f", {card.state_bytes:,} bytes of state" if card.variables else ""
+    return f"{card.name}, {inputs} to {outputs}{classes}{kept}"
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
@@ -95,6 +96,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
             "inputs": [_end(each.name, each.before) for each in card.inputs],
             "outputs": [_end(each.name, each.behind) for each in card.outputs],
             "labels": list(card.labels),
+            "state": card.state_bytes,
         }
     different = differences(info)
     version = ".".join(map(str, info.gateware))

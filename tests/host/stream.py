@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +48,16 @@ class Stream:
     def reset_state(self) -> None:
         for each in self.card.variables:
             self._write(each.layout.address, each.pack())
+
+    def state(self) -> list[npt.NDArray[np.int8]]:
+        """What each variable holds."""
+        found = []
+        for each in self.card.variables:
+            layout = each.layout
+            pixels = layout.unpack(self._read(layout.address, layout.size))
+            channels = prod(each.shape) // (layout.height * layout.width)
+            found.append(pixels[:, :, :channels].reshape(each.shape))
+        return found
 
     def step(self, x: npt.NDArray[np.int8]) -> npt.NDArray[np.generic]:
         """One run; it must leave the ticket, which is its number."""

@@ -148,7 +148,7 @@ def build_depthwise(stored: Stored, step: Step, operator: Operator) -> list[Laye
             kinds=step.kinds,
             mode=Mode.DEPTHWISE,
             source=source,
-            target=replace(target, offset=output),
+            target=replace(target, offset=target.offset + output),
             kernel=stored.kernel(step, operator),
             weights=flat[output::per_channel].reshape(-1, height, width),
             pad_value=stored.plan.zero_point(operator.inputs[0]),

@@ -26,9 +26,13 @@ def _agree(graph, engine, count=8):
     compiled = compile(graph, engine)
     x = features(np.random.default_rng(11), count, graph.input.example_shape)
     expected = reference.predict(graph, x)
-    stream = interpreted(graph, compiled)
+    stream, session = interpreted(graph, compiled), reference.Session(graph)
     for index, (example, wanted) in enumerate(zip(x, expected)):
         assert np.array_equal(stream.step(example).ravel(), wanted.ravel()), index
+        session.run(example[np.newaxis])
+        for variable, holds in zip(graph.variables, stream.state()):
+            left = session.state[variable.tensor]
+            assert np.array_equal(holds.ravel(), left.ravel()), (index, variable.name)
     stream.reset_state()
     for example, wanted in zip(x[:2], expected):
         assert np.array_equal(stream.step(example).ravel(), wanted.ravel())
@@ -48,9 +52,29 @@ def test_random_streams(seed):
 
 
 @pytest.mark.skipif(not WILD.is_dir(), reason="../shared/data is not here")
-@pytest.mark.parametrize("name", ["vad"])
+@pytest.mark.parametrize("name", ["vad", "okay_computer"])
 def test_wake_words(name):
-    _agree(tflite.load(WILD / f"esphome-{name}.tflite"), configuration((8, 2)), 3)
+    _agree(tflite.load(WILD / f"esphome-{name}.tflite"), configuration((8, 2)), 2)
+
+
+def test_depthwise_layers_side_by_side():
+    """Each writes its channels into what they are put together to."""
+    rng = np.random.default_rng(3)
+    builder = GraphBuilder("side by side", (5, 1, 8), SCALE, ZERO_POINT)
+    parts = []
+    for _ in range(2):
+        builder.last = 0
+        weights = rng.integers(-127, 128, (1, 5, 1, 8)).astype(np.int8)
+        bias = rng.integers(-500, 500, 8)
+        parts.append(
+            builder.depthwise_conv_2d(weights, 0.01, bias, scale=SCALE, zero_point=ZERO_POINT)
+        )
+    builder.last = parts[0]
+    builder.concatenation(parts[1:], axis=3)
+    weights = rng.integers(-127, 128, (4, 1, 1, 16)).astype(np.int8)
+    builder.conv_2d(weights, 0.01, None, scale=SCALE, zero_point=0)
+    for size in SIZES:
+        _agree(builder.build(), configuration(size), 2)
 
 
 def test_a_ring_moves_once():

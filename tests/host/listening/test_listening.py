@@ -15,6 +15,7 @@ import pytest
 from boards import catalog
 from host.board import Board
 from host.cli import main
+from host.cli.info import model_text
 from host.compiler import compile
 from host.listening import Listener, Parameters, read_parameters
 from host.listening.features import SAMPLE_HZ, as_int8, feature_rows
@@ -245,6 +246,17 @@ def test_the_json_beside_a_model(tmp_path):
 def test_a_picture_of_nothing(tmp_path):
     plots.plot(tmp_path / "none.png", np.zeros(0), np.zeros((0, 40), np.int8), {}, [], 0.5)
     assert (tmp_path / "none.png").stat().st_size > 1000
+
+
+def test_what_is_said_of_a_model_with_state(tmp_path, capsys):
+    card = _card(keyword(channels=40))
+    assert model_text(card) == "keyword, 3x1x40 to 1, 134 bytes of state"
+    tflite.save(keyword(channels=40), tmp_path / "keyword.tflite")
+    assert main(["compile", str(tmp_path / "keyword.tflite"), "--board", "icebreaker"]) == 0
+    assert "It keeps 134 bytes of state from run to run." in capsys.readouterr().out
+    verify = ["verify", str(tmp_path / "keyword.tflite"), "--port", "sim", "--data", "digits"]
+    assert main([*verify, "--jobs", "2"]) == 1
+    assert "keeps state from run to run, so --jobs must be 1" in capsys.readouterr().err
 
 
 def test_reference_and_board_score_alike():
