@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..cache import hash_files
-from . import cxxrtl_source
+from . import cxxrtl_activity, cxxrtl_source
+from .cxxrtl_activity import evaluate_changes
 from .cxxrtl_source import as_gates, commit_without_branches, split
 from .toolchain import FLAGS, CompileError, compiled_once, find_compiler, run, say
 
@@ -108,7 +109,7 @@ def compile_library(
     if compiler is None:
         raise CompileError("there is no C++ compiler (g++, clang++, or $CXX)")
     command = [*compiler, *FLAGS]
-    recipe = [Path(__file__), Path(cxxrtl_source.__file__)]
+    recipe = [Path(each) for each in (__file__, cxxrtl_source.__file__, cxxrtl_activity.__file__)]
     name = hash_files([driver, *recipe], key, cells, read, _SCRIPT, *command, sys.platform)
 
     def make(directory: Path) -> Path:
@@ -125,8 +126,12 @@ def compile_library(
 
 def _compile(directory: Path, command: list[str], driver: Path, gates: bool) -> Path:
     """The shared library of ``design.cc`` and the driver: several compilers at a time."""
-    text = commit_without_branches((directory / "design.cc").read_text())
-    header, files = split(as_gates(text) if gates else text)
+    text = (directory / "design.cc").read_text()
+    cut = None if gates else evaluate_changes(text)
+    if cut is None:
+        text = commit_without_branches(text)
+        cut = split(as_gates(text) if gates else text)
+    header, files = cut
     (directory / "design.h").write_text(header)
     for file in files:
         (directory / file.name).write_text(file.text)

@@ -3,7 +3,8 @@
 Yosys's `write_cxxrtl` makes one class, of which three functions are long: `reset`, which sets the
 initial values, `debug_info`, which lists registers and memories, and `eval`, which is run in every
 cycle. Compilers need more than twice the time for a function that is twice as long, so `eval` is
-cut into parts, and all of them are files of their own that can be compiled at the same time.
+cut into parts, and all of them are files of their own that can be compiled at the same time. This
+is for designs of gates; for others, :mod:`.cxxrtl_activity` cuts where less has to be evaluated.
 """
 
 from __future__ import annotations
@@ -12,10 +13,19 @@ import re
 from dataclasses import dataclass
 from itertools import accumulate
 
-__all__ = ["GATES", "SourceFile", "as_gates", "commit_without_branches", "split"]
+__all__ = [
+    "GATES",
+    "PART_CHARACTERS",
+    "SourceFile",
+    "as_gates",
+    "commit_without_branches",
+    "in_file",
+    "long_functions",
+    "split",
+]
 
 #: Characters of `eval` in one file, about: what compiles in some seconds.
-_PART_CHARACTERS = 70_000
+PART_CHARACTERS = 70_000
 #: Gates without the loops over words that CXXRTL's own have: the compiler does not see through
 #: some ten thousand of them.
 GATES = """
@@ -76,6 +86,20 @@ class SourceFile:
     runs_once: bool = False
 
 
+def long_functions(source: str) -> tuple[str, str, str, str]:
+    """What stands before the long functions, and then `reset`, `eval` and `debug_info`."""
+    begin = source.index("void p_top::reset() {")
+    eval_begin = source.index("bool p_top::eval(performer *performer) {")
+    debug_begin = source.index("CXXRTL_EXTREMELY_COLD\nvoid p_top::debug_info", eval_begin)
+    end = source.index("} // namespace cxxrtl_design", debug_begin)
+    return (
+        source[:begin],
+        source[begin:eval_begin],
+        source[eval_begin:debug_begin],
+        source[debug_begin:end],
+    )
+
+
 def split(source: str) -> tuple[str, list[SourceFile]]:
     """Cut a design into a header and files that can be compiled apart.
 
@@ -91,30 +115,28 @@ def split(source: str) -> tuple[str, list[SourceFile]]:
     files : list of SourceFile
         None if the design is small: then all of it is in the header.
     """
-    begin = source.index("void p_top::reset() {")
-    eval_begin = source.index("bool p_top::eval(performer *performer) {")
-    debug_begin = source.index("CXXRTL_EXTREMELY_COLD\nvoid p_top::debug_info", eval_begin)
-    end = source.index("} // namespace cxxrtl_design", debug_begin)
-    evaluation = source[eval_begin:debug_begin]
+    head, reset, evaluation, debug_info = long_functions(source)
+    at = head.rindex("}; // struct p_top")
+    # Here everything is evaluated anyhow.
+    head = f"{head[:at]}\n\tvoid wake() {{}}\n{head[at:]}"
     parts = _parts(evaluation)
     if len(parts) < 2:
-        return source, []
+        return f"{head}{reset}{evaluation}{debug_info}}} // namespace cxxrtl_design\n", []
     # A variable of one part is declared there; what several parts use belongs to the class.
     shared, own = _declarations(evaluation, parts)
     members = [*shared, *(f"void eval_{index}();" for index in range(len(parts)))]
-    head = source[:begin]
     at = head.rindex("}; // struct p_top")
     header = "#pragma once\n" + "\n".join([head[:at], *members, head[at:]])
     calls = "".join(f"  eval_{index}();\n" for index in range(len(parts)))
     whole = f"bool p_top::eval(performer *performer) {{\n{calls}  return true;\n}}\n"
     files = [
-        SourceFile("reset.cc", _in_file(source[begin:eval_begin]), runs_once=True),
-        SourceFile("debug_info.cc", _in_file(source[debug_begin:end]), runs_once=True),
+        SourceFile("reset.cc", in_file(reset), runs_once=True),
+        SourceFile("debug_info.cc", in_file(debug_info), runs_once=True),
     ]
     edges = "".join(re.findall(_EDGE, evaluation, re.MULTILINE))
     for index, (variables, part) in enumerate(zip(own, parts)):
         body = f"void p_top::eval_{index}() {{\n{edges}{''.join(variables)}{part}}}\n"
-        files.append(SourceFile(f"eval_{index}.cc", _in_file(body)))
+        files.append(SourceFile(f"eval_{index}.cc", in_file(body)))
     return f"{header}inline {whole}}} // namespace cxxrtl_design\n", files
 
 
@@ -124,7 +146,7 @@ _EDGE = r"^\t(?:const )?bool \w*edge_p_\w+ = .*;\n"
 _CONVERGED = "\tbool converged = true;\n"
 
 
-def _in_file(body: str) -> str:
+def in_file(body: str) -> str:
     return f'#include "design.h"\nnamespace cxxrtl_design {{\n{body}}}\n'
 
 
@@ -153,7 +175,7 @@ def _parts(evaluation: str) -> list[str]:
     if pending:
         return [body]
     size = sum(map(len, statements))
-    count = max(1, round(size / _PART_CHARACTERS))
+    count = max(1, round(size / PART_CHARACTERS))
     parts = [""] * count
     for statement, place in zip(statements, accumulate(map(len, statements))):
         parts[min(count - 1, (place - 1) * count // size)] += statement

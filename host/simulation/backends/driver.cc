@@ -180,6 +180,7 @@ void board_restore(Board *board, const uint8_t *state) {
     memcpy(item.curr, state + offset, bytes);
     if (item.next) memcpy(item.next, state + offset, bytes);
   });
+  board->design.wake();
 }
 
 }
