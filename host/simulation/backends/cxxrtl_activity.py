@@ -44,6 +44,7 @@ _ZEROS = re.compile(
     re.M,
 )
 _EDGE = "\tbool posedge_p_clk = this->posedge_p_clk();\n"
+_READ = "\tauto tmp_"
 _CLOCKED = "\tif (posedge_p_clk) {\n"
 
 
@@ -126,7 +127,8 @@ def _statements(evaluation: str, known: dict[str, _Variable]) -> list[_Statement
     for line in body.splitlines(keepends=True):
         text += line
         depth += line.count("{") - line.count("}")
-        if depth:
+        # An asynchronous read of a memory is three of Yosys's statements; the last is in braces.
+        if depth or (text.startswith(_READ) and "}" not in text):
             continue
         statement = _statement(text, known)
         if statement is None:
@@ -142,28 +144,25 @@ def _statement(text: str, known: dict[str, _Variable]) -> _Statement | None:
         text = "\t{\n" + text.removeprefix(_CLOCKED)
         targets = re.findall(r"(\w+)(?:\.next = |\.update\()", text)
         # A wire as it is now, or a memory that is indexed; everything else is read by its name.
-        registers = {name for name in targets if known.get(name, _NOTHING).kind != "value"}
-        uses = {name for name in _NAME.findall(text) if name in known} - registers
-        uses |= {name for name in registers if re.search(rf"\b{name}(?:\.curr\b|\[)", text)}
-        kinds = {known[name].kind for name in targets if name in known}
-        if "value" in kinds:
-            return None
+        uses = {name for name in _NAME.findall(text) if name in known} - {*targets}
+        uses |= {name for name in targets if re.search(rf"\b{name}(?:\.curr\b|\[)", text)}
+    elif text.startswith(_READ):
+        text = f"\t{{\n{text}\t}}\n"
+        targets = re.findall(r"^\t\t(\w+) = ", text, re.M)
+        uses = {name for name in _NAME.findall(text) if name in known} - {*targets}
     else:
         target, equals, expression = text.partition(" = ")
         if not equals or "{\n" in text:
             return None
         targets = [name for name in _NAME.findall(target) if name not in ("value", "concat")]
         uses = {name for name in _NAME.findall(expression) if name in known}
-        if any(known.get(name, _NOTHING).kind != "value" for name in targets):
-            return None
     if not targets or not all(name in known for name in targets):
+        return None
+    if any((known[name].kind == "value") == clocked for name in targets):
         return None
     if "cell_p_" in text or "performer" in text:
         return None
     return _Statement(text, frozenset(targets), frozenset(uses), clocked)
-
-
-_NOTHING = _Variable("nothing", 0)
 
 
 def _place(name: str) -> str:
