@@ -116,11 +116,9 @@ def add_port_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_worker_arguments(parser: argparse.ArgumentParser, jobs: str) -> None:
-    """``--jobs`` and ``--scheduler``."""
-    parser.add_argument(
-        "--jobs", type=positive, default=1, metavar="N", help=f"{jobs} (default: 1)"
-    )
+def add_worker_arguments(parser: argparse._ActionsContainer, jobs: str, default: str = "1") -> None:
+    """``--jobs``, which is None if it is not given, and ``--scheduler``."""
+    parser.add_argument("--jobs", type=positive, metavar="N", help=f"{jobs} (default: {default})")
     parser.add_argument(
         "--scheduler",
         metavar="ADDRESS",

@@ -6,6 +6,9 @@ with `x` (uint8 pixels) and `y`.
 
 `host train paper -o DIR` repeats the experiment of the paper behind this project, and writes what
 it records to a folder, as CSV files and plots; see docs/paper.md. There, --epochs are iterations.
+
+`host train DATASET -o F.tflite --search N --board BOARD` trains networks of several sizes and shows
+their accuracy against their cycles on that board; see docs/training.md.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from model.errors import EyespotError, OutputError
 
-from . import class_report, paper
+from . import class_report, paper, search
 from .common import Outcome, check_writable, loading, make_folder, natural, positive, say
 
 if TYPE_CHECKING:
@@ -24,7 +27,10 @@ if TYPE_CHECKING:
     from model.training.recipes import Trained
 
 #: Options of training that the paper's experiment knows nothing of.
-_NOT_OF_THE_PAPER = ("seed", "plots", "rate", "schedule", "patience", "checkpoint", "resume")
+_NOT_OF_THE_PAPER = (
+    *("seed", "plots", "rate", "schedule", "patience", "checkpoint", "resume"),
+    *search.OPTIONS,
+)
 
 HELP = "train a network and write it as an int8 .tflite file"
 
@@ -70,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plots", type=Path, metavar="DIR", help="folder for plots of the training and its result"
     )
+    search.add_arguments(parser)
     paper.add_arguments(parser)
 
 
@@ -88,6 +95,10 @@ def run(arguments: argparse.Namespace) -> Outcome:
         _refuse(arguments, "paper", *_NOT_OF_THE_PAPER)
         return paper.run(arguments)
     _refuse(arguments, arguments.dataset, "rule", "shapes")
+    if arguments.search is not None:
+        _refuse(arguments, f"{arguments.dataset} --search", *search.NOT_OF_A_SEARCH)
+        return search.run(arguments)
+    _refuse(arguments, arguments.dataset, *search.OPTIONS)
     check_writable(arguments.output, arguments.dataset, arguments.checkpoint)
     if arguments.resume and arguments.checkpoint is None:
         raise OutputError("--resume needs --checkpoint F.npz: the file to go on from")

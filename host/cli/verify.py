@@ -68,8 +68,9 @@ def run(arguments: argparse.Namespace) -> Outcome:
         x, y = load_samples(arguments.data, graph, arguments.count, show)
     started = time.monotonic()
     several_ports = len(split_ports(arguments.port)) > 1
-    if arguments.jobs > 1 or several_ports or arguments.scheduler is not None:
-        where = arguments.port, arguments.baud, arguments.jobs, arguments.scheduler
+    jobs = arguments.jobs or 1
+    if jobs > 1 or several_ports or arguments.scheduler is not None:
+        where = arguments.port, arguments.baud, jobs, arguments.scheduler
         with (
             open_queues(*where) as queues,
             progress("Comparing", "comparisons") as show,

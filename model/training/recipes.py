@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple, TypedDict
@@ -32,7 +33,7 @@ from model.training.quantization import calibrate
 from model.training.quantized_training import QuantizedNetwork
 from model.training.schedule import Schedule
 
-__all__ = ["Recipe", "Report", "Trained", "recipe", "train"]
+__all__ = ["Recipe", "Report", "Size", "Trained", "recipe", "train"]
 
 _CALIBRATION_PICTURES = 1000
 
@@ -59,6 +60,31 @@ class Recipe:
     layers: tuple[Layer, ...]
     settings: Settings
     fine_tuning: Settings | None = None
+
+
+class Size(NamedTuple):
+    """The size of a network, compared with its recipe's.
+
+    Attributes
+    ----------
+    width : float
+        Its convolutions have so many times the channels, in multiples of four.
+    fewer : int
+        So many of the last convolutions are left out; the first one stays.
+    """
+
+    width: float = 1.0
+    fewer: int = 0
+
+    def channels(self, *channels: int) -> list[int]:
+        """Those of each convolution, of the recipe's."""
+        kept = channels[: max(1, len(channels) - self.fewer)]
+        if self.width == 1:
+            return list(kept)
+        return [4 * max(1, round(each * self.width / 4)) for each in kept]
+
+
+AS_IT_IS = Size()
 
 
 class Report(TypedDict):
@@ -103,28 +129,28 @@ def _block(filters: int, kernel: int) -> tuple[Layer, ...]:
     return (Conv2D(filters, kernel, bias=False), BatchNorm(), MaxPool2D(2), ReLU())
 
 
-def _paper(classes: int) -> Recipe:
+def _paper(classes: int, size: Size) -> Recipe:
     """The paper's network: three 3×3 filters without padding, sigmoid, dense."""
-    layers = (Conv2D(3, 3, padding=Padding.VALID), Sigmoid(), Flatten(), Dense(classes))
+    (channels,) = size.channels(3)
+    layers = (Conv2D(channels, 3, padding=Padding.VALID), Sigmoid(), Flatten(), Dense(classes))
     return Recipe(layers, Settings(epochs=100, batch=32, rate=3e-2, decay=0.0))
 
 
-def _small(classes: int) -> Recipe:
+def _small(classes: int, size: Size) -> Recipe:
     """A network for pictures of 8×8, small enough to be simulated gate by gate."""
-    layers = (
-        *(Conv2D(8, 3), MaxPool2D(2), ReLU()),
-        *(Conv2D(24, 3), MaxPool2D(2), ReLU()),
-        *(Flatten(), Dense(classes)),
-    )
+    blocks = [(Conv2D(each, 3), MaxPool2D(2), ReLU()) for each in size.channels(8, 24)]
+    layers = (*chain(*blocks), Flatten(), Dense(classes))
     moved = Augmentation(shift=0.5, turn=8, scale=0.08)
     settings = Settings(100, batch=32, rate=4e-3, decay=1e-2, augmentation=moved)
     return Recipe(layers, settings, replace(settings, epochs=5, rate=4e-4))
 
 
-def _digits(classes: int, count: int) -> Recipe:
+def _digits(classes: int, count: int, size: Size) -> Recipe:
     """A network for MNIST and similar: a 5×5 filter where it is cheap, channels in multiples of
     eight."""
-    layers = (*_block(8, 5), *_block(24, 3), *_block(48, 3), Flatten(), Dense(classes))
+    first, *others = size.channels(8, 24, 48)
+    blocks = [_block(first, 5), *(_block(each, 3) for each in others)]
+    layers = (*chain(*blocks), Flatten(), Dense(classes))
     moved = Augmentation(shift=2, turn=10, scale=0.1)
     # A small data set needs more epochs.
     epochs = 15 if count >= 20_000 else 40
@@ -132,15 +158,16 @@ def _digits(classes: int, count: int) -> Recipe:
     return Recipe(layers, settings, replace(settings, epochs=2, rate=1e-4))
 
 
-def _three_convolutions(classes: int) -> Recipe:
+def _three_convolutions(classes: int, size: Size) -> Recipe:
     """A network for ordinary pictures scaled to about 32×32."""
-    layers = (*_block(16, 3), *_block(32, 3), *_block(32, 3), Flatten(), Dense(classes))
+    blocks = [_block(each, 3) for each in size.channels(16, 32, 32)]
+    layers = (*chain(*blocks), Flatten(), Dense(classes))
     moved = Augmentation(shift=2, turn=8, scale=0.1)
     settings = Settings(30, batch=32, rate=2e-3, augmentation=moved)
     return Recipe(layers, settings, replace(settings, epochs=2, rate=2e-4))
 
 
-def recipe(dataset: Dataset) -> Recipe:
+def recipe(dataset: Dataset, size: Size = AS_IT_IS) -> Recipe:
     """The network and the settings for a data set, by the size of its pictures.
 
     Returns
@@ -152,12 +179,14 @@ def recipe(dataset: Dataset) -> Recipe:
     classes = len(dataset.labels)
     if side < 8:
         # A 3×3 filter without padding needs three pixels; smaller pictures get a single layer.
-        return _paper(classes) if side >= 3 else Recipe((Flatten(), Dense(classes)), Settings(100))
+        if side < 3:
+            return Recipe((Flatten(), Dense(classes)), Settings(100))
+        return _paper(classes, size)
     if side < 16:
-        return _small(classes)
+        return _small(classes, size)
     if side < 32 and dataset.shape[2] == 1:
-        return _digits(classes, len(dataset.x_train))
-    return _three_convolutions(classes)
+        return _digits(classes, len(dataset.x_train), size)
+    return _three_convolutions(classes, size)
 
 
 def _enough_epochs(settings: Settings, pictures: int) -> int:
@@ -170,6 +199,7 @@ def train(
     dataset: str | Path | Dataset,
     *,
     seed: int = 0,
+    size: Size = AS_IT_IS,
     epochs: int | None = None,
     rate: float | None = None,
     schedule: Schedule | None = None,
@@ -187,6 +217,8 @@ def train(
         An argument of `model.datasets.datasets.load`, or a loaded data set.
     seed : int
         At least 0. The same seed gives the same graph, bit for bit, on the same machine.
+    size : Size
+        Of the network, compared with the recipe's.
     epochs, rate, schedule : optional
         Values to use instead of the recipe's.
     patience : int, optional
@@ -214,7 +246,7 @@ def train(
     start = perf_counter()
     if not isinstance(dataset, Dataset):
         dataset = datasets.load(dataset)
-    chosen = recipe(dataset)
+    chosen = recipe(dataset, size)
     settings = replace(
         chosen.settings,
         epochs=epochs or _enough_epochs(chosen.settings, len(dataset.x_train)),
@@ -244,6 +276,8 @@ def train(
         saved = None
         if checkpoint is not None:
             run = _identity(dataset, seed, settings, fine_tuning)
+            if size != AS_IT_IS:
+                run["size"] = repr(size)
             saved = Checkpoint(checkpoint, run, resume)
         watched = dataset if patience is None else hold_out(dataset, _HELD_OUT, split)
         history = fit(network, watched, settings, training, progress, saved, "float", on_epoch)
