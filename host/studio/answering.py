@@ -28,5 +28,7 @@ def answers(handler: Callable[..., Awaitable[Response]]) -> Callable[..., Awaita
             return JSONResponse({"error": str(error)}, 409)
         except EyespotError as error:
             return JSONResponse({"error": str(error)}, 400)
+        except ValueError:  # of a number that is none
+            return JSONResponse({"error": "the page asked for what makes no sense"}, 400)
 
     return handle

@@ -79,6 +79,8 @@ class Bench:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._model: dict[str, Any] | None = None
         self._told: Choice | None = None
+        #: The last answer of the model that runs, for pages that are opened later.
+        self._answer: dict[str, Any] | None = None
 
     def app(self, port: int, token: str) -> Guard:
         """The application, for a server at ``port``."""
@@ -115,7 +117,7 @@ class Bench:
         elif kind == "answer":
             info = self.session.status.info
             clock_hz = info.clock_hz if info is not None else 1
-            message = {"type": "answer", **view.answer(what, clock_hz)}
+            message = self._answer = {"type": "answer", **view.answer(what, clock_hz)}
         else:
             line, picture = what
             message = {"type": "problem", "line": line}
@@ -133,7 +135,7 @@ class Bench:
         """A status, with the model where it is another one."""
         if now.choice is not self._told or (now.choice is None and self._model is not None):
             self._told = now.choice
-            self._model = None
+            self._model = self._answer = None
             if now.choice is not None and now.compiled is not None and now.info is not None:
                 self._model = view.model(now.choice, now.compiled, now.info.clock_hz)
         return {"type": "status", **view.status(now, self.session.port), "model": self._model}
@@ -146,8 +148,9 @@ class Bench:
     async def _socket(self, socket: WebSocket) -> None:
         await socket.accept()
         client = self.hub.add()
-        for message in [self._now(), *self.teaching.now()]:
-            client.tell(message)
+        for message in [self._now(), *self.teaching.now(), self._answer]:
+            if message is not None:
+                client.tell(message)
         sending = asyncio.create_task(_send_all(client, socket))
         try:
             while True:

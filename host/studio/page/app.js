@@ -87,7 +87,7 @@ function showBanner() {
   const banner = document.getElementById("banner");
   const { phase, problem } = connection.status;
   banner.classList.toggle("bad", phase === "lost" || phase === "gone");
-  document.body.classList.toggle("watching", !connection.operates);
+  watch();
   if (phase === "gone") {
     banner.replaceChildren("The program behind this page has ended. Start host studio again, and open the address that it prints.");
   } else if (phase === "lost") {
@@ -101,6 +101,13 @@ function showBanner() {
     banner.replaceChildren();
   }
   banner.hidden = !banner.hasChildNodes();
+}
+
+/** A page that watches shows everything, and changes nothing: not by pointer, not by keyboard. */
+function watch() {
+  const watching = Boolean(connection.client) && !connection.operates;
+  document.body.classList.toggle("watching", watching);
+  for (const each of document.querySelectorAll(".needs-board")) each.inert = watching;
 }
 
 function showWork() {
@@ -137,6 +144,7 @@ connection.on("status", (status) => {
 });
 connection.on("gone", () => { showBoard(); bench.say("The program has ended"); });
 connection.on("roles", showBanner);
+connection.on("collection", watch);
 connection.on("problem", (line) => toast(line, { bad: true }));
 connection.on("model", (model) => {
   if (model) bench.say(`${model.name} is on the board`);

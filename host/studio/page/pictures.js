@@ -9,7 +9,8 @@ export function pictures(connection) {
   const text = make("span", {}, "Drop a picture here, paste one, or");
   const zone = make("div.drop", {}, text, button("Choose a file …", () => file.click()), canvas);
   const name = make("span.faint");
-  const element = make("div", {}, zone, make("div.tools", {}, name, button("Another …", () => file.click(), {}, ".small.push")), file);
+  const another = button("Another …", () => file.click(), { hidden: true }, ".small.push");
+  const element = make("div", {}, zone, make("div.tools", {}, name, another), file);
   file.addEventListener("change", () => { if (file.files[0]) take(file.files[0]); file.value = ""; });
   let takes = true;
 
@@ -29,11 +30,12 @@ export function pictures(connection) {
 
   async function take(picture) {
     name.textContent = picture.name;
+    another.hidden = false;
     if (picture.size < 30e6) preview(picture);
     try {
       await connection.picture(picture);
     } catch (error) {
-      canvas.hidden = true;
+      canvas.hidden = another.hidden = true;
       name.textContent = "";
       toast(error.message, { bad: true });
     }
@@ -44,7 +46,7 @@ export function pictures(connection) {
     take,
     model(model) {
       takes = Boolean(model?.picture);
-      canvas.hidden = true;
+      canvas.hidden = another.hidden = true;
       name.textContent = "";
       text.textContent = takes ? "Drop a picture here, paste one, or" : `This network takes no picture: drop an .npy file of int8 or uint8, or`;
     },

@@ -82,7 +82,7 @@ function modelStrip(connection) {
   const file = make("input", { type: "file", accept: ".tflite", hidden: true });
   const open = button("Open a .tflite …", () => file.click(), {}, ".small");
   file.addEventListener("change", () => { if (file.files[0]) sendModel(connection, file.files[0]); file.value = ""; });
-  const save = make("a.button.small.plain", { download: "", href: "#" }, "Save");
+  const save = make("a.button.small.plain", { download: "", href: "#", title: "The model as a .tflite file" }, "Save .tflite");
   const bundled = BUNDLED.map(([id, text]) =>
     button(id, () => connection.do("model", { name: id }), { title: text, "data-model": id }, ".small"));
   const chooser = make("div.chooser.needs-board", { role: "group", "aria-label": "Choose a model" }, bundled, open, file);

@@ -110,7 +110,12 @@ class Page:
         rgba = np.repeat(pixels[..., None], 4, axis=2)
         rgba[..., 3] = 255
         self.socket.send(FRAME.pack(self.number, width, height, 2, source) + rgba.tobytes())
-        return self.wait_for("answer", lambda answer: answer["number"] == self.number)
+        return self.answer(self.number)
+
+    def answer(self, number: int) -> dict[str, Any]:
+        """The answer to a picture of this page."""
+        mine = (number, self.client)
+        return self.wait_for("answer", lambda told: (told["number"], told["client"]) == mine)
 
     def request(
         self, method: str, path: str, body: bytes | None = None, **headers: str

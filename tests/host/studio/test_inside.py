@@ -146,7 +146,7 @@ def run_random(opened, graph, rng, positions):
     stream = io.BytesIO()
     np.save(stream, rng.integers(-128, 128, shape).astype(np.int8))
     assert opened.post("/api/picture?name=x.npy&number=900", stream.getvalue())[0] == 200
-    assert opened.wait_for("answer", lambda answer: answer["number"] == 900)["equal"]
+    assert opened.answer(900)["equal"]
     assert check(opened, look(opened), rng, positions)
 
 

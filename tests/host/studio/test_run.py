@@ -65,7 +65,7 @@ def test_test_pictures_come_with_their_class(first):
     )
     assert found["labels"] == [str(y) for y in DIGITS.y_test[10:15]]
     first.do("sample", data="digits", index=12, number=77)
-    answer = first.wait_for("answer", lambda answer: answer["number"] == 77)
+    answer = first.answer(77)
     assert answer["truth"] == str(DIGITS.y_test[12])
     np.testing.assert_array_equal(seen(answer), datasets.to_int8(DIGITS.x_test[12]))
 
@@ -74,7 +74,7 @@ def test_a_dropped_picture(first):
     stream = io.BytesIO()
     Image.fromarray(DIGITS.x_test[3, :, :, 0]).save(stream, "PNG")
     assert first.post("/api/picture?name=four.png&number=5", stream.getvalue())[0] == 200
-    answer = first.wait_for("answer", lambda answer: answer["number"] == 5)
+    answer = first.answer(5)
     np.testing.assert_array_equal(seen(answer), datasets.to_int8(DIGITS.x_test[3]))
 
 
@@ -83,7 +83,7 @@ def test_a_dropped_array(first):
     x = datasets.to_int8(DIGITS.x_test[4])
     np.save(stream, x)
     assert first.post("/api/picture?name=x.npy&number=6", stream.getvalue())[0] == 200
-    answer = first.wait_for("answer", lambda answer: answer["number"] == 6)
+    answer = first.answer(6)
     np.testing.assert_array_equal(seen(answer), x)
     np.save(stream := io.BytesIO(), np.zeros(7, np.int8))
     status, found = first.post("/api/picture?name=x.npy", stream.getvalue())
@@ -180,6 +180,9 @@ def test_nonsense_from_a_page_is_said_so(first):
     for message in ("{", "[]", '{"do": 3}', '{"do": "sample", "data": "digits", "index": 10000}'):
         first.socket.send(message)
         assert first.wait_for("problem")["line"] == "the page said what makes no sense"
+    for path in ("/api/samples/digits?start=x", "/api/samples/digits?count=1e9"):
+        status, found = first.request("GET", path)
+        assert (status, found["error"]) == (400, "the page asked for what makes no sense")
     for data in (b"", b"\0" * 40, b"\1" * 10):
         first.socket.send(data)
         assert first.wait_for("problem")["line"] == "the page said what makes no sense"
@@ -206,6 +209,18 @@ def test_the_second_page_watches(first, serving):
     assert first.wait_for("roles", lambda roles: roles["operates"])["pages"] == 1
 
 
+def test_a_page_that_is_opened_later_sees_the_last_answer(first, serving):
+    answer = first.show(DIGITS.x_test[5, :, :, 0])
+    with page(serving) as second:
+        assert second.wait_for("answer") == answer
+    first.do("model", name="patterns")
+    first.ready("patterns")
+    with page(serving) as second:
+        second.do("look")  # is refused, so that there is something to wait for
+        second.wait_for("problem")
+        assert not [each for each in second.told if each["type"] == "answer"]
+
+
 def test_the_latest_picture_is_answered(first):
     """Of many that come at once, the last is answered, and the others count as dropped."""
     from host.studio.server import FRAME
@@ -213,7 +228,7 @@ def test_the_latest_picture_is_answered(first):
     for number in range(100, 140):
         pixels = np.full((8, 8, 4), number, np.uint8)
         first.socket.send(FRAME.pack(number, 8, 8, 2, 1) + pixels.tobytes())
-    last = first.wait_for("answer", lambda answer: answer["number"] == 139)
+    last = first.answer(139)
     answers = [each for each in first.told if each["type"] == "answer" and each["number"] >= 100]
     assert len(answers) + last["dropped"] >= 40 and last["dropped"] > 0
 

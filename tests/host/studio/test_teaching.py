@@ -86,7 +86,7 @@ def test_collect_train_and_run(opened, serving):
     answers = []
     for index in range(4):
         opened.do("sample", data="collected", index=index, number=index)
-        answers.append(opened.wait_for("answer", lambda answer, at=index: answer["number"] == at))
+        answers.append(opened.answer(index))
     assert all(answer["equal"] for answer in answers)
     assert sum(answer["label"] == answer["truth"] for answer in answers) == right
 
