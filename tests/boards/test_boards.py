@@ -62,9 +62,11 @@ def own_engine(name: str) -> bool:
 
 
 def with_small_engine(declaration: Board) -> Board:
-    """A board with the fewest multipliers, which is soon elaborated."""
+    """A board with the fewest multipliers and little memory, which is soon elaborated."""
     description = declaration.description
     few = {"lanes": 2, "pixels": 2, "requantizers": 1, "ring_entries": 256}
+    if declaration.technology is Technology.ECP5:
+        few |= {"memory_bytes": 1 << 15, "banks": 2}
     configuration = replace(description.configuration, **few)
     return replace(declaration, description=replace(description, configuration=configuration))
 
