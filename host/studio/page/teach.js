@@ -18,6 +18,7 @@ export function mount(root, connection, bench) {
   let shown = false;
   const pick = (id) => {
     source = id;
+    holder.className = id === "camera" ? "from-camera" : "";
     if (id === "camera") {
       holder.replaceChildren(finder.element, make("div.tools", {}, finder.tools));
       if (shown) finder.on();
@@ -77,7 +78,7 @@ export function mount(root, connection, bench) {
     const total = counts.reduce((a, b) => a + b, 0);
     const fewest = collection.classes[counts.indexOf(Math.min(...counts))];
     balance.textContent = !counts.length ? "" : !total ? "no pictures yet" :
-      most >= 1.5 * Math.max(1, fewest.count) && counts.length > 1 ? `${count(total)} pictures; ${fewest.name} has few: the classes get equal weight, but more pictures are better` : `${count(total)} pictures, balanced`;
+      most >= 1.5 * Math.max(1, fewest.count) && counts.length > 1 ? `${count(total)} pictures; ${fewest.name} has few: the classes get equal weight, but more pictures are better` : `${count(total)} pictures${counts.length > 1 ? ", balanced" : ""}`;
     where.replaceChildren("kept in ", make("code", {}, collection.folder));
     zip.href = connection.address("/api/collection.zip");
     zip.hidden = !total;
