@@ -16,7 +16,7 @@ __all__ = ["Cluster"]
 
 #: Pieces at a scheduler at once, which shares them out.
 _MOST = 256
-#: Seconds in which a scheduler, and a worker, must be found.
+#: Seconds in which a scheduler must answer.
 _CONNECT = 10.0
 #: Seconds without a worker after which none is waited for.
 _PATIENCE = 30.0
@@ -78,8 +78,8 @@ class Cluster(Queue):
         self._seen = time.monotonic()
         try:
             while not self._has_worker():
-                self._give_up(_CONNECT)
-                time.sleep(_CONNECT / 50)
+                self._give_up(_PATIENCE)
+                time.sleep(0.1)
         except BaseException:
             self._client.close()
             raise

@@ -68,7 +68,7 @@ class Size(NamedTuple):
     Attributes
     ----------
     width : float
-        Its convolutions have so many times the channels, in multiples of four.
+        Its convolutions have so many times the channels, an even number.
     fewer : int
         So many of the last convolutions are left out; the first one stays.
     """
@@ -81,7 +81,7 @@ class Size(NamedTuple):
         kept = channels[: max(1, len(channels) - self.fewer)]
         if self.width == 1:
             return list(kept)
-        return [4 * max(1, round(each * self.width / 4)) for each in kept]
+        return [2 * max(1, round(each * self.width / 2)) for each in kept]
 
 
 AS_IT_IS = Size()

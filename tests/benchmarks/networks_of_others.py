@@ -1,7 +1,7 @@
 """What becomes of a folder of networks: for each, and for each board, whether it runs.
 
     python tests/benchmarks/networks_of_others.py DIRECTORY
-        [--board BOARD ...] [--check | --engine] [--json]
+        [--board BOARD ...] [--check | --engine] [--jobs N | --scheduler ADDRESS] [--json]
 
 Prints cycles and inferences a second where a network runs, and else the reason. With ``--check``
 every image is run by the tape interpreter on a random input, and its outputs are compared with the
@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ from boards.catalog import BOARDS, BoardDescription, board
 from gateware.interface.configuration import EngineConfiguration
 from host.compiler import CompiledModel, CompileError, compile
 from host.host_steps import finish, of_type, prepare
+from model.cluster import Cluster
 from model.errors import ModelError
+from model.executor import Processes, compute
 from model.int8 import reference, tflite
 from model.int8.graph import Graph
 from tests.gateware.engine.bench import EngineBench
@@ -162,6 +165,43 @@ def outcomes(
             return
 
 
+@cache
+def _engines() -> Engines:
+    """Those of a process."""
+    return Engines()
+
+
+def _outcomes(
+    path: Path, boards: list[BoardDescription], check: bool, engine: bool
+) -> list[tuple[str, dict[str, Any]]]:
+    """:func:`outcomes`, in a worker."""
+    how = interpreted if check else _engines().run if engine else None
+    return list(outcomes(path, boards, how, engine))
+
+
+def _show(
+    name: str, results: list[tuple[str, dict[str, Any]]], arguments: argparse.Namespace
+) -> int:
+    """Print a line for each board, without ``--json``; gives how often bytes differ."""
+    wrong = 0
+    for board_name, result in results:
+        differing = result.get("differing_bytes", 0)
+        wrong += differing != 0
+        if arguments.json:
+            continue
+        if result["runs"]:
+            text = f"{result['cycles']:,} cycles, {result['rate']:,.1f}/s"
+            if "counted_cycles" in result:
+                off = result["counted_cycles"] / result["cycles"] - 1
+                text += f", counted {result['counted_cycles']:,} ({off:+.1%})"
+            if arguments.check or arguments.engine:
+                text += f", {result.get('unchecked', f'{differing} bytes differ')}"
+        else:
+            text = f"NO: {result['reason']}"
+        print(f"{name:60}  {board_name:18}  {text}", flush=True)
+    return wrong
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("directory", type=Path)
@@ -170,31 +210,22 @@ def main() -> int:
     checks = parser.add_mutually_exclusive_group()
     checks.add_argument("--check", action="store_true", help="run each by the interpreter")
     checks.add_argument("--engine", action="store_true", help="run each by the simulated engine")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="networks at once")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster, instead")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     boards = [board(name) for name in arguments.board or _BOARDS]
     found: dict[str, dict[str, dict[str, Any]]] = {}
     wrong = 0
-    check = interpreted if arguments.check else Engines().run if arguments.engine else None
-    for path in sorted(arguments.directory.glob("**/*.tflite")):
-        name = str(path.relative_to(arguments.directory))
-        found[name] = {}
-        for board_name, result in outcomes(path, boards, check, arguments.engine):
-            found[name][board_name] = result
-            differing = result.get("differing_bytes", 0)
-            wrong += differing != 0
-            if arguments.json:
-                continue
-            if result["runs"]:
-                text = f"{result['cycles']:,} cycles, {result['rate']:,.1f}/s"
-                if "counted_cycles" in result:
-                    off = result["counted_cycles"] / result["cycles"] - 1
-                    text += f", counted {result['counted_cycles']:,} ({off:+.1%})"
-                if check is not None:
-                    text += f", {result.get('unchecked', f'{differing} bytes differ')}"
-            else:
-                text = f"NO: {result['reason']}"
-            print(f"{name:60}  {board_name:18}  {text}", flush=True)
+    paths = sorted(arguments.directory.glob("**/*.tflite"))
+    pieces = [(path, boards, arguments.check, arguments.engine) for path in paths]
+    scheduler = arguments.scheduler
+    with Processes(arguments.jobs) if scheduler is None else Cluster(scheduler) as queue:
+        for place, results in compute([queue], _outcomes, pieces):
+            name = str(paths[place].relative_to(arguments.directory))
+            found[name] = dict(results)
+            wrong += _show(name, results, arguments)
+    found = dict(sorted(found.items()))
     runs = sum(any(each["runs"] for each in boards.values()) for boards in found.values())
     if arguments.json:
         print(json.dumps({"networks": found, "run": runs}))

@@ -65,7 +65,7 @@ def test_one_at_a_time_with_a_resource(local):
 
 
 def test_nobody_has_the_resource(local, monkeypatch):
-    monkeypatch.setattr(cluster_module, "_CONNECT", 0.1)
+    monkeypatch.setattr(cluster_module, "_PATIENCE", 0.1)
     text = "the scheduler has no worker with lab:COM3"
     with pytest.raises(WorkerError, match=text), Cluster(local.scheduler_address, "lab:COM3"):
         pass
