@@ -87,9 +87,9 @@ def _constant(
     if (which != -1).any() or (values == values[:1, :1]).all() or not (whole or gapless):
         return None
     at_once = stored.plan.configuration.requantizers
-    rows = np.zeros((target.height, target.width, target.pixel_pitch), np.int64)
-    rows[:, :, : target.channels] = values
-    rows = rows.reshape(target.height, -1)
+    pixels = np.zeros((target.height, target.width, target.pixel_pitch), np.int64)
+    pixels[:, :, : target.channels] = values
+    rows = pixels.reshape(target.height, -1)
     if (rows == rows[:1]).all():
         target, rows = replace(target, width=1, channels=rows.shape[1]), rows[:1]
     elif whole or target.height == 1 or target.row_pitch == target.row_bytes:
