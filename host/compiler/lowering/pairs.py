@@ -16,6 +16,7 @@ import numpy as np
 
 from model.int8 import fixed_point, reference
 from model.int8.graph import Graph, Operator, OperatorKind, Tensor
+from model.int8.operators.arithmetic import ArithmeticOptions
 from model.int8.operators.quantization import affine, clamp, fused_activation
 
 from ..channels import fit_sums
@@ -237,7 +238,7 @@ def _values(line: tuple[int, int, int, int], zero: int, low: int, high: int) -> 
 
 
 def _prelu(graph: Graph, operator: Operator, target: int, new: NewTensor) -> list[Item]:
-    """The greater of a table for what is positive and, for each channel, a line."""
+    """The greater, or the sum, of a table for what is positive and, for each channel, a line."""
     source, slope = operator.inputs[:2]
     shape = _shape(graph, target)
     if graph.tensors[slope].data is None:
@@ -249,39 +250,57 @@ def _prelu(graph: Graph, operator: Operator, target: int, new: NewTensor) -> lis
     scale_slope, zero_slope = affine(graph, slope)
     scale, zero = affine(graph, target)
     factor = fixed_point.quantize_multiplier(float(scale_in) * float(scale_slope) / float(scale))
-    split = int(zero_in) + 128
-    fitted, positive = {}, np.full(256, -128, np.int64)
+    split, zero = int(zero_in) + 128, int(zero)
+    lines, positive = {}, np.full(256, -128, np.int64)
+    # The greater of both sides where that is right, as with slopes of no more than one. Else their
+    # sum: each is zero where the other is not, if no slope is negative.
+    greater, added = True, True
     for constant in set(constants.tolist()):
         known = np.full((1, 1), constant, np.int8)
         (whole,) = reference.compute(graph, operator, (_EVERY.reshape(256, 1), known))
         wanted = np.asarray(whole).reshape(256).astype(np.int64)
         positive[split:] = wanted[split:]
         line = _product(constant - int(zero_slope), int(zero_in), factor)
-        fits = False
-        if line is not None:
-            values = _values(line, int(zero), -128, 127)
-            fits = np.array_equal(values[:split], wanted[:split])
-            fits &= bool((values[split:] <= positive[split:]).all())
-        if line is None or not fits:
-            raise CompileError(
-                f"layer {operator.name}: with its slopes it is not the greater of two lines"
-            )
-        fitted[constant] = line
-    columns = np.array([fitted[constant] for constant in constants.tolist()], np.int64).T
-    lines = Lines(columns[0], columns[1], columns[2], columns[3], int(zero), -128, 127)
+        if line is None:
+            greater = added = False
+            break
+        lines[constant] = line
+        values = _values(line, zero, -128, 127)
+        greater &= np.array_equal(values[:split], wanted[:split])
+        greater &= bool((values[split:] <= positive[split:]).all())
+        values = _values(line, zero, -128, zero)
+        added &= np.array_equal(values[:split], wanted[:split])
+        added &= bool((values[split:] == zero).all())
+    if not (greater or added):
+        raise CompileError(
+            f"layer {operator.name}: has slopes above one and below zero; only either can be run"
+        )
+    if not greater:
+        positive[:split] = zero
+    columns = np.array([lines[constant] for constant in constants.tolist()], np.int64).T
+    below_most = 127 if greater else zero
+    every = Lines(columns[0], columns[1], columns[2], columns[3], zero, -128, below_most)
     above = new(_like(graph, target, shape, "positive"))
     below = new(_like(graph, target, shape, "negative"))
     kinds = (operator.kind.value,)
     function = Function(source, positive.astype(np.int8), ("PRELU",))
     return [
-        Item(operator.name, kinds, operator, (source,), below, lines=lines),
+        Item(operator.name, kinds, operator, (source,), below, lines=every),
         Item(operator.name, kinds, operator, (source,), above, function=function),
         Item(
             operator.name,
             kinds,
-            replace(operator, inputs=(above, below)),
+            replace(operator, inputs=(above, below))
+            if greater
+            else Operator(
+                OperatorKind.ADD,
+                operator.name,
+                (above, below),
+                operator.outputs,
+                ArithmeticOptions(),
+            ),
             (above, below),
             target,
-            pair=OperatorKind.MAXIMUM,
+            pair=OperatorKind.MAXIMUM if greater else None,
         ),
     ]

@@ -148,3 +148,22 @@ def test_constants_that_differ_from_pixel_to_pixel_take_few_layers(size):
         )
         compiled = agree(net.build(), configuration(size, memory_bytes=1 << 19, banks=1), rng)
         assert len(compiled.layers) < 10
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("slopes", [(0, 127), (65, 127), (-60, 64)])
+def test_slopes_of_a_prelu(size, slopes):
+    """Above one it is no maximum of two lines."""
+    rng = np.random.default_rng(sum(slopes) + 200)
+    for zero_point, scale in ((-20, 0.05), (3, 0.08), (100, 0.05)):
+        net = GraphBuilder("slopes", (5, 4, 6), 0.05, zero_point)
+        values = rng.integers(slopes[0], slopes[1] + 1, (1, 1, 6)).astype(np.int8)
+        net.prelu(values, 2**-6, scale=scale, zero_point=int(rng.choice([-3, 0, 40])))
+        agree(net.build(), configuration(size), rng)
+
+
+def test_slopes_of_a_prelu_on_either_side():
+    net = GraphBuilder("slopes", (5, 4, 2), 0.05, 0)
+    net.prelu(np.array([[[-30, 127]]], np.int8), 2**-6, scale=0.05, zero_point=0)
+    with pytest.raises(CompileError, match="layer prelu1: has slopes above one and below zero"):
+        agree(net.build(), configuration((8, 2)), np.random.default_rng(1))
