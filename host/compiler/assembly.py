@@ -8,6 +8,8 @@ from dataclasses import replace
 from itertools import accumulate, pairwise
 from math import prod
 
+import numpy as np
+
 from gateware.interface.configuration import EngineConfiguration
 from gateware.interface.image import TAPE_ADDRESS, build_image
 from gateware.interface.layout import TensorLayout
@@ -330,10 +332,27 @@ def _sharing(
     )
     # Two sources are read in turn: results soon come when that one is read that they do not meet.
     return Sharing(
-        source_target=prod(meeting(source, target) for source in sources),
+        source_target=prod(
+            _together(view, layer.target, blocks, configuration) for view in layer.sources
+        ),
         tape_source=sum(meeting(tape, source) for source in sources) / len(sources),
         tape_target=meeting(tape, target),
     )
+
+
+def _together(
+    source: View, target: View, blocks: dict[int, Block], configuration: EngineConfiguration
+) -> float:
+    """For which part of a tile's time pixels come from the bank into which results go.
+
+    Both sweep through their memory at the same time, from its beginning to its end.
+    """
+    times = (np.arange(64) + 0.5) / 64
+    banks = [
+        (blocks[view.tensor].address + view.offset + times * view.size) // configuration.bank_bytes
+        for view in (source, target)
+    ]
+    return float(np.mean(banks[0] == banks[1]))
 
 
 def _report(

@@ -34,16 +34,12 @@ from gateware.interface.timing import (
 from .layers import Axis, Layer, Mode
 from .loops import Loops
 from .nest import ceil_divide
+from .ring import Ring, Times, in_turn
 
 #: Fewest cycles between windows, by writes a window, when there are too few writes to hide the
 #: latency of the next window's sums or greatest bytes.
 FEW_SUMS, FEW_MAXIMA = {1: 6, 2: 7, 3: 8}, {1: 4, 2: 5}
-#: Cycles from the start until the first tape entry is available.
-TAPE_LATENCY = 7
-#: Cycles from the release of an entry to the request that fills its place, and to its arrival.
-REFILL_LATENCY = 7
-#: Cycles from a layer's descriptor to what follows it on the tape, and from there to the first
-#: pixel.
+#: Cycles from a layer's descriptor to what follows it on the tape, and from there to a pixel.
 START_LATENCY = 2
 PIXEL_LATENCY = 17
 #: From there to the last result's being in memory, but for the results before it, which come as
@@ -51,7 +47,6 @@ PIXEL_LATENCY = 17
 RESULT_LATENCY = {1: 28, 2: 25}
 #: More where it meets what lies in its place.
 COMBINATION_LATENCY = 7
-Times = npt.NDArray[np.float64]
 
 
 def buffer_bytes(configuration: EngineConfiguration) -> int:
@@ -253,10 +248,19 @@ class Work:
 
     @property
     def busy(self) -> float:
-        """Of them those that pixels which were read ahead cannot shorten."""
-        shared, free = self.sharing.source_target, max(self.loops.pops, self.drain)
-        crowded = max(free, self._crowded / self.loops.windows)
-        return (1 - shared) * free + shared * crowded
+        """Of them those that pixels which were read ahead cannot shorten.
+
+        Where results go to another bank for a part of the time, pixels are read ahead meanwhile,
+        unless the port has an access in every cycle afterwards.
+        """
+        windows, pops = self.loops.windows, self.loops.pops
+        free, ahead = max(pops, self.drain), 0.0
+        elsewhere = windows * (1 - self.sharing.source_target)
+        if not self.combines:
+            ahead = elsewhere * max(0.0, free * windows / self._run_cycles - 1)
+            ahead = min(ahead, buffer_bytes(self.configuration) / pops)
+        crowded = self._crowded / windows * (windows - elsewhere - ahead)
+        return (free * elsewhere + max(free * (windows - elsewhere), crowded)) / windows
 
     @cached_property
     def entry_cycles(self) -> float:
@@ -310,61 +314,10 @@ def estimate(works: Sequence[Work], configuration: EngineConfiguration) -> list[
     return estimates
 
 
-class _Ring:
-    """The times at which tape entries arrive in the weight ring.
-
-    The reader fetches one entry after the other, but waits until the entry that is a ring's length
-    before has been freed. How long it takes for one depends on the layer that runs meanwhile, which
-    may be one before that whose entry it is; from flash every entry takes as long.
-    """
-
-    def __init__(self, configuration: EngineConfiguration) -> None:
-        self.streams = False
-        self.flash_cycles = 2 * configuration.entry_bytes
-        #: When an entry began to take other cycles, the entries that the reader could have fetched
-        #: by then, and the cycles of one since.
-        self._times: list[float] = [0.0]
-        self._fetched: list[float] = [0.0]
-        self._cycles: float = configuration.entry_words
-        self.depth = configuration.window_taps
-        #: When the last entries were freed; the next to arrive takes the first one's place.
-        self.freed: Times = np.full(self.depth, -np.inf)
-        self.last_arrival: float = TAPE_LATENCY
-
-    def begin(self, time: float, cycles: float, streams: bool) -> None:
-        """From ``time`` on an entry in memory takes so many cycles; whether the next ones are."""
-        self._fetched.append(self._fetched[-1] + (time - self._times[-1]) / self._cycles)
-        self._times.append(time)
-        self._cycles, self.streams = cycles, streams
-
-    def arrivals(self, count: int) -> Times:
-        """When the next ``count`` entries (at most ``depth``) are there."""
-        may_begin = np.maximum(self.freed[:count] + REFILL_LATENCY, self.last_arrival)
-        if self.streams:
-            return _in_turn(may_begin, 0.0, self.flash_cycles)
-        far = 1e12
-        times = np.array([*self._times, self._times[-1] + far])
-        fetched = np.array([*self._fetched, self._fetched[-1] + far / self._cycles])
-        return np.interp(_in_turn(np.interp(may_begin, times, fetched), 0.0), fetched, times)
-
-    def free(self, arrivals: Times, times: Times) -> None:
-        """The entries that arrived at ``arrivals`` were freed at ``times``."""
-        self.last_arrival = float(arrivals[-1])
-        self.freed = np.concatenate([self.freed[len(times) :], times])
-
-
-def _in_turn(ready: Times, begin: float, step: float = 1.0) -> Times:
-    """Ends of consecutive actions of ``step`` cycles, none of which begins before its input is
-    ready."""
-    index = np.arange(len(ready))
-    slack = np.maximum.accumulate(np.maximum(ready, begin) - step * index)
-    return slack + step * (index + 1)
-
-
 class _Engine:
     def __init__(self, configuration: EngineConfiguration) -> None:
         self.configuration = configuration
-        self.ring = _Ring(configuration)
+        self.ring = Ring(configuration)
         self.time: float = 0
 
     def run(self, work: Work) -> None:
@@ -416,7 +369,7 @@ class _Engine:
         while count:
             now = min(count, self.ring.depth // 2)
             arrivals = self.ring.arrivals(now)
-            times = _in_turn(arrivals, self.time, cycles)
+            times = in_turn(arrivals, self.time, cycles)
             self.ring.free(arrivals, times)
             self.time = float(times[-1])
             count -= now
@@ -436,12 +389,12 @@ class _Engine:
             pixels = last - work.port / loops.taps * np.arange(loops.taps - 1, -1, -1)
             for part in np.array_split(pixels, ceil_divide(loops.taps, self.ring.depth // 2)):
                 arrivals = self.ring.arrivals(len(part))
-                times = _in_turn(np.maximum(arrivals, part), end)
+                times = in_turn(np.maximum(arrivals, part), end)
                 self.ring.free(arrivals, times)
                 end = float(times[-1])
             return max(end, first)
         arrivals = self.ring.arrivals(loops.taps)
-        end_of_first = max(first, float(_in_turn(arrivals, self.time)[-1]))
+        end_of_first = max(first, float(in_turn(arrivals, self.time)[-1]))
         end = max(end_of_first + others, last)
         to_end = work.period / loops.taps * np.arange(loops.taps - 1, -1, -1, dtype=np.float64)
         self.ring.free(arrivals, end - to_end)

@@ -63,12 +63,18 @@ def fuse(
     return plan
 
 
+#: What does nearly the same. A RESIZE_BILINEAR with half-pixel centres extrapolates at the edges,
+#: where TFLM's result wraps; with most factors, its weights have more bits than the engine's.
+_INSTEAD = {"RESIZE_BILINEAR": "a RESIZE_NEAREST_NEIGHBOR or TRANSPOSE_CONV in its place"}
+
+
 def _unknown(kind: str, names: list[str]) -> str:
     """Why layers of a kind cannot run."""
     layers = f"layer{'s' if len(names) > 1 else ''} {', '.join(names)}"
     if kind in SCORES:
         return f"{layers}: a {kind} is computed on the host, so it must come last"
-    return f"{layers}: the engine has no {kind}"
+    instead = _INSTEAD.get(kind)
+    return f"{layers}: the engine has no {kind}" + (f"; {instead} can be run" if instead else "")
 
 
 def _move(

@@ -135,6 +135,17 @@ def test_softmax_in_the_middle():
     refuses(builder, "layer softmax1: a SOFTMAX is computed on the host, so it must come last")
 
 
+def test_what_can_be_run_instead():
+    builder = GraphBuilder("net", (4, 4, 2), 0.25, 0)
+    builder.resize_bilinear(8, 8)
+    builder.conv_2d(np.ones((1, 1, 1, 2), np.int8), 0.25, None, scale=0.5, zero_point=0)
+    refuses(
+        builder,
+        "layer resize_bilinear1: the engine has no RESIZE_BILINEAR; a RESIZE_NEAREST_NEIGHBOR or "
+        "TRANSPOSE_CONV in its place can be run",
+    )
+
+
 def test_nothing_to_do():
     builder = GraphBuilder("net", (4,))
     builder.softmax()
