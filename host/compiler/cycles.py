@@ -34,7 +34,7 @@ from gateware.interface.timing import (
 from .layers import Axis, Layer, Mode
 from .loops import Loops
 from .nest import ceil_divide
-from .ring import Ring, Times, in_turn
+from .ring import Ring, in_turn
 
 #: Fewest cycles between windows, by writes a window, when there are too few writes to hide the
 #: latency of the next window's sums or greatest bytes.
