@@ -44,7 +44,7 @@ def network(rng):
 @pytest.mark.parametrize("size", SIZES)
 def test_random_networks(size, monkeypatch):
     """In memory for the whole image: bands that would not pay on so small networks are tried."""
-    engine = configuration(size, memory_bytes=1 << 17, banks=1)
+    engine = configuration(size, memory_bytes=1 << 19, banks=1)
     cut = 0
     for seed in range(COUNT):
         rng = np.random.default_rng([seed, *size, 3])
