@@ -22,6 +22,7 @@ from host.listening.features import SAMPLE_HZ, as_int8, feature_rows
 from host.listening.listener import rows_of
 from host.listening.parameters import model_of
 from host.listening.sound import from_file, resampled
+from host.simulation.backends.toolchain import find_compiler
 from model.errors import DataError
 from model.int8 import reference, tflite
 from model.plots import listening as plots
@@ -31,6 +32,7 @@ from tests.model.int8 import oracle
 from tests.model.int8.stateful import keyword
 
 WILD = Path(__file__).parents[4] / "shared" / "data" / "wild"
+needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler")
 PARAMETERS = Parameters(word="hello", cutoff=0.3, window=3)
 
 
@@ -71,6 +73,7 @@ def _card(graph):
     return compile(graph, catalog.board("icebreaker").configuration).card
 
 
+@needs_compiler
 def test_a_board_hears_what_tflm_hears(tmp_path):
     graph = _network()
     path = _write(tmp_path / "sound.wav", _sound())
@@ -85,6 +88,7 @@ def test_a_board_hears_what_tflm_hears(tmp_path):
         assert next(board.listen([_sound()], PARAMETERS)) == expected[0]
 
 
+@needs_compiler
 @pytest.mark.skipif(not WILD.is_dir(), reason="../shared/data is not here")
 @pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
 def test_a_spoken_word(tmp_path):
@@ -104,6 +108,7 @@ def test_a_spoken_word(tmp_path):
         assert list(board.listen(blocks, parameters)) == events
 
 
+@needs_compiler
 def test_the_command_tells_each_detection(tmp_path, capsys):
     graph = _network()
     model, sound = tmp_path / "word.tflite", _write(tmp_path / "sound.wav", _sound(1.5))
