@@ -87,6 +87,16 @@ def test_a_constant_for_each_channel_is_a_line():
     assert [layer.op for layer in compiled.layers] == ["MUL", "ADD", "SUB"]
 
 
+def test_the_greatest_constant_is_a_line_too():
+    """127 with a zero point of -128 is 255, more than two weights of a byte."""
+    rng = np.random.default_rng(1)
+    net = GraphBuilder("lines", (1, 8, 4), 2.35, 19)
+    values = np.array([77, 88, 127, -128], np.int8)
+    net.mul(net.constant(values, 0.00014, -128), scale=0.075, zero_point=4)
+    compiled = agree(net.build(), configuration((8, 2), products=False), rng)
+    assert [layer.op for layer in compiled.layers] == ["MUL"]
+
+
 def test_squeeze_and_excitation():
     rng = np.random.default_rng(0)
     net = GraphBuilder("squeeze", (6, 5, 8), 0.05, -3)

@@ -104,3 +104,25 @@ def test_refuses_what_is_in_range_and_does_not_fit():
     net.fully_connected(weights // 4, 2**-8, None, scale=0.1 * 2**-8 * 2**13, zero_point=0)
     with pytest.raises(CompileError, match="can need 22 bits, the engine's limit is 19, and too"):
         compile(net.build(), configuration((8, 2), accumulator_bits=20))
+
+
+def test_a_dense_layer_of_thousands_of_values():
+    """Coarse weights of no power of two give sums that fit, and tell enough."""
+    rng = np.random.default_rng(1)
+    count = 7104
+    weights = np.clip(np.rint(rng.normal(-6.8, 14.5, (1, count))), -127, 127).astype(np.int8)
+    net = GraphBuilder("long", (count,), 0.0139, -128)
+    net.fully_connected(weights, 0.0038, np.array([6000]), scale=0.2, zero_point=30)
+    graph = net.build()
+    compiled = compile(graph, configuration((8, 2)))
+    assert len(compiled.layers) == 2
+    extremes = np.where(weights[0] > 0, 127, -128).astype(np.int8)
+    # Some outputs at the clamp's ends, some between.
+    inputs = [extremes, -1 - extremes, rng.integers(-128, 128, count).astype(np.int8)]
+    inputs += [np.where(rng.random(count) < 0.016 * k, -100, -128).astype(np.int8) for k in (1, 2)]
+    expected = reference.predict(graph, np.array(inputs)).ravel().tolist()
+    assert len(set(expected)) > 3
+    for x, wanted in zip(inputs, expected):
+        memory, _ = run(compiled, x)
+        layout = compiled.output
+        assert layout.unpack(memory[layout.address :][: layout.size].tobytes()).flat[0] == wanted

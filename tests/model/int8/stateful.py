@@ -125,6 +125,26 @@ def running_sum(seed: int = 0) -> Graph:
     return builder.build()
 
 
+def two_new_rows(seed: int = 0) -> Graph:
+    """A ring that is all variable, with two new rows, of which the later is read elsewhere too."""
+    rng = np.random.default_rng(seed)
+    builder = GraphBuilder("two", (1, 1, 8), SCALE, ZERO_POINT)
+    rows = []
+    for _ in range(2):
+        builder.last = 0
+        _convolution(builder, rng, 8)
+        rows.append(builder.last)
+    first = rng.integers(-128, 128, (4, 1, 8))
+    state = builder.variable((4, 1, 8), SCALE, ZERO_POINT, first)
+    builder.slice((0, 2, 0, 0), (1, 2, 1, 8))
+    joined = builder.concatenation(rows[::-1], axis=1)
+    builder.assign(state, joined)
+    _convolution(builder, rng, 8)
+    builder.concatenation([rows[1]], axis=3)
+    builder.conv_2d(_weights(rng, 4, 1, 1, 16), 0.004, None, scale=SCALE, zero_point=ZERO_POINT)
+    return builder.build()
+
+
 def constant_state(seed: int = 0) -> Graph:
     """A variable that is read and never changes, beside one that does."""
     rng = np.random.default_rng(seed)
@@ -156,5 +176,6 @@ NETWORKS = {
     "swap": swap,
     "running_sum": running_sum,
     "constant_state": constant_state,
+    "two_new_rows": two_new_rows,
     **{f"stream{seed}": lambda seed=seed: random_stream(seed) for seed in range(6)},
 }
