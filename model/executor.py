@@ -234,12 +234,15 @@ class _Loss(NamedTuple):
     is_broken: bool
 
 
+_DEATH = _Loss(WorkerError("its process ended unexpectedly"), True)
+
+
 def _outcome(queue: Queue, future: Future[Any]) -> Any:
     """What a piece gave; a _Loss if it was lost."""
     try:
         result = future.result()
     except BrokenExecutor:
-        return _Loss(WorkerError("its process ended unexpectedly"), True)
+        return _DEATH
     except CancelledError:
         return _Loss(WorkerError("the connection is lost"), True)
     except Exception as error:
@@ -319,10 +322,16 @@ def compute(
                     try:
                         future = queue.submit(function, *pieces[to_do[0]])
                     except BrokenExecutor:
-                        break  # those that run say so, too
+                        mine = (queue, renewals[queue])
+                        # Those that run say so, too.
+                        if not any(each[:2] == mine for each in running.values()):
+                            lose(queue, _DEATH)
+                        break
                     running[future] = (queue, renewals[queue], to_do.popleft())
             if not running:
-                raise last
+                if not able:
+                    raise last
+                continue
             done, _ = wait(running, _PERIOD, FIRST_COMPLETED)
             for queue in () if done else list(able):
                 try:

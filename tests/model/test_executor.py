@@ -20,7 +20,7 @@ from model.executor import Processes, Queue, Threads, WorkerError, compute, cut
 
 
 class Scripted(Queue):
-    """A queue whose executor does what a list says: call, raise, or break and be of no use."""
+    """A queue whose executor does what a list says: call, cancel, refuse, or break for good."""
 
     limit = 2
 
@@ -40,6 +40,8 @@ class Scripted(Queue):
                 future: Future[Any] = Future()
                 step = next(script, "call")
                 self.broken |= step == "break"
+                if step == "refuse":
+                    raise BrokenProcessPool()
                 if step == "cancel":
                     future.cancel()
                     future.set_running_or_notify_cancel()
@@ -88,6 +90,14 @@ def test_workers_that_die_are_followed_by_others():
     _, notes = run([one], 9)
     assert one.opened == 3
     assert notes == ["one: its process ended unexpectedly; once more"] * 2
+
+
+def test_workers_that_died_before_anything_was_asked_of_them():
+    one = Scripted("one", iter(["refuse", "call", "call", "refuse", "call"]))
+    _, notes = run([one], 5)
+    assert one.opened == 3 and len(notes) == 2
+    with pytest.raises(WorkerError, match="one: its process ended unexpectedly"):
+        run([Scripted("one", iter(["refuse"] * 20))], 5)
 
 
 def test_workers_that_die_again_and_again():
