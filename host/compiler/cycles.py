@@ -269,9 +269,17 @@ class Work:
         Other accesses to the same bank come before it, but not more of them than there are; reads
         of what results meet do in any bank (:class:`gateware.memory.scratchpad.Scratchpad`).
         """
-        words, windows = self.configuration.entry_words, self.loops.windows
         others = self._reads * self.sharing.tape_source
-        others += self._writes * self.sharing.tape_target + self._target_reads
+        return self._beside(others + self._writes * self.sharing.tape_target + self._target_reads)
+
+    @cached_property
+    def first_entry_cycles(self) -> float:
+        """The same before the layer's first results."""
+        return self._beside(self._reads * self.sharing.tape_source)
+
+    def _beside(self, others: float) -> float:
+        """Cycles of the tape reader for an entry beside so many other accesses of a tile."""
+        words, windows = self.configuration.entry_words, self.loops.windows
         busy = min(others / (windows * self.period), 0.99)
         return min(words / (1 - busy), words + others / self.tile_entries)
 
@@ -335,15 +343,17 @@ class _Engine:
         if epilogue.has_tables:
             self._words(TABLE_WORDS)
         # Until now nothing else happened in memory.
-        self.ring.begin(self.time, work.entry_cycles, work.streams)
+        self.ring.begin(self.time, work.first_entry_cycles, work.streams)
         drained = 0.0
-        for _ in range(loops.tiles):
+        for tile in range(loops.tiles):
             self._parameters()
             begin = self.time
             first = max(drained, fetched + window_port, begin + loops.pops)
             # At best the buffers are full when the first window begins.
             fetched = max(fetched, begin - ahead) + work.port
             self.time = self._windows(work, first, fetched)
+            if tile == 0:
+                self.ring.begin(first, work.entry_cycles, work.streams)
             fetched = max(fetched, self.time - ahead)
             drained = self.time + work.drain
         pools = work.layer.mode is Mode.POOL
