@@ -382,6 +382,8 @@ class Session:
         except (EyespotError, ValueError) as error:
             self._say_problem(str(error), picture)
             return
+        if card.variables:
+            self._board.reset_state()  # each picture is a first one
         inference = self._board.run(x)
         graph = self._loaded.graph
         expected = reference.outputs(graph, x[np.newaxis])

@@ -276,7 +276,7 @@ def replay(
 
     Every operator is computed on what it reads; where `stored` has its output, that takes the place
     of the computed one. So a tensor that a board never stores is what its engine made of what it
-    did store.
+    did store. A network with variables finds their initial values, as in its first run.
 
     Parameters
     ----------
@@ -305,6 +305,7 @@ def replay(
 
     for index, value in given.items():
         keep(index, value)
+    values |= {each.tensor: each.initial for each in graph.variables}
     for operator in graph.operators:
         batched = {index: values[index][np.newaxis] for index in operator.inputs if index in values}
         for index, value in zip(operator.outputs, _execute(graph, operator, batched), strict=True):

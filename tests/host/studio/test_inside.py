@@ -12,6 +12,7 @@ from model.datasets import datasets
 from model.int8 import reference, tflite_writer
 from tests.host.studio.bench import page
 from tests.model.int8 import random_graphs, random_whole
+from tests.model.int8.stateful import keyword
 from tests.model.int8.test_explain import done
 
 DIGITS = datasets.load("digits")
@@ -129,6 +130,12 @@ def test_random_layers_add_up_to_the_boards_bytes(first, draw):
 def test_random_networks_add_up_to_the_boards_bytes(first, seed):
     rng = np.random.default_rng(seed + 40)
     run_random(first, random_whole.network(rng), rng, 2)
+
+
+def test_a_network_with_state_begins_anew_with_each_picture(first):
+    rng = np.random.default_rng(1)
+    for _ in range(2):
+        run_random(first, keyword(), rng, 2)
 
 
 def run_random(opened, graph, rng, positions):

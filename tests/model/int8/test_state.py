@@ -213,3 +213,12 @@ def test_a_subgraph_that_nothing_calls_is_refused(monkeypatch):
     monkeypatch.setattr("model.int8.tflite_writer.as_in_files", lambda graph: (main, once, once))
     with pytest.raises(ModelError, match="holds 3 subgraphs, not one"):
         tflite.decode(tflite.encode(graph), "three")
+
+
+def test_a_replay_is_the_first_run():
+    graph = keyword()
+    x = features(np.random.default_rng(8), 1, graph.input.example_shape)
+    every = reference.run(graph, x, keep="all")
+    values = reference.replay(graph, x[0], {})
+    for index, expected in every.items():
+        np.testing.assert_array_equal(values[index].ravel(), expected[0].ravel())
