@@ -98,6 +98,21 @@ def _reason(name: str, error: Exception) -> str:
     return f"{name}: cannot be opened: {reason(error)}"
 
 
+def _hurry(port: serial.SerialBase) -> None:
+    """Let a USB adapter's driver pass on answers at once, where it can be told to.
+
+    Some wait for more bytes, 16 ms by default, and all that takes turns with the board would wait
+    for that.
+    """
+    set_low_latency = getattr(port, "set_low_latency_mode", None)
+    if set_low_latency is None:
+        return
+    try:
+        set_low_latency(True)
+    except Exception:  # what drivers say that cannot is in no list, and no matter
+        return
+
+
 def open_port(name: str) -> serial.SerialBase:
     """Open a port for one program alone, at the rate that boards have after reset.
 
@@ -121,6 +136,7 @@ def open_port(name: str) -> serial.SerialBase:
         if os.name == "posix" and "://" not in name:
             port.exclusive = True
         port.open()
+        _hurry(port)
     except EyespotError:
         raise  # of a simulated board
     except Exception as error:  # what pyserial's ports raise is in no list

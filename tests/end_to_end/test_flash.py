@@ -30,6 +30,7 @@ from model import zoo
 from model.datasets import datasets
 from model.int8 import reference
 from model.int8.builder import GraphBuilder
+from tests.model.int8.stateful import features, keyword
 
 pytestmark = pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler")
 
@@ -141,6 +142,17 @@ def test_a_network_larger_than_the_memory_streams(port, large):
         assert board.model is None
         with pytest.raises(BoardError, match="no valid model"):
             next(board.run_many(x))
+
+
+def test_a_model_with_state_begins_anew_after_power_up(port):
+    graph = keyword()
+    x = features(np.random.default_rng(1), 6, graph.input.example_shape)
+    expected = reference.predict(graph, x).tolist()
+    with Board.open(port) as board:
+        board.load(graph, flash=True)
+        assert [each.output.tolist() for each in board.run_many(x)] == expected
+    with Board.open(port) as board:
+        assert [each.output.tolist() for each in board.run_many(x)] == expected
 
 
 @pytest.mark.parametrize("how", ["host death", "reset", "power"])

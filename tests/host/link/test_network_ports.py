@@ -9,11 +9,13 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+import serial
 import serial.rfc2217
 
 from host.board import Board
 from host.errors import LinkError, PortError
 from host.evaluation.verify import load_samples
+from host.link.ports import open_port
 from model import zoo
 from model.int8 import reference
 from tests.host.fake_board import FakeBoard, FakePort
@@ -125,3 +127,19 @@ def test_nobody_there_is_one_line(scheme: str):
     with pytest.raises(PortError) as caught:
         Board.open(f"{scheme}://127.0.0.1:{number}")
     assert "\n" not in str(caught.value) and str(number) in str(caught.value)
+
+
+def test_an_adapter_that_can_hurry_is_told_to(monkeypatch):
+    told = []
+
+    class Port(serial.Serial):
+        def open(self):
+            told.append("open")
+
+        def set_low_latency_mode(self, mode):
+            told.append(mode)
+            raise OSError("the driver cannot")
+
+    monkeypatch.setattr(serial, "serial_for_url", lambda name, do_not_open: Port())
+    assert isinstance(open_port("/dev/ttyUSB9"), Port)
+    assert told == ["open", True]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 import wave
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from host.listening import Listener, Parameters, read_parameters
 from host.listening.features import SAMPLE_HZ, as_int8, feature_rows
 from host.listening.listener import rows_of
 from host.listening.parameters import model_of
-from host.listening.sound import from_file, resampled
+from host.listening.sound import from_file, from_microphone, resampled
 from host.simulation.backends.toolchain import find_compiler
 from model.errors import DataError
 from model.int8 import reference, tflite
@@ -275,3 +276,43 @@ def test_reference_and_board_score_alike():
     scores = [float(step.scores[0]) for step in listener.steps([_sound(0.6)])]
     wanted = (reference.predict(graph, x).astype(float).ravel() + 128) / 255
     assert np.allclose(scores, wanted)
+
+
+class _Device:
+    """What `sounddevice` gives, with three pieces of sound at once."""
+
+    class PortAudioError(Exception):
+        pass
+
+    fails = False
+
+    class InputStream:
+        def __init__(self, *, samplerate, channels, dtype, blocksize, device, callback):
+            assert (samplerate, channels, dtype, device) == (16_000, 1, "int16", "mic")
+            if _Device.fails:
+                raise _Device.PortAudioError("Invalid device")
+            self.callback, self.size = callback, blocksize
+
+        def __enter__(self):
+            for number in range(3):
+                block = np.full((self.size, 1), number, np.int16)
+                self.callback(block, self.size, None, None)
+
+        def __exit__(self, *error):
+            return None
+
+
+def test_a_microphone(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sounddevice", _Device)
+    heard = from_microphone("mic")
+    assert [int(next(heard)[0]) for _ in range(3)] == [0, 1, 2]
+    heard.close()
+    monkeypatch.setattr(_Device, "fails", True)
+    with pytest.raises(DataError, match="the microphone cannot be used: Invalid device"):
+        next(from_microphone("mic"))
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    with pytest.raises(DataError, match="a microphone needs PortAudio and a package more"):
+        next(from_microphone())
+    monkeypatch.setitem(sys.modules, "pymicro_features", None)
+    with pytest.raises(DataError, match="features need a package more"):
+        next(feature_rows([], 10))
