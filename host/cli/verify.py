@@ -62,14 +62,16 @@ def run(arguments: argparse.Namespace) -> Outcome:
     if arguments.save is not None:
         check_writable(arguments.save, arguments.model, arguments.data)
     graph = load_model(arguments.model)
-    if graph.variables and arguments.jobs > 1:
-        raise EyespotError(f"{graph.name}: keeps state from run to run, so --jobs must be 1")
+    jobs = arguments.jobs or 1
+    is_shared = jobs > 1 or len(split_ports(arguments.port)) > 1 or arguments.scheduler is not None
+    if graph.variables and is_shared:
+        raise EyespotError(
+            f"{graph.name}: keeps state from run to run, so --jobs must be 1, and one board do it"
+        )
     with loading() as show:
         x, y = load_samples(arguments.data, graph, arguments.count, show)
     started = time.monotonic()
-    several_ports = len(split_ports(arguments.port)) > 1
-    jobs = arguments.jobs or 1
-    if jobs > 1 or several_ports or arguments.scheduler is not None:
+    if is_shared:
         where = arguments.port, arguments.baud, jobs, arguments.scheduler
         with (
             open_queues(*where) as queues,

@@ -116,12 +116,9 @@ def test_the_commands(tmp_path):
                 command = command.replace(name, value)
             words = [sys.executable, "-m", *shlex.split(command)]
             if words[2] == "dask":
-                quiet = ["--no-dashboard"]
+                log = stack.enter_context((tmp_path / "dask.log").open("ab"))
                 process = subprocess.Popen(
-                    [*words, *quiet],
-                    cwd=tmp_path,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.PIPE,
+                    [*words, "--no-dashboard"], cwd=tmp_path, stdout=log, stderr=log
                 )
                 stack.callback(process.wait, 30)
                 stack.callback(process.terminate)

@@ -261,8 +261,11 @@ def test_what_is_said_of_a_model_with_state(tmp_path, capsys):
     assert main(["compile", str(tmp_path / "keyword.tflite"), "--board", "icebreaker"]) == 0
     assert "It keeps 134 bytes of state from run to run." in capsys.readouterr().out
     verify = ["verify", str(tmp_path / "keyword.tflite"), "--port", "sim", "--data", "digits"]
-    assert main([*verify, "--jobs", "2"]) == 1
-    assert "keeps state from run to run, so --jobs must be 1" in capsys.readouterr().err
+    for several in (["--jobs", "2"], ["--scheduler", "tcp://a:1"], ["--port", "a,b"]):
+        assert main([*verify, *several]) == 1
+        assert "keeps state from run to run, so --jobs must be 1" in capsys.readouterr().err
+    assert main(verify) == 1
+    assert "digits: pictures of 8x8x1" in capsys.readouterr().err
 
 
 def test_reference_and_board_score_alike():
