@@ -369,14 +369,18 @@ class Board:
             If the model is none that listens, the sound cannot be read, or the package for its
             features is missing.
         """
-        from ..listening import Listener, Parameters
+        from ..listening import Listener
+        from ..listening.listener import rows_of
+        from ..listening.parameters import usual
         from ..listening.sound import from_file
 
         runner = self._require_runner()
         blocks = from_file(source) if isinstance(source, (str, os.PathLike)) else source
         if runner.card.variables:
             runner.reset_state()
-        listener = Listener(lambda x: self.run(x).output, runner.card, parameters or Parameters())
+        listener = Listener(
+            lambda x: self.run(x).output, runner.card, parameters or usual(rows_of(runner.card))
+        )
         yield from listener.events(blocks)
 
     def classify(

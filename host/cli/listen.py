@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     from ..errors import BoardError
     from ..listening import Listener, read_parameters
     from ..listening.listener import rows_of
-    from ..listening.parameters import Parameters, model_of
+    from ..listening.parameters import model_of, usual
     from ..listening.sound import from_file, from_microphone
 
     if arguments.plot is not None:
@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
             if value is not None
         }
         path = arguments.model or ""
-        parameters = replace(read_parameters(path, rows) if path else Parameters(), **given)
+        parameters = replace(read_parameters(path, rows) if path else usual(rows), **given)
         if card.variables:
             board.reset_state()
         counted = _Counted(board)

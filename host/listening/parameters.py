@@ -14,10 +14,11 @@ from typing import Any
 
 from model.errors import DataError
 
-__all__ = ["Parameters", "model_of", "read_parameters"]
+__all__ = ["Parameters", "model_of", "read_parameters", "usual"]
 
-#: Of the first version of microWakeWord, whose networks take one row of features a run.
-_FIRST_STEP_MS = 20
+#: Of the first version of microWakeWord, whose networks take one row of features a run, and of
+#: micro_speech, whose networks take those of a second.
+_SLOW_STEP_MS, _SECOND = 20, range(45, 51)
 _MAX_BYTES = 1 << 20
 
 
@@ -49,6 +50,12 @@ class Parameters:
             raise DataError(f"the window must have 1 to 1,000 runs, not {self.window}")
         if self.step_ms % 10 or not 10 <= self.step_ms <= 100:
             raise DataError(f"the step must be 10, 20, … 100 ms, not {self.step_ms}")
+
+
+def usual(rows: int) -> Parameters:
+    """What is usual for a network that takes so many rows of features in a run."""
+    slow = rows == 1 or rows in _SECOND
+    return Parameters(step_ms=_SLOW_STEP_MS if slow else Parameters.step_ms)
 
 
 def model_of(path: str) -> str:
@@ -83,9 +90,8 @@ def read_parameters(path: str, rows: int) -> Parameters:
         If there is such a file and it is damaged.
     """
     file = Path(path).with_suffix(".json")
-    step = _FIRST_STEP_MS if rows == 1 else Parameters.step_ms
     if not file.is_file():
-        return Parameters(step_ms=step)
+        return usual(rows)
     data = _read(file)
     micro = data.get("micro", {})
     if not isinstance(micro, dict):
@@ -97,7 +103,7 @@ def read_parameters(path: str, rows: int) -> Parameters:
             word=word if isinstance(word, str) else "",
             cutoff=float(micro.get("probability_cutoff", Parameters.cutoff)),
             window=int(Parameters.window if window is None else window),
-            step_ms=int(micro.get("feature_step_size", step)),
+            step_ms=int(micro.get("feature_step_size", usual(rows).step_ms)),
         )
     except (TypeError, ValueError) as error:
         raise DataError(f"{file}: {error}") from error

@@ -223,7 +223,7 @@ def test_what_cannot_be_heard_is_refused(tmp_path, capsys):
 def test_the_json_beside_a_model(tmp_path):
     model = tmp_path / "word.tflite"
     assert read_parameters(str(model), 3) == Parameters()
-    assert read_parameters(str(model), 1).step_ms == 20
+    assert read_parameters(str(model), 1).step_ms == read_parameters(str(model), 49).step_ms == 20
     file = tmp_path / "word.json"
     first = {"wake_word": "Alexa", "model": "./word.tflite", "version": 1}
     micro = {"probability_cutoff": 0.66, "sliding_window_average_size": 10}
