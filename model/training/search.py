@@ -114,7 +114,11 @@ class Folder:
         pictures = 0
         for part in parts:
             pictures = crc32(part.tobytes(), pictures)
-        self._search = {"pictures": pictures, **{name: str(each) for name, each in options.items()}}
+        self._search = {
+            "pictures": pictures,
+            "held out": _HELD_OUT,
+            **{name: str(each) for name, each in options.items()},
+        }
 
     def load(self, candidate: Candidate) -> Entry | None:
         """What was found, if it was and is whole."""
