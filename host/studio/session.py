@@ -29,6 +29,7 @@ from ..errors import BoardError, LinkError, PortError
 from ..evaluation.trace import LayerTrace, trace
 from ..host_steps import of_type, prepare
 from ..pictures import to_input
+from .preparing import prepare_board
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -299,6 +300,7 @@ class Session:
         if self.status.phase != "lost":
             self._report(phase="opening", doing="Starting the board")
         try:
+            prepare_board(self.port)
             self._board = self._open_board(self.port)
         except (EyespotError, SerialException, OSError) as error:
             line = str(error) if isinstance(error, EyespotError) else reason(error)

@@ -376,7 +376,7 @@ def test_the_numbers_add_up_to_the_boards_byte(browser, studio, tmp_path, name):
         page.locator('input[accept*="npy"]').set_input_files(picture)
         page.locator(".badge.good", has_text="equal to the reference").wait_for()
         page.locator("#tab-inside").click()
-        page.locator("[data-testid=verdict].good").wait_for()
+        page.locator("[data-testid=verdict].good").wait_for(timeout=4 * PATIENCE)
         found = {}
         for layer in page.locator(".layers button").all()[1:]:
             kind = layer.locator(".layer-op").inner_text().split(" · ")[0]
