@@ -28,6 +28,8 @@ __all__ = ["evaluate_changes"]
 _DEPTH = 2
 #: Characters of a group, about: compilers need more than twice the time for twice the code.
 _GROUP_CHARACTERS = 20_000
+#: Characters of a file, about: each reads CXXRTL's header, which takes half a second.
+_FILE_CHARACTERS = 150_000
 _WORD_BITS = 64
 #: Share of groups due from which it is quicker to evaluate all, and for how many cycles.
 _BUSY = 0.5
@@ -388,7 +390,7 @@ class _Writer:
         functions += [*whole, self._commit_all()]
         for function in functions:
             text += function
-            if len(text) > PART_CHARACTERS or function is functions[-1]:
+            if len(text) > _FILE_CHARACTERS or function is functions[-1]:
                 files.append(SourceFile(f"eval_{len(files) - 2}.cc", in_file(text)))
                 text = ""
         return f"{header}}} // namespace cxxrtl_design\n", files
