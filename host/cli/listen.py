@@ -13,9 +13,8 @@ import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from .common import (
     Outcome,
@@ -149,6 +148,8 @@ def _clear() -> None:
 
 def _curves(steps: list[Step], listener: Listener) -> tuple[Any, Any, dict[str, Any], list[float]]:
     """Times of the runs, rows of features, means by label, and the events' times."""
+    import numpy as np
+
     if not steps:
         return np.zeros(0), np.zeros((0, 40)), {}, []
     rows = np.concatenate([step.rows for step in steps])
@@ -168,7 +169,7 @@ def _outcome(
 ) -> Outcome:
     cycles = max(counted.cycles, default=0)
     period = listener.new_rows * parameters.step_ms / 1000
-    latency = float(np.median(counted.seconds)) if counted.seconds else 0.0
+    latency = median(counted.seconds) if counted.seconds else 0.0
     data = {
         "model": name,
         "events": events,
