@@ -93,7 +93,7 @@ def main() -> None:
     with sync_playwright() as playwright, launched(playwright) as browser:
         with studio() as address:
             page = opened(browser, address)
-            page.locator(".dot[data-phase=ready]").wait_for(timeout=300_000)
+            page.locator(".dot[data-phase=ready]").wait_for(timeout=1_800_000)
             for number in range(count):
                 draw(page, THREE)
                 page.wait_for_function("(count) => watch.answered.length >= count", arg=number + 1)
@@ -108,7 +108,7 @@ def main() -> None:
             page.locator(".work", has_text="Starting the board").wait_for()
             # What the page needs to start is over.
             page.evaluate("() => { watch.gap = watch.ping = 0; }")
-            page.locator(".dot[data-phase=ready]").wait_for(timeout=300_000)
+            page.locator(".dot[data-phase=ready]").wait_for(timeout=1_800_000)
             gap, ping = page.evaluate("() => [watch.gap, watch.ping]")
             print(f"while the simulator is compiled: the page stood still for at most {gap:.0f} ms")
             print(f"                                 the server answered within {ping:.0f} ms")
