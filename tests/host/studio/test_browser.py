@@ -31,7 +31,7 @@ THREE = [
 ]
 ONE = [[(0.4, 0.25), (0.55, 0.12), (0.55, 0.88)]]
 ZERO = [[(0.5 + 0.22 * np.sin(a), 0.5 - 0.36 * np.cos(a)) for a in np.linspace(0, 6.4, 20)]]
-PATIENCE = 60_000
+PATIENCE = 180_000
 
 
 @pytest.fixture(scope="module")
