@@ -59,6 +59,9 @@ def random_memory(
     size = compiled.configuration.memory_bytes
     memory = rng.integers(-128, 128, size).astype(np.int8)
     memory[: len(compiled.image)] = np.frombuffer(compiled.image, np.int8)
+    for each in compiled.card.variables:
+        data = np.frombuffer(each.pack(), np.int8)
+        memory[each.layout.address :][: len(data)] = data
     inputs = {}
     for index, card in zip(graph.inputs, compiled.card.inputs):
         tensor = graph.tensors[index]
