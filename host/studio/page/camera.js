@@ -29,25 +29,31 @@ export function viewfinder() {
     line.textContent = "Waiting for the camera …";
     start.hidden = true;
     if (!navigator.mediaDevices?.getUserMedia) return fail("This browser gives no camera to this page");
+    const mine = loop;
+    const closed = () => mine !== loop; // while this waited
+    let granted = null;
     try {
       const device = choice.value ? { deviceId: { exact: choice.value } } : { facingMode: "user" };
-      stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 }, height: { ideal: 480 }, ...device }, audio: false });
+      granted = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 }, height: { ideal: 480 }, ...device }, audio: false });
     } catch (error) {
-      return fail(
+      return closed() || fail(
         { NotAllowedError: "The browser does not allow the camera: allow it for this page, and try again", NotFoundError: "There is no camera", NotReadableError: "Another program has the camera" }[error.name] ?? `The camera cannot be used: ${error.message}`,
       );
     }
+    if (closed()) return granted.getTracks().forEach((track) => track.stop());
+    stream = granted;
     stream.getVideoTracks()[0].addEventListener("ended", () => fail("The camera has gone"));
     video.srcObject = stream;
     await video.play().catch(() => {});
+    if (closed()) return;
     hint.hidden = true;
     const cameras = (await navigator.mediaDevices.enumerateDevices()).filter((each) => each.kind === "videoinput");
+    if (closed()) return;
     const chosen = stream.getVideoTracks()[0].getSettings().deviceId;
     choice.replaceChildren(...cameras.map((each, index) => make("option", { value: each.deviceId, selected: each.deviceId === chosen }, each.label || `Camera ${index + 1}`)));
     choice.hidden = cameras.length < 2;
-    const mine = ++loop;
     const next = () => {
-      if (mine !== loop) return;
+      if (closed()) return;
       draw(view);
       frame();
       if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(next);

@@ -175,10 +175,11 @@ class Recorder:
         self.sent.append(message)
 
 
-def test_what_the_process_sends(tmp_path):
+def test_what_the_process_sends(tmp_path, monkeypatch):
     """In this process, the same as above: every epoch once, the last step, and the result."""
     from host.studio import training
 
+    monkeypatch.setattr(training.os, "nice", lambda increment: increment)  # it would last
     for kind in ("lying", "upright"):
         (tmp_path / kind).mkdir()
         for seed in range(5):
