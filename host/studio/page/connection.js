@@ -49,6 +49,9 @@ export class Connection extends EventTarget {
       this.#emit("status", message);
       if (changed) {
         this.answer = null;
+        // Pictures for the model before it may have no answer.
+        for (const resolve of this.#waiting.values()) resolve(null);
+        this.#waiting.clear();
         this.#emit("model", this.model);
       }
     } else if (type === "roles") {
