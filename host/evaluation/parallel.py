@@ -9,7 +9,7 @@ import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from threading import Lock
 from typing import Any
 
@@ -111,9 +111,8 @@ class _Boards:
                 each.board.close()
 
 
-@cache
-def _boards() -> _Boards:
-    return _Boards()
+#: Made here, and not when they are first asked for: several threads may ask.
+_BOARDS = _Boards()
 
 
 #: Of a model as it comes, which each piece brings along; the last ones are kept.
@@ -122,13 +121,13 @@ _unpack = lru_cache(2)(pickle.loads)
 
 def _describe(port: str, baud: int | None) -> Info:
     """In a worker: what the board is."""
-    with _boards().use(port, baud, None, False) as held:
+    with _BOARDS.use(port, baud, None, False) as held:
         return held.board.info
 
 
 def _release(port: str, baud: int | None) -> None:
     """In a worker that lives on: let others have the port."""
-    _boards().release(port)
+    _BOARDS.release(port)
 
 
 def _verify_piece(
@@ -146,7 +145,7 @@ def _verify_piece(
     depend on what it did before.
     """
     graph, compiled = _unpack(model)
-    with _boards().use(port, baud, model, new) as held:
+    with _BOARDS.use(port, baud, model, new) as held:
         if held.model != model:
             held.board.load(compiled, flash=None)
             held.model = model

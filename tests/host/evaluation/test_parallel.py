@@ -83,7 +83,7 @@ def ports(monkeypatch) -> Ports:
     configuration = EngineConfiguration()
     ports = Ports(lambda: FakeBoard(configuration, engine=interpreting_engine(configuration)))
     monkeypatch.setattr(board_module, "open_port", ports.open)
-    parallel._boards.cache_clear()
+    monkeypatch.setattr(parallel, "_BOARDS", parallel._Boards())
     return ports
 
 
@@ -115,7 +115,9 @@ def test_boards_share_the_pictures_and_stay_open(ports):
 def test_a_board_that_is_unplugged(ports, sent):
     ports.dies_after["a"] = sent
     _, notes = verified(ports.queues("a", "b"))
-    assert notes and all(note.startswith("a: ") for note in notes)
+    # The model has 2,500 bytes; how many pictures follow depends on how quick the other one is.
+    assert notes or sent > 2500
+    assert all(note.startswith("a: ") for note in notes)
 
 
 def test_all_boards_are_unplugged(ports):
@@ -171,7 +173,7 @@ def test_boards_of_a_clusters_workers(ports, local):
         found, notes = verified(queues)
     assert not notes and found.report.cycles == alone.report.cycles
     assert all(ports.boards[name].requests.count(Opcode.RUN) > 1 for name in "ab")
-    assert not parallel._boards()._idle
+    assert not parallel._BOARDS._idle
 
 
 def test_a_board_of_a_cluster_that_is_unplugged(ports, local):
