@@ -293,9 +293,11 @@ def compute(
 
     def give_up(queue: Queue) -> None:
         able.remove(queue)
-        for future, (its, _, _) in running.items():
-            if its is queue:
-                future.cancel()
+        for future, (its, _, place) in [*running.items()]:
+            # Not waited for: an executor may never say that it cancelled something.
+            if its is queue and future.cancel():
+                del running[future]
+                to_do.appendleft(place)
         if able:
             note(f"{last}; its work goes to the others")
 
@@ -340,6 +342,8 @@ def compute(
                     last = _named(queue, gone)
                     give_up(queue)
             for future in [each for each in running if each in done]:
+                if future not in running:  # given up since
+                    continue
                 queue, renewal, place = running.pop(future)
                 outcome = _outcome(queue, future)
                 if not isinstance(outcome, _Loss):

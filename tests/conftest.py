@@ -35,7 +35,7 @@ def own_simulated_boards(tmp_path_factory: pytest.TempPathFactory):
 
 #: A ``LocalCluster`` in threads of this process, at ports that are free.
 CLUSTER: dict[str, Any] = {
-    "threads_per_worker": 2,
+    "threads_per_worker": 4,
     "processes": False,
     "protocol": "tcp",
     "dashboard_address": "127.0.0.1:0",
@@ -44,8 +44,11 @@ CLUSTER: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def local() -> Iterator[Any]:
-    """A Dask scheduler with two workers, and a board at each; skips without Dask."""
+    """A Dask scheduler with a worker that has two boards; skips without Dask.
+
+    One, because each worker would have both: a board would have two users at a time.
+    """
     distributed = pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
     boards = {"lab:a": 1, "lab:b": 1}
-    with distributed.LocalCluster(n_workers=2, resources=boards, **CLUSTER) as local:
+    with distributed.LocalCluster(n_workers=1, resources=boards, **CLUSTER) as local:
         yield local

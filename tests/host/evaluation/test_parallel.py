@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -177,9 +176,6 @@ def test_boards_of_a_clusters_workers(ports, local):
     assert not parallel._BOARDS._idle
 
 
-@pytest.mark.skipif(
-    not os.environ.get("EYESPOT_LONG"), reason="EYESPOT_LONG=1: it was once seen to wait for ever"
-)
 def test_a_board_of_a_cluster_that_is_unplugged(ports, local):
     ports.dies_after["a"] = 2000
     with open_queues("lab:a,lab:b", None, 1, local.scheduler_address) as queues:
