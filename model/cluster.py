@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -20,6 +21,8 @@ _MOST = 256
 _CONNECT = 10.0
 #: Seconds without a worker after which none is waited for.
 _PATIENCE = 30.0
+#: A name, or an IPv6 address in brackets.
+_ADDRESS = re.compile(r"(?:tcp|tls)://(?:\[[0-9a-fA-F:]+\]|[^\s/:]+):(\d{1,5})")
 
 
 class Cluster(Queue):
@@ -40,7 +43,8 @@ class Cluster(Queue):
     Raises
     ------
     WorkerError
-        On entering, if Dask is not installed, no scheduler answers, or it has no worker.
+        If the address is none; on entering, if Dask is not installed, no scheduler answers, or it
+        has no worker.
     """
 
     def __init__(
@@ -51,6 +55,10 @@ class Cluster(Queue):
         farewell: Callable[..., Any] | None = None,
         **options: Any,
     ) -> None:
+        # Dask itself takes time over what is no address, and its last words are a traceback.
+        found = _ADDRESS.fullmatch(address)
+        if found is None or not 0 < int(found[1]) < 1 << 16:
+            raise WorkerError(f"{address}: a scheduler is tcp://HOST:PORT or tls://HOST:PORT")
         super().__init__(resource or address, *more, **options)
         self.limit = _MOST if resource is None else 2
         self._address = address
@@ -72,6 +80,10 @@ class Cluster(Queue):
             if name.partition(".")[0] == "distributed":
                 logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
+            # As for what is no address: Dask notices late, and noisily.
+            arguments = distributed.Security().get_connection_args("client")
+            if self._address.startswith("tls:") and arguments.get("ssl_context") is None:
+                raise ValueError("Dask's configuration has no certificates (distributed.comm.tls)")
             self._client = distributed.Client(self._address, timeout=_CONNECT, set_as_default=False)
         except Exception as error:  # of every kind, by what of the address is wrong
             raise WorkerError(f"{self._address}: no scheduler answers: {reason(error)}") from error

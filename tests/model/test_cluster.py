@@ -73,11 +73,12 @@ def test_nobody_has_the_resource(local, monkeypatch):
 
 def test_no_scheduler(monkeypatch):
     monkeypatch.setattr(cluster_module, "_CONNECT", 0.2)
-    for address in ("tcp://127.0.0.1:9", "nonsense://x", "tls://127.0.0.1:9"):
+    for address in ("tcp://127.0.0.1:9", "tls://127.0.0.1:9"):
         with pytest.raises(WorkerError, match=f"^{address}: no scheduler answers") as caught:
             with Cluster(address):
                 pass
         assert "\n" not in str(caught.value)
+    assert "has no certificates" in str(caught.value)
 
 
 STARTED = threading.Event()
@@ -114,3 +115,27 @@ def test_without_dask(monkeypatch):
     with pytest.raises(WorkerError, match=r"pip install 'eyespot\[cluster\]'"):
         with Cluster("tcp://127.0.0.1:9"):
             pass
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "nonsense",
+        "nonsense://x",
+        "http://x:80",
+        "tcp://x",
+        "tcp://x:70000",
+        "tcp://x:0",
+        "tcp://:80",
+        "",
+    ],
+)
+def test_what_is_no_address(address):
+    """At once, whether Dask is installed or not."""
+    with pytest.raises(WorkerError, match="a scheduler is tcp://HOST:PORT"):
+        Cluster(address)
+
+
+def test_addresses():
+    for address in ("tcp://lab:8786", "tls://10.0.0.1:1", "tcp://[::1]:65535"):
+        assert Cluster(address).name == address
